@@ -1,0 +1,7 @@
+"""`python -m wq`."""
+
+import sys
+
+from wq.cli.main import main
+
+sys.exit(main())

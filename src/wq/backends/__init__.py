@@ -1,0 +1,1 @@
+"""How a launcher reaches a node: through ssh, or not at all because it is this machine."""

@@ -1,0 +1,26 @@
+"""wq refresh: look again now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wq.cli.connection import connect
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = (
+    "Look again now: the queue forgets why your jobs avoid nodes. For the server's owner it also reads\n"
+    "the cluster file again and looks at all nodes. (Nothing waits for this: the queue moves by itself.)"
+)
+EXAMPLES = """examples:
+  wq refresh"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """None of its own."""
+
+
+def run(args: argparse.Namespace) -> int:
+    connect(args.port).ask("refresh")
+    return 0

@@ -1,0 +1,69 @@
+"""wq rm: remove jobs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from wq.cli.connection import connect
+from wq.cli.errors import BAD_INPUT, WqError
+from wq.cli.ids import id_ranges
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "Remove jobs. Running ones are ended: TERM, a grace period, KILL, the whole process tree."
+EXAMPLES = """examples:
+  wq rm 12            this job
+  wq rm 3-9 12        these jobs; those of others are left alone
+  wq rm all           all of your own
+  wq rm --lost 12     (the server's owner) what ran there is gone: free its cores"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ids", nargs="+", metavar="ID", help="ids, ranges of them (3-9), or `all` of your own")
+    parser.add_argument("--lost", action="store_true", help="the owner's word that what ran there is gone")
+    parser.add_argument("--grace", type=float, default=5.0, metavar="S", help="seconds between TERM and KILL (5)")
+    parser.add_argument("--json", action="store_true", help="for programs; the schema is in docs/json.md")
+
+
+def run(args: argparse.Namespace) -> int:
+    everything = "all" in args.ids
+    if everything and len(args.ids) > 1:
+        raise WqError("either `all` or ids", BAD_INPUT)
+    if not 0 <= args.grace <= 3600:
+        raise WqError("--grace: from 0 to 3600 seconds", BAD_INPUT)
+    ranges = [] if everything else id_ranges(args.ids)
+    server = connect(args.port)
+    if not server.private:
+        wake_launcher(server)
+    facts = server.ask("remove", ids=ranges, all=everything, lost=args.lost, grace_s=args.grace)
+    if args.json:
+        import json
+
+        print(json.dumps(facts, indent=1))
+    else:
+        report(facts)
+    return 1 if facts["refused"] or facts["missing"] else 0
+
+
+def wake_launcher(server: object) -> None:
+    """A command of a user brings back his launcher where it has unfinished work (nothing to do if it is there)."""
+
+
+def report(facts: dict[str, list[object]]) -> None:
+    if facts["removed"]:
+        print(f"removed: {numbers(facts['removed'])}")
+    if facts["ending"]:
+        print(f"being ended: {numbers(facts['ending'])}")
+    if not any(facts.values()):
+        print("there is nothing to remove")
+    for refusal in facts["refused"]:
+        assert isinstance(refusal, dict)
+        print(f"wq: job {refusal['id']} was not removed: {refusal['why']}", file=sys.stderr)
+    if facts["missing"]:
+        print(f"wq: no job {numbers(facts['missing'])} is in the queue", file=sys.stderr)
+
+
+def numbers(ids: list[object]) -> str:
+    return ", ".join(str(number) for number in ids)

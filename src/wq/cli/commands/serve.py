@@ -1,0 +1,93 @@
+"""wq serve: run the server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wq.cli import config
+from wq.cli.errors import BAD_INPUT, WqError
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = (
+    "Run the server of a cluster, in the foreground, logging to stderr. Without CLUSTER it serves this\n"
+    "machine alone. The cluster file has a line for each node: host ncores mem(GB) groups."
+)
+EXAMPLES = """examples:
+  wq serve cluster.txt
+  wq serve cluster.txt -p 51094 --detach   a second queue on this host, in the background
+  wq serve                                 this machine, for all its users"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cluster", nargs="?", metavar="CLUSTER", help="the cluster file (default: this machine)")
+    parser.add_argument("-s", "--spool", metavar="SPOOLDIR", help="where the queue is kept (default: your state directory)")
+    parser.add_argument("--detach", action="store_true", help="go on in the background")
+    parser.add_argument("--no-block", action="store_true", help="refuse jobs of priority block")
+    parser.add_argument("--no-look", action="store_true", help="do not look at the nodes by ssh yourself")
+    parser.add_argument("--private", action="store_true", help="for yourself alone, as `wq sub` starts it")
+    parser.add_argument("--ready-fd", type=int, help="for internal use")
+
+
+def run(args: argparse.Namespace) -> int:
+    cluster = Path(args.cluster).absolute() if args.cluster else None
+    spool, remark = spool_of(args)
+    if args.detach:
+        return detach(args, cluster, spool)
+    import asyncio
+
+    from wq.cli import daemon
+    from wq.node.shepherd import set_title
+    from wq.server import server
+
+    log = server.log_to_stderr
+    if remark:
+        log(remark)
+    settings = server.Settings(
+        port=args.port,
+        cluster=cluster,
+        spool=spool,
+        private=args.private,
+        ssh_command=os.environ.get("WQ_SSH") or config.load().get("ssh_command", "ssh"),
+        block_allowed=not args.no_block,
+        look=not args.no_look,
+    )
+    if args.ready_fd is not None:
+        set_title(f"wq serve {args.cluster or ''} -p {args.port}")  # type: ignore[no-untyped-call]
+    try:
+        asyncio.run(server.serve(settings, lambda: daemon.say_ready(args.ready_fd), log))
+    except server.ServeError as error:
+        daemon.say_trouble(args.ready_fd, str(error))
+        raise WqError(str(error), error.status) from None
+    return 0
+
+
+def spool_of(args: argparse.Namespace) -> tuple[Path, str | None]:
+    """(the spool directory, a remark if it had to be moved off a network file system)"""
+    from wq.protocol import places
+
+    if args.spool is None:
+        directory, remark = places.state_dir(f"server-{args.port}")
+        return Path(directory), remark
+    path = os.path.abspath(args.spool)
+    if places.file_system_of(path) in places.NETWORK_FILE_SYSTEMS:
+        moved = f"/var/tmp/wq-state-{os.getuid()}/server-{args.port}"
+        places.make_private(os.path.dirname(moved))
+        return Path(moved), f"{path} is on a network file system, where a database is not safe; using {moved}"
+    return Path(path), None
+
+
+def detach(args: argparse.Namespace, cluster: Path | None, spool: Path) -> int:
+    from wq.cli import daemon
+
+    words = ["serve", *([str(cluster)] if cluster else []), "-p", str(args.port), "-s", str(spool)]
+    words += [flag for flag, given in (("--no-block", args.no_block), ("--no-look", args.no_look)) if given]
+    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    trouble = daemon.start(words, str(spool / "server.log"))
+    if trouble:
+        raise WqError(trouble, BAD_INPUT if cluster is not None and trouble.startswith(str(cluster)) else 1)
+    print(f"serving on port {args.port}; log in {spool / 'server.log'}")
+    return 0

@@ -1,0 +1,28 @@
+"""wq shutdown: stop the server in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wq.cli.connection import connect
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "Stop the server in order. Running jobs go on, and are found again when it is started the next time."
+EXAMPLES = """examples:
+  wq shutdown"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """None of its own."""
+
+
+def run(args: argparse.Namespace) -> int:
+    server = connect(args.port, remark=False)
+    facts = server.ask("shutdown")
+    while server.sock.recv(4096):
+        pass  # until it is gone
+    if facts["running"]:
+        print(f"{facts['running']} running jobs go on; they are found again when the server is started")
+    return 0

@@ -1,0 +1,291 @@
+"""wq sub: submit jobs, from job files, -c, `--` or standard input."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from wq.cli import config
+from wq.cli.connection import LauncherLink, connect
+from wq.cli.errors import AWAY, BAD_INPUT, FAILED, WqError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from wq.formats.jobfile import JobFields
+
+HELP = (
+    "Submit jobs. In the foreground (the usual) wq waits for a turn and runs the job here: its output\n"
+    "comes here, its exit status is wq's, Ctrl-C ends it. With -b it queues and returns at once."
+)
+EXAMPLES = """examples:
+  wq sub -c 'echo hello from $(hostname)'
+  wq sub job.yaml                            a job file: YAML, with `command:` and requirements
+  wq sub -r "mode: bynode; N: 5" job.yaml    requirements on the command line win
+  wq sub -b fit*.yaml                        a line for each job; output in fit1.yaml.wqlog, ...
+  wq sub -b -r "N:4; job_name: fit" -- ./fit.sh "a b"     a program, word by word
+  wq sub -c bash                             a shell on a node; -r "X:1" for plots
+  echo 'command: hostname' | wq sub -b -
+  nohup wq sub job.yaml > log 2> err &
+
+requirements: mode (bycore, bycore1, bynode, byhost, bygroup), N, group, notgroup, host, min_cores,
+min_mem, X, priority (low, med, high, block), job_name, hostfile, threads, env; see docs/jobfile.md"""
+LIMITS = {"core": 4, "data": 2, "fsize": 1, "memlock": 8, "nofile": 7, "stack": 3, "as": 9}
+TRUE = ("true", "yes", "1", "on")
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="*", metavar="JOBFILE", help="job files; `-` is standard input")
+    parser.add_argument("-c", "--command", metavar="COMMAND", help="a command for your shell, instead of a job file")
+    parser.add_argument("-r", "--require", metavar="REQ", help='requirements: "key: value; key: value"')
+    parser.add_argument("-b", "--batch", action="store_true", help="queue and return at once; output goes to a file")
+    parser.add_argument("-q", "--quiet", action="store_true", help="with -b: print only the ids")
+    parser.add_argument("--json", action="store_true", help="with -b: for programs; the schema is in docs/json.md")
+
+
+def run(args: argparse.Namespace) -> int:
+    if (args.quiet or args.json) and not args.batch:
+        raise WqError("-q and --json go with -b", BAD_INPUT)
+    jobs = gather(args)
+    if args.batch:
+        return submit_batch(args, jobs)
+    from wq.cli import foreground
+
+    status = 0
+    for task, _ in jobs:
+        link, _ = reach(args, start=True)
+        ended = foreground.run(link, task, setting(), stdin_used="-" in args.files)
+        status = status or ended
+        if ended >= 128:
+            break
+    return status
+
+
+def reach(args: argparse.Namespace, *, start: bool) -> tuple[LauncherLink, bool]:
+    """One's own launcher for the queue, both started where needed."""
+    server = connect(args.port, start_private=start)
+    if not server.private and server.uid != os.getuid():
+        server.hello_only()  # the first contact is shown and remembered
+    return LauncherLink(server), server.private
+
+
+# --- what to submit
+
+
+def gather(args: argparse.Namespace) -> list[tuple[dict[str, Any], str | None]]:
+    """(task, stem of an output that is to be named by the id) for each job. Raises WqError for bad input."""
+    given = [args.command is not None, args.tail is not None, bool(args.files)]
+    if sum(given) != 1:
+        raise WqError("sub: one of JOBFILE..., -c COMMAND, -- PROGRAM..., or `-` is wanted; see `wq sub -h`", BAD_INPUT)
+    if args.tail is not None and not args.tail:
+        raise WqError("sub: a program is wanted after --", BAD_INPUT)
+    foreground = not args.batch
+    if not args.files:
+        task = simple_task(args) if args.require is None else described_task(args)
+        if args.tail is not None:
+            task["argv"] = args.tail
+            task["command"] = None
+        return [(finished(task, foreground), None if foreground else stem_of(task["name"]))]
+    jobs: list[tuple[dict[str, Any], str | None]] = []
+    for path in args.files:
+        jobs += from_file(path, args, foreground)
+    return jobs
+
+
+def simple_task(args: argparse.Namespace) -> dict[str, Any]:
+    """-c or -- without requirements: nothing needs to be parsed."""
+    text = args.command if args.command is not None else args.tail[0]
+    check_command(text)
+    return {"command": text, "name": first_word(text), "requirement": {}}
+
+
+def check_command(text: str) -> None:
+    if not text.strip() or "\0" in text:
+        raise WqError("sub: the command is empty", BAD_INPUT)
+
+
+def described_task(args: argparse.Namespace) -> dict[str, Any]:
+    from wq.formats import FormatError
+    from wq.formats.jobfile import command_fields, merge, parse_requirement
+
+    text = args.command if args.command is not None else args.tail[0]
+    check_command(text)
+    try:
+        return task_of(merge(command_fields(text), parse_requirement(args.require)))
+    except FormatError as error:
+        raise WqError(str(error), BAD_INPUT) from None
+
+
+def from_file(path: str, args: argparse.Namespace, foreground: bool) -> list[tuple[dict[str, Any], str | None]]:
+    """All jobs of one file."""
+    from wq.formats import FormatError
+    from wq.formats.jobfile import merge, parse_job_file, parse_requirement
+
+    source = "standard input" if path == "-" else path
+    text = read_text(path, source)
+    jobs: list[tuple[dict[str, Any], str | None]] = []
+    try:
+        required = parse_requirement(args.require) if args.require is not None else None
+        documents = parse_job_file(text, source=source)
+        for number, fields in enumerate(documents, 1):
+            task = task_of(fields if required is None else merge(fields, required))
+            if task["command"] is None:
+                raise WqError(f"{source}: there is no command in {'it' if len(documents) == 1 else f'job {number} of it'}", BAD_INPUT)
+            stem = None
+            if not foreground and path == "-":
+                stem = stem_of(task["name"])
+            elif not foreground:
+                part = f"-{number}" if len(documents) > 1 else ""
+                task["output"] = os.path.join(here(), f"{path}{part}.wqlog")
+                check_writable(os.path.dirname(task["output"]))
+            jobs.append((finished(task, foreground), stem))
+    except FormatError as error:
+        raise WqError(str(error), BAD_INPUT) from None
+    return jobs
+
+
+def read_text(path: str, source: str) -> str:
+    try:
+        if path == "-":
+            return sys.stdin.read()
+        with open(path, encoding="utf-8") as f:
+            return f.read((1 << 20) + 1)
+    except UnicodeDecodeError:
+        raise WqError(f"{source}: not UTF-8 text", BAD_INPUT) from None
+    except OSError as error:
+        raise WqError(f"{source}: {error.strerror}", BAD_INPUT) from None
+
+
+def task_of(fields: JobFields) -> dict[str, Any]:
+    """A description as the launcher takes it."""
+    from dataclasses import asdict
+
+    from wq.formats.jobfile import describe
+
+    found = describe(fields)
+    return {
+        "command": found.command,
+        "name": found.job_name or first_word(found.command or "job"),
+        "named": found.job_name is not None,
+        "requirement": asdict(found.requirement),
+        "hostfile": found.hostfile,
+        "env_mode": found.env,
+        "x": found.x,
+        "private": found.private,
+    }
+
+
+def finished(task: dict[str, Any], foreground: bool) -> dict[str, Any]:
+    """With what the configuration and the terminal add."""
+    if config.load().get("private", "").lower() in TRUE:
+        task["private"] = True
+    if task.get("private") and not task.pop("named", False):
+        task["name"] = "private"
+    task.pop("named", None)
+    task["foreground"] = foreground
+    task["tty"] = foreground and on_terminal()
+    return task
+
+
+def on_terminal() -> bool:
+    """True if the job is to have a terminal: ours is one, both ways, and it is ours just now."""
+    try:
+        return os.isatty(0) and os.isatty(1) and os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def first_word(command: str) -> str:
+    """The first word of a command, past comments: its name in listings."""
+    for line in command.splitlines():
+        words = line.split()
+        if words and not words[0].startswith("#"):
+            return words[0][:200]
+    return "job"
+
+
+def stem_of(name: str) -> str:
+    """Where the output of a job without a file goes, up to the id."""
+    safe = "".join(c if c.isalnum() or c in "._+-" else "_" for c in os.path.basename(name)).lstrip(".")[:80]
+    check_writable(here())
+    return os.path.join(here(), safe or "job")
+
+
+def check_writable(directory: str) -> None:
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise WqError(f"the output cannot be written to {directory}: no permission there", BAD_INPUT)
+
+
+# --- where it is submitted from
+
+
+def here() -> str:
+    """The directory of submission, by the name that its user knows it by."""
+    try:
+        real = os.getcwd()
+    except OSError as error:
+        raise WqError(f"the current directory is gone: {error.strerror}", BAD_INPUT) from None
+    named = os.environ.get("PWD", "")
+    try:
+        if named.startswith("/") and os.path.samefile(named, real):
+            real = named
+    except OSError:
+        pass
+    try:
+        real.encode()
+    except UnicodeEncodeError:
+        raise WqError("the name of the current directory is not UTF-8", BAD_INPUT) from None
+    return real
+
+
+def setting() -> dict[str, Any]:
+    """Directory, umask, limits and environment of the submission."""
+    import resource
+
+    umask = os.umask(0o022)
+    os.umask(umask)
+    limits = {name: resource.getrlimit(number)[0] for name, number in LIMITS.items()}
+    env = {}
+    for name, value in os.environ.items():
+        try:
+            (name + value).encode()
+        except UnicodeEncodeError:
+            continue  # what is no text cannot be taken along
+        env[name] = value
+    return {"cwd": here(), "umask": umask, "env": env, "limits": limits}
+
+
+# --- batch
+
+
+def submit_batch(args: argparse.Namespace, jobs: list[tuple[dict[str, Any], str | None]]) -> int:
+    """Queue them all, and print a line for each."""
+    link, _ = reach(args, start=True)
+    tasks = [task for task, _ in jobs]
+    link.send({"type": "sub", "tasks": tasks, "stems": [stem for _, stem in jobs], "setting": setting()})
+    for message in link.messages():
+        if "error" in message:
+            status = message.get("status")
+            raise WqError(str(message["error"]), status if isinstance(status, int) else FAILED)
+        if "ok" in message:
+            facts = message["ok"]
+            assert isinstance(facts, dict)
+            report(args, facts["jobs"])
+            return 0
+    raise WqError("your launcher went away before it answered; `wq ls` shows what was queued", AWAY)
+
+
+def report(args: argparse.Namespace, jobs: list[dict[str, Any]]) -> None:
+    if args.json:
+        import json
+
+        print(json.dumps(jobs, indent=1))
+    elif args.quiet:
+        print("\n".join(str(job["id"]) for job in jobs))
+    else:
+        from wq.cli.render.sanitise import printable
+
+        for job in jobs:
+            output = os.path.relpath(job["output"], here())
+            print(f"job {job['id']} queued: {printable(job['name'])}, output in {printable(output)}")

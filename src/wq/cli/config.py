@@ -1,0 +1,77 @@
+"""The configuration: /etc/wq/config.yaml, ~/.config/wq/config.yaml, ~/.wqrc; the later ones win.
+
+Files are read only if root or the user owns them and nobody else can write to them. A file of plain
+`key: value` lines is read without the YAML library, whose import costs more than the rest of a command.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from wq.cli.errors import BAD_INPUT, WqError
+
+KEYS = {
+    "server": "the host where the server is; commands run there through ssh",
+    "server_user": "whose server to trust on this host",
+    "remote_command": "how to call wq on the server's host (default: wq)",
+    "ssh_command": "how to call ssh (default: ssh; WQ_SSH wins)",
+    "nodes": "any: use whatever nodes the server names",
+    "private": "true: keep the text of commands from the server",
+}
+
+
+def files() -> list[str]:
+    home = os.path.expanduser("~")
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    return ["/etc/wq/config.yaml", os.path.join(base, "wq", "config.yaml"), os.path.join(home, ".wqrc")]
+
+
+def load() -> dict[str, str]:
+    """All settings as text. Raises WqError for a file that cannot be trusted or understood."""
+    settings: dict[str, str] = {}
+    for path in files():
+        try:
+            with open(path, encoding="utf-8") as f:
+                check_owner(path, os.fstat(f.fileno()))
+                text = f.read(1 << 20)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise WqError(f"{path} cannot be read: {error}", BAD_INPUT) from None
+        for key, value in parse(text, path).items():
+            if key not in KEYS:
+                raise WqError(f"{path}: nobody knows the key {key!r}; there are: {', '.join(KEYS)}", BAD_INPUT)
+            settings[key] = value
+    return settings
+
+
+def check_owner(path: str, found: os.stat_result) -> None:
+    if found.st_uid not in (0, os.getuid()) or stat.S_IMODE(found.st_mode) & 0o022:
+        raise WqError(f"{path} can be written by others than you and root, so it is not read (chmod go-w)", BAD_INPUT)
+
+
+def parse(text: str, path: str) -> dict[str, str]:
+    """The keys and values of one file."""
+    settings: dict[str, str] = {}
+    for line in text.splitlines():
+        key, colon, value = line.partition(":")
+        value = value.strip()
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if not colon or key != key.strip() or not key.isidentifier() or value[:1] in "\"'[{&*!|>%@`" or " #" in value:
+            return parse_yaml(text, path)
+        settings[key] = value
+    return settings
+
+
+def parse_yaml(text: str, path: str) -> dict[str, str]:
+    import yaml
+
+    try:
+        found = yaml.load(text, Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        raise WqError(f"{path}: not YAML: {' '.join(str(error).split())}", BAD_INPUT) from None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise WqError(f"{path}: a list of `key: value` is wanted", BAD_INPUT)
+    return {str(key): value for key, value in found.items()}

@@ -1,0 +1,317 @@
+"""Finding the server and talking to it: whose it is is checked before anything is said."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from wq.cli import config
+from wq.cli.errors import AWAY, FAILED, WqError
+from wq.protocol import places
+from wq.protocol.wire import PROTOCOL, Frames, Message, decode, encode
+
+ANSWER_TIMEOUT_S = 60.0
+
+
+class Server:
+    """A connection to a server. uid: whose it is; private: of one's own, started when needed."""
+
+    def __init__(self, sock: socket.socket, uid: int, port: int, *, private: bool) -> None:
+        self.sock, self.uid, self.port, self.private = sock, uid, port, private
+        self.frames = Frames(64 << 20)
+        self.bodies: list[bytes] = []
+        sock.settimeout(ANSWER_TIMEOUT_S)
+        self.sock.sendall(encode({"type": "hello", "version": PROTOCOL, "role": "client"}))
+        self.welcome: dict[str, Any] = {}
+
+    def receive(self) -> dict[str, Any]:
+        """The next message. Raises WqError if none comes, or if the server refuses."""
+        while not self.bodies:
+            try:
+                data = self.sock.recv(1 << 18)
+            except TimeoutError:
+                raise WqError("the server does not answer", AWAY) from None
+            if not data:
+                raise WqError("the server closed the connection", AWAY)
+            self.bodies = self.frames.feed(data)
+        message = decode(self.bodies.pop(0))
+        assert isinstance(message, dict)
+        if "remark" in message:
+            from wq.cli.main import complain
+
+            complain(str(message["remark"]))
+            return self.receive()
+        if "error" in message:
+            status = message.get("status")
+            raise WqError(str(message["error"]), status if isinstance(status, int) else FAILED)
+        return message
+
+    def ask(self, kind: str, **fields: object) -> dict[str, Any]:
+        """The facts of the answer to one request. Raises WqError with what the server says against it."""
+        self.sock.sendall(encode({"type": kind, **fields}))
+        if not self.welcome:
+            self.welcomed(self.receive()["ok"])
+        pages: list[Any] = []
+        while True:
+            message = self.receive()
+            if "page" in message:
+                pages += message["page"]
+                continue
+            facts: dict[str, Any] = message["ok"]
+            if pages:
+                facts["jobs"] = pages + facts["jobs"]
+            return facts
+
+    def welcomed(self, welcome: dict[str, Any]) -> None:
+        """Remember a server that is not one's own, with its nodes, at the first contact."""
+        self.welcome = welcome
+        if self.private or self.uid == os.getuid():
+            return
+        from wq.protocol import known
+
+        if (entry := known.server_of(self.port)) is None or entry.get("uid") != self.uid:
+            nodes = [str(node) for node in welcome["nodes"]]
+            known.remember(self.port, self.uid, user_name(self.uid), nodes)
+            print(
+                f"wq: first contact with the queue of {user_name(self.uid)} (uid {self.uid}) on port {self.port}: "
+                f"remembered in {known.path()}, with its {len(nodes)} nodes: {shown(nodes)}",
+                file=sys.stderr,
+            )
+
+    def hello_only(self) -> dict[str, Any]:
+        """The server's welcome, when nothing else is asked."""
+        if not self.welcome:
+            self.welcomed(self.receive()["ok"])
+        return self.welcome
+
+
+def shown(nodes: list[str]) -> str:
+    from wq.cli.render.sanitise import printable
+
+    text = ", ".join(nodes[:20]) + (", ..." if len(nodes) > 20 else "")
+    return printable(text)
+
+
+def user_name(uid: int) -> str:
+    """The name of a user."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def try_connect(uid: int, port: int, *, private: bool = False) -> socket.socket | None:
+    """A connection to the server of this user, if there is one. Raises WqError if somebody else sits there."""
+    path = places.server_socket(uid, port, private=private)
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        places.check_meeting_dir(uid, port)
+        sock.connect(path)
+        answers = places.peer_uid(sock)
+    except (FileNotFoundError, ConnectionError, NotADirectoryError):
+        sock.close()
+        return None
+    except BlockingIOError:
+        sock.close()
+        raise WqError(f"the server at {path} is too busy to answer", AWAY) from None
+    except (places.PlaceError, PermissionError) as error:
+        sock.close()
+        raise WqError(f"the server is not to be trusted: {error}") from None
+    if answers != uid:
+        sock.close()
+        raise WqError(f"the server is not to be trusted: uid {answers} answers at {path}")
+    return sock
+
+
+def others_here(port: int) -> list[int]:
+    """The uids, other than one's own, that seem to serve this port."""
+    uids = []
+    ending = f"-{port}"
+    for name in os.listdir("/tmp"):
+        if name.startswith("wq-") and name.endswith(ending):
+            text = name[3 : -len(ending)]
+            if text.isdecimal() and int(text) != os.getuid() and os.path.lexists(places.server_socket(int(text), port)):
+                uids.append(int(text))
+    return sorted(uids)
+
+
+def connect(port: int, *, start_private: bool = False, remark: bool = True) -> Server:
+    """The server to talk to on this port: see spec section 4. Raises WqError, status 75 if there is none.
+
+    start_private: start one's own if no other is configured, remembered or running.
+    """
+    settings = config.load()
+    named = settings.get("server_user")
+    if named is not None:
+        return connect_named(named, port)
+    me = os.getuid()
+    sock = try_connect(me, port)
+    if sock is not None:
+        return Server(sock, me, port, private=False)
+    server = connect_known(port) or connect_other(port)
+    if server is not None:
+        return server
+    sock = try_connect(me, port, private=True)
+    if sock is None:
+        if not start_private and not private_state_exists(port):
+            raise WqError(f"no queue is running on port {port}; `wq sub` starts a private one, `wq serve` a shared one", AWAY)
+        start_private_server(port, remark=remark)
+        sock = try_connect(me, port, private=True)
+        if sock is None:
+            raise WqError("the private queue does not answer", AWAY)
+    return Server(sock, me, port, private=True)
+
+
+def connect_named(name: str, port: int) -> Server:
+    """The server of the user whom the configuration names."""
+    import pwd
+
+    try:
+        uid = int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise WqError(f"server_user: no user is called {name!r}", 2) from None
+    sock = try_connect(uid, port)
+    if sock is None:
+        raise WqError(f"the server of {name} on port {port} does not answer (server_user in the configuration)", AWAY)
+    return Server(sock, uid, port, private=False)
+
+
+def connect_known(port: int) -> Server | None:
+    """The server that was met on this port; None if none was. A change is refused."""
+    from wq.protocol import known
+
+    try:
+        entry = known.server_of(port)
+    except ValueError as error:
+        raise WqError(str(error)) from None
+    if entry is None:
+        return None
+    uid = int(entry["uid"])
+    sock = try_connect(uid, port)
+    if sock is not None:
+        return Server(sock, uid, port, private=False)
+    usurpers = [f"{user_name(other)} (uid {other})" for other in others_here(port) if other != uid and alive(other, port)]
+    who = f"{entry.get('user')} (uid {uid})"
+    if usurpers:
+        raise WqError(
+            f"the server on port {port} has changed: you know that of {who}, which does not answer, "
+            f"and now {' and '.join(usurpers)} serves there; if that is right, remove {port} from {known.path()}"
+        )
+    raise WqError(f"the server of {who} on port {port} does not answer; nothing was done", AWAY)
+
+
+def alive(uid: int, port: int) -> bool:
+    try:
+        sock = try_connect(uid, port)
+    except WqError:
+        return False
+    if sock is not None:
+        sock.close()
+    return sock is not None
+
+
+def connect_other(port: int) -> Server | None:
+    """A server of somebody else that was not met yet: root's, or the only one; with several, the user is asked."""
+    uids = [uid for uid in others_here(port) if alive(uid, port)]
+    if not uids:
+        return None
+    uid = uids[0] if len(uids) == 1 or 0 in uids else ask_which(uids, port)
+    sock = try_connect(uid, port)
+    return Server(sock, uid, port, private=False) if sock is not None else None
+
+
+def ask_which(uids: list[int], port: int) -> int:
+    names = {user_name(uid): uid for uid in uids}
+    listed = ", ".join(f"{name} (uid {uid})" for name, uid in names.items())
+    hint = "choose one with `server_user: NAME` in ~/.config/wq/config.yaml"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise WqError(f"several users serve port {port}: {listed}; {hint}", 2)
+    print(f"wq: several users serve port {port}: {listed}.\nWhose queue is yours? ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline().strip()
+    if answer not in names:
+        raise WqError(f"{answer!r} is none of them; {hint}", 2)
+    return names[answer]
+
+
+def private_spool(port: int) -> str:
+    """The spool of one's own private queue on this machine."""
+    return places.state_dir(f"private-{port}")[0]
+
+
+def private_state_exists(port: int) -> bool:
+    return os.path.exists(os.path.join(private_spool(port), "queue.db"))
+
+
+def start_private_server(port: int, *, remark: bool) -> None:
+    from wq.cli import daemon
+
+    spool = private_spool(port)
+    if remark:
+        print(
+            f"wq: no server here: started a private queue for this machine ({os.cpu_count()} cores); "
+            "`wq shutdown` ends it",
+            file=sys.stderr,
+        )
+    words = ["serve", "--private", "-p", str(port), "-s", spool]
+    trouble = daemon.start(words, os.path.join(spool, "server.log"))
+    if trouble:
+        raise WqError(f"the private queue did not start: {trouble}")
+
+
+class LauncherLink:
+    """A connection to one's own launcher for the queue of a server; starts the launcher if there is none."""
+
+    def __init__(self, server: Server) -> None:
+        path = places.launcher_socket(os.getuid(), server.port, server.uid, private=server.private)
+        self.sock = socket.socket(socket.AF_UNIX)
+        try:
+            self.sock.connect(path)
+        except (FileNotFoundError, ConnectionError):
+            self.start(server)
+            self.sock = socket.socket(socket.AF_UNIX)
+            try:
+                self.sock.connect(path)
+            except OSError as error:
+                raise WqError(f"your launcher does not answer at {path}: {error.strerror}") from None
+        if places.peer_uid(self.sock) != os.getuid():
+            raise WqError(f"somebody else answers at {path}")
+        self.frames = Frames(64 << 20)
+        taken = ("SSH_AUTH_SOCK", "KRB5CCNAME", "SSH_AGENT_PID", "DISPLAY", "XAUTHORITY")
+        env = {name: os.environ[name] for name in taken if name in os.environ}
+        hello: Message = {"type": "hello", "version": PROTOCOL, "env": env}
+        ssh_command = os.environ.get("WQ_SSH") or config.load().get("ssh_command")
+        if ssh_command:
+            hello["ssh_command"] = ssh_command
+        self.sock.sendall(encode(hello))
+
+    def start(self, server: Server) -> None:
+        from wq.cli import daemon
+
+        name = f"launcher-{'private' if server.private else server.uid}-{server.port}"
+        state, remark = places.state_dir(name)
+        if remark:
+            print(f"wq: {remark}", file=sys.stderr)
+        words = ["launcher", "-p", str(server.port), "--server-uid", str(server.uid), "--state", state]
+        if server.private:
+            words.append("--private")
+        if config.load().get("nodes") == "any":
+            words.append("--any-node")
+        trouble = daemon.start(words, os.path.join(state, "launcher.log"))
+        if trouble:
+            raise WqError(f"your launcher did not start: {trouble}")
+
+    def send(self, message: Message) -> None:
+        self.sock.sendall(encode(message))
+
+    def messages(self) -> Iterator[Message]:
+        """The messages that come, until the connection ends (blocking)."""
+        while data := self.sock.recv(1 << 18):
+            for body in self.frames.feed(data):
+                message = decode(body)
+                if isinstance(message, dict):
+                    yield message

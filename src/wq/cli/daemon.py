@@ -1,0 +1,54 @@
+"""Starting a server or a launcher in the background: it says on a pipe when it is ready, or why not."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+READY = b"ready\n"
+PROGRAM = "import sys;sys.path[:]={path!r};from wq.cli.main import main;sys.exit(main({words!r}))"
+
+
+def start(words: list[str], log_path: str) -> str | None:
+    """Start `wq WORDS` detached from this session. Answers None when it is ready, else why not, in a sentence."""
+    import subprocess
+
+    read_end, write_end = os.pipe()
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    program = PROGRAM.format(path=sys.path, words=[*words, "--ready-fd", str(write_end)])
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", program],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        pass_fds=[write_end],
+        start_new_session=True,
+        cwd="/",
+    )
+    os.close(write_end)
+    os.close(log)
+    said = b""
+    while data := os.read(read_end, 4096):
+        said += data
+        if said.endswith(b"\n"):
+            break
+    os.close(read_end)
+    if said == READY:
+        process.returncode = 0  # it goes on without us
+        return None
+    status = process.wait()
+    return said.decode("utf-8", "replace").strip() or f"it ended with status {status}; see {log_path}"
+
+
+def say_ready(fd: int | None) -> None:
+    """Tell whoever started us that we are ready."""
+    if fd is not None:
+        os.write(fd, READY)
+        os.close(fd)
+
+
+def say_trouble(fd: int | None, sentence: str) -> None:
+    """Tell whoever started us why we do not start."""
+    if fd is not None:
+        os.write(fd, sentence.encode("utf-8", "replace") + b"\n")
+        os.close(fd)

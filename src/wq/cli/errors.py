@@ -1,0 +1,15 @@
+"""What goes wrong, as one clear line and an exit status."""
+
+from __future__ import annotations
+
+FAILED = 1
+BAD_INPUT = 2
+AWAY = 75
+
+
+class WqError(Exception):
+    """Its text is the line for stderr. status: 2 bad input, 75 server away, 1 another failure."""
+
+    def __init__(self, sentence: str, status: int = FAILED) -> None:
+        super().__init__(sentence)
+        self.status = status

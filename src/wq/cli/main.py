@@ -1,0 +1,143 @@
+"""The command `wq`: finds the verb, loads that verb's file alone, and turns failures into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+VERBS = {
+    "sub": "submit jobs",
+    "ls": "list jobs",
+    "stat": "show what the nodes do",
+    "rm": "remove jobs",
+    "refresh": "look again now",
+    "users": "list users",
+    "user": "show one user",
+    "limit": "limit yourself, or others",
+    "node": "show nodes, take them off and on",
+    "serve": "run the server of a cluster, or of this machine",
+    "shutdown": "stop the server",
+}
+HIDDEN = {"launcher"}
+WITHOUT_SERVER = {"serve", "launcher"}
+
+
+def usage() -> str:
+    lines = ["usage: wq [-p PORT] COMMAND ...", "", "A work queue for machines that everyone can reach by ssh.", ""]
+    lines += [f"  {verb:<10} {what}" for verb, what in VERBS.items()]
+    lines += ["", "`wq COMMAND -h` has options and examples. For a start:", "  wq sub -c 'echo hello from $(hostname)'"]
+    return "\n".join(lines)
+
+
+def find_verb(words: list[str]) -> tuple[str | None, list[str]]:
+    """(the command, all other words): options may stand before it, -p with its value."""
+    at = 0
+    while at < len(words) and words[at].startswith("-") and words[at] not in ("-h", "--help", "--version"):
+        at += 2 if words[at] in ("-p", "--port") else 1
+    if at >= len(words) or words[at].startswith("-"):
+        return None, words
+    return words[at], words[:at] + words[at + 1 :]
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command; answers its exit status."""
+    words = sys.argv[1:] if words is None else words
+    verb, rest = find_verb(words)
+    if verb is None:
+        if "--version" in words:
+            from wq import __version__
+
+            print(f"wq {__version__}")
+            return 0
+        print(usage(), file=sys.stdout if words else sys.stderr)
+        return 0 if {"-h", "--help"} & set(words) else 2
+    if verb not in VERBS and verb not in HIDDEN:
+        import difflib
+
+        near = difflib.get_close_matches(verb, VERBS, 1)
+        hint = f"did you mean `wq {near[0]}`?" if near else f"there are: {', '.join(VERBS)}"
+        print(f"wq: there is no command {verb!r}; {hint}", file=sys.stderr)
+        return 2
+    return guarded(verb, rest)
+
+
+def guarded(verb: str, words: list[str]) -> int:
+    """Run a verb; whatever fails is one line on stderr, never a traceback."""
+    from wq.cli.errors import AWAY, WqError
+
+    try:
+        return dispatch(verb, words)
+    except WqError as error:
+        complain(str(error))
+        return error.status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except ConnectionError:
+        complain("the server closed the connection; is it being stopped?")
+        return AWAY
+    except OSError as error:
+        complain(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+        return 1
+
+
+def complain(sentence: str) -> None:
+    from wq.cli.render.sanitise import printable
+
+    print(f"wq: {printable(sentence)}", file=sys.stderr)
+
+
+def dispatch(verb: str, words: list[str]) -> int:
+    """Parse the options of one verb and run it, here or on the server's host."""
+    import argparse
+    from importlib import import_module
+
+    from wq.cli.errors import WqError
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> None:  # type: ignore[override]
+            raise WqError(f"{verb}: {message}; see `wq {verb} -h`", 2)
+
+    command = import_module(f"wq.cli.commands.{verb}")
+    parser = Parser(
+        prog=f"wq {verb}",
+        description=command.HELP,
+        epilog=command.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-p", "--port", help="the queue on this host (default 51093, or WQ_PORT)", metavar="PORT")
+    tail: list[str] | None = None
+    if verb == "sub" and "--" in words:
+        at = words.index("--")
+        words, tail = words[:at], words[at + 1 :]
+    command.options(parser)
+    args = parser.parse_args(words)
+    args.tail = tail
+    args.port = port_number(args.port)
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if verb not in WITHOUT_SERVER:
+        from wq.cli import remote
+
+        remote.go_there_if_configured(verb, words, tail)
+    status: int = command.run(args)
+    sys.stdout.flush()
+    return status
+
+
+def port_number(given: str | None) -> int:
+    """The number of the queue: what was given, or WQ_PORT, or the usual one."""
+    from wq.cli.errors import WqError
+    from wq.protocol.places import DEFAULT_PORT
+
+    text = given if given is not None else os.environ.get("WQ_PORT") or str(DEFAULT_PORT)
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise WqError(f"{text!r} is not a port; a number from 1 to 65535 is", 2)
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Colour, sparingly, and only where a person looks: it never changes the width of what it colours."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TextIO
+
+_CODES = {"red": "31", "green": "32", "yellow": "33", "magenta": "35", "dim": "2", "bold": "1"}
+_STATUS = {"R": "green", "W": "yellow", "E": "magenta", "H": "magenta", "D": "dim"}
+_NODE_STATES = {"drain": "yellow", "offline": "red"}
+
+
+class Style:
+    """Paints words when enabled, and returns them as they are when not."""
+
+    __slots__ = ("enabled",)
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+
+    def paint(self, text: str, colour: str) -> str:
+        """The text in that colour (red, green, yellow, magenta, dim, bold)."""
+        if not self.enabled or not text:
+            return text
+        return f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
+
+    def status(self, letter: str) -> str:
+        """The status letter of a job."""
+        colour = _STATUS.get(letter)
+        return self.paint(letter, colour) if colour else letter
+
+    def node_state(self, state: str) -> str:
+        """The state of a node: what is online needs no colour."""
+        colour = _NODE_STATES.get(state)
+        return self.paint(state, colour) if colour else state
+
+    def bar(self, bar: str) -> str:
+        """A usage bar, in which equal characters stand together."""
+        if not self.enabled:
+            return bar
+        for char, colour in (("*", "green"), ("X", "red")):
+            run = char * bar.count(char)
+            if run:
+                bar = bar.replace(run, self.paint(run, colour))
+        return bar
+
+
+PLAIN = Style(enabled=False)
+
+
+def style_for(stream: TextIO, environ: Mapping[str, str]) -> Style:
+    """Colour for a terminal that can show it, unless NO_COLOR says otherwise (https://no-color.org: set, not empty)."""
+    return Style(enabled=stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb")

@@ -1,0 +1,37 @@
+"""How a job ended, in words."""
+
+from __future__ import annotations
+
+from .sanitise import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+def in_words(outcome: Mapping[str, Any] | None) -> str:
+    """The outcome as the end of a sentence: `exit status 3`, `killed by signal 9 (KILL)`, `removed by anze`."""
+    if outcome is None:
+        return "not ended"
+    kind = outcome["kind"]
+    if kind == "exited":
+        status = outcome["exit_status"]
+        return printable(f"exit status {'unknown' if status is None else status}")
+    if kind == "signalled":
+        return printable(f"killed by signal {_signal(outcome['signal'])}")
+    if kind == "removed":
+        return printable(f"removed by {outcome['by']}" if outcome["by"] else "removed")
+    # failed, lost, and kinds that a newer server knows: the word and what was said
+    return printable(f"{kind}: {outcome['message']}" if outcome["message"] else kind)
+
+
+def _signal(signal_number: int | None) -> str:
+    if signal_number is None:
+        return "unknown"
+    from signal import Signals
+
+    try:
+        return f"{signal_number} ({Signals(signal_number).name.removeprefix('SIG')})"
+    except ValueError:
+        return str(signal_number)

@@ -1,0 +1,42 @@
+"""May a job enter the queue: its fields within bounds, its requirement possible on this cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wq.core.cluster import GROUP_PATTERN, HOST_PATTERN, Node
+from wq.core.job import JobSpec, Mode
+from wq.core.place import impossible
+
+MOST_CORES = 1_000_000
+LONGEST_NAME = 200
+LONGEST_COMMAND = 8192  # of the copy for listings
+
+
+def admit(spec: JobSpec, nodes: Sequence[Node]) -> str | None:
+    """Why this job is refused, naming the key at fault; None if it may enter."""
+    need = spec.requirement
+    if not 1 <= need.n <= MOST_CORES:
+        return f"N: {need.n} is not between 1 and {MOST_CORES}"
+    if need.threads is not None and not 1 <= need.threads <= MOST_CORES:
+        return f"threads: {need.threads} is not between 1 and {MOST_CORES}"
+    if not 0 <= need.min_cores <= MOST_CORES:
+        return f"min_cores: {need.min_cores} is not between 0 and {MOST_CORES}"
+    if not 0 <= need.min_mem_gb < 1e9:
+        return "min_mem: not a number of gigabytes"
+    counted_in_cores = need.mode in (Mode.BYCORE, Mode.BYCORE1, Mode.BYHOST)
+    if need.threads is not None and counted_in_cores and need.n % need.threads:
+        return f"N: {need.n} is not a multiple of threads: {need.threads}"
+    if need.mode is Mode.BYHOST and need.host is None:
+        return "mode: byhost needs host"
+    if need.mode is Mode.BYGROUP and not need.groups:
+        return "mode: bygroup needs group"
+    if need.host is not None and not HOST_PATTERN.fullmatch(need.host):
+        return "host: not the name of a host"
+    if any(not GROUP_PATTERN.fullmatch(group) for group in (*need.groups, *need.notgroups)):
+        return "group: not the name of a group"
+    if not spec.name or len(spec.name) > LONGEST_NAME:
+        return f"job_name: at most {LONGEST_NAME} characters"
+    if len(spec.command) > LONGEST_COMMAND:
+        return f"command: the copy for listings has at most {LONGEST_COMMAND} characters"
+    return impossible(need, nodes)

@@ -1,0 +1,60 @@
+"""The nodes of the cluster. What is free is always derived from allocations, never counted beside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wq.core.job import Allocation, HostName
+
+HOST_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
+GROUP_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
+LOCALHOST = HostName("localhost")
+
+
+class NodeState(StrEnum):
+    """Whether new jobs may start on a node."""
+
+    ONLINE = "online"
+    DRAIN = "drain"  # what runs goes on, nothing new starts
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A machine that runs jobs. mem_gb: gigabytes installed; state, reason, since, by: who said what."""
+
+    host: HostName
+    ncores: int
+    mem_gb: float
+    groups: tuple[str, ...] = ()
+    state: NodeState = NodeState.ONLINE
+    reason: str = ""
+    since_s: float | None = None
+    by: str = ""
+    leaving: bool = False  # no longer in the cluster file, goes when its last job has ended
+
+
+def free_cores(nodes: Iterable[Node], held: Iterable[Allocation]) -> dict[HostName, tuple[int, ...]]:
+    """The indices of the free cores of each node, ascending; allocations on unknown nodes count nowhere."""
+    used: dict[HostName, set[int]] = {}
+    for allocation in held:
+        for part in allocation.slices:
+            used.setdefault(part.host, set()).update(part.cores)
+    empty: set[int] = set()
+    return {
+        node.host: tuple(core for core in range(node.ncores) if core not in used.get(node.host, empty))
+        for node in nodes
+    }
+
+
+def usable(node: Node) -> bool:
+    """True if new jobs may start on this node."""
+    return node.state is NodeState.ONLINE and not node.leaving
+
+
+def by_host(nodes: Iterable[Node]) -> Mapping[HostName, Node]:
+    """The nodes by name, in their order."""
+    return {node.host: node for node in nodes}

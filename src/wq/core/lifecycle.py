@@ -1,0 +1,125 @@
+"""The life of a job: the events, and one table that says what each does in each state.
+
+`advance` is the only place where a job changes. An event that does not fit raises and changes
+nothing: it is our bug, for reports of others are checked before they become events.
+How a job ended is not a state but an Outcome; why it waits is data that the plan makes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from wq.core.job import Allocation, AttemptNo, Job, JobId, Outcome, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A job was accepted. The only event without a state before it."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    id: JobId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    id: JobId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """An attempt was given its cores; the order to start it follows from this."""
+
+    id: JobId
+    attempt: AttemptNo
+    allocation: Allocation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    id: JobId
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRequested:
+    """Somebody wants it ended: TERM now, KILL after the grace."""
+
+    id: JobId
+    by: str
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requeued:
+    """The attempt is provably not running and waits for another turn."""
+
+    id: JobId
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The job is over: its cores are free and nothing of it runs."""
+
+    id: JobId
+    outcome: Outcome
+    at_s: float
+
+
+JobEvent = Submitted | Held | Released | Granted | Started | StopRequested | Requeued | Ended
+
+TABLE: dict[State, dict[type, State]] = {
+    State.HELD: {Released: State.QUEUED, Ended: State.DONE},
+    State.QUEUED: {Held: State.HELD, Granted: State.STARTING, Ended: State.DONE},
+    State.STARTING: {
+        Started: State.RUNNING,
+        StopRequested: State.STOPPING,
+        Requeued: State.QUEUED,
+        Ended: State.DONE,
+    },
+    State.RUNNING: {StopRequested: State.STOPPING, Requeued: State.QUEUED, Ended: State.DONE},
+    State.STOPPING: {Requeued: State.QUEUED, Ended: State.DONE},
+    State.DONE: {},
+}
+
+HOLDING_CORES = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
+
+
+class IllegalEvent(Exception):
+    """An event that the state of the job does not allow."""
+
+    def __init__(self, state: State, event: object) -> None:
+        super().__init__(f"{type(event).__name__} does not fit a job that is {state.value}")
+
+
+def advance(job: Job, event: JobEvent) -> Job:
+    """The job after the event. Raises IllegalEvent, changing nothing, if the table has no such move."""
+    state = TABLE[job.state].get(type(event))
+    if state is None:
+        raise IllegalEvent(job.state, event)
+    match event:
+        case Granted():
+            return replace(job, state=state, attempt=event.attempt, allocation=event.allocation)
+        case Started():
+            return replace(job, state=state, started_s=event.at_s)
+        case StopRequested():
+            return replace(job, state=state, stop_by=event.by, stop_grace_s=event.grace_s)
+        case Requeued():
+            return replace(job, state=state, allocation=None, started_s=None, stop_by=None, stop_grace_s=None)
+        case Ended():
+            return replace(job, state=state, outcome=event.outcome, ended_s=event.at_s)
+        case Held() | Released() | Submitted():
+            return replace(job, state=state)
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram, for the documentation."""
+    lines = ["stateDiagram-v2", "    [*] --> queued: Submitted"]
+    for state, moves in TABLE.items():
+        lines += [f"    {state.value} --> {to.value}: {event.__name__}" for event, to in moves.items()]
+    lines.append("    done --> [*]")
+    return "\n".join(lines)

@@ -1,0 +1,431 @@
+"""Which of the waiting jobs start now and on which cores, and why each of the others waits.
+
+Whoever fits starts, in the order of the queue; who does not fit holds nobody back, unless it is a `block` job.
+
+Why a pass over a long queue is cheap: while it lasts, free cores only become fewer, users only come nearer to
+their limits, and a node held back stays so. What did not fit once cannot fit later in the same pass, so each
+shape of requirement is looked at until it fails and never again; of the nodes it looks at, those with nothing
+left for it are dropped from the front. When no core is open to anybody, the rest of the queue is not read.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import TypeAlias, assert_never
+
+from wq.core.cluster import Node, NodeState, free_cores, usable
+from wq.core.job import Allocation, HostName, Job, JobId, Mode, Priority, Requirement, Uid
+from wq.core.place import WHOLE_NODES, eligible, fill, impossible, piece, smallest
+
+Cores: TypeAlias = Mapping[HostName, tuple[int, ...]]
+_Shape: TypeAlias = tuple[object, ...]
+
+NODES_NAMED = 3  # in a reason; the others are counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """What a user may have at one time: jobs that run, and cores. None: no limit."""
+
+    run: int | None = None
+    cores: int | None = None
+
+
+class ReasonCode(StrEnum):
+    """What kind of thing keeps a job waiting."""
+
+    RESOURCES = "Resources"
+    BLOCK = "Block"
+    LIMIT = "Limit"
+    NODE_DOWN = "NodeDown"
+    NODE_PAUSED = "NodePaused"
+    LAUNCHER_AWAY = "LauncherAway"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a job waits. text: a fragment of a sentence in plain words, without a full stop."""
+
+    code: ReasonCode
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A job whose turn has come, and the cores that it gets."""
+
+    job: JobId
+    allocation: Allocation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Who starts now, in the order of the queue. The reasons of the others are made when they are asked for."""
+
+    starts: tuple[Start, ...]
+    after: _Pass = field(repr=False, compare=False)
+
+    def why(self, job: Job) -> Reason:
+        """Why this job, which was in the queue of this plan and does not start, waits: as things are after the starts.
+
+        Cheap for many jobs: it is found out once for all that differ only in their ids and priorities.
+        """
+        return self.after.why(job)
+
+
+def plan(
+    *,
+    queue: Iterable[Job],
+    active: Iterable[Job],
+    nodes: Sequence[Node],
+    limits: Mapping[Uid, Limit],
+    present: AbstractSet[Uid],
+    paused: Mapping[Uid, Mapping[HostName, str]],
+) -> Plan:
+    """Let everybody start who can.
+
+    queue: the queued jobs in the order of the policy (read only as far as needed).
+    active: the jobs that hold cores: starting, running, stopping. nodes: in the order of the cluster file.
+    limits: of the users who have any; the jobs and cores in `active` count. present: whose launcher is there.
+    paused: nodes where this user's jobs must not start now, each with a sentence saying why.
+
+    A `block` job that waits for cores holds back all later jobs, other `block` jobs too, on the nodes it could
+    use: the eligible ones that are online and not paused for its user. It does so only if it could run there,
+    within its user's limits, were they empty; and it holds nobody back while it waits for its launcher.
+    bygroup leaves out nodes that are offline or leaving, and waits for those that drain or are paused.
+    bynode takes smaller nodes than the first ones where only so its user's limit of cores is kept.
+    """
+    now = _Pass(active=active, nodes=nodes, limits=limits, present=present, paused=paused)
+    starts: list[Start] = []
+    for job in queue:
+        if not now.nopen:
+            break
+        allocation = now.serve(job)
+        if allocation is not None:
+            starts.append(Start(job=job.id, allocation=allocation))
+    return Plan(starts=tuple(starts), after=now)
+
+
+def ahead(job: JobId, queue: Iterable[Job]) -> int:
+    """How many jobs of the queue, given in the order of the policy, come before this one.
+
+    ValueError: the job is not in it.
+    """
+    for place, other in enumerate(queue):
+        if other.id == job:
+            return place
+    raise ValueError(f"job {job} is not in the queue")
+
+
+@dataclass(slots=True, kw_only=True)
+class _User:
+    """A user during a pass: what he has, what he may have, and the nodes where he may start jobs."""
+
+    present: bool
+    limit: Limit
+    paused: Mapping[HostName, str]
+    nodes: Sequence[Node]
+    views: dict[_Shape, _View]
+    nrunning: int = 0
+    ncores: int = 0
+
+    @property
+    def full(self) -> bool:
+        return self.limit.run is not None and self.nrunning >= self.limit.run
+
+    @property
+    def room(self) -> int:
+        """The cores that he may still be given."""
+        return sys.maxsize if self.limit.cores is None else self.limit.cores - self.ncores
+
+
+class _View:
+    """The nodes as one shape of requirement sees them during a pass.
+
+    nodes: where it could run at all. candidates: those that may have something left for it.
+    least: it takes no fewer cores than this; grows as more is known. stuck: it fits nowhere any more.
+    """
+
+    def __init__(self, requirement: Requirement, nodes: Sequence[Node], empty: Cores) -> None:
+        self.requirement = requirement
+        self.nodes = nodes
+        self.candidates = deque(nodes)
+        self.whole = requirement.mode in WHOLE_NODES
+        self.piece = piece(requirement)
+        self.least = 0 if self.whole else requirement.n
+        self.stuck = False
+        self.holds = False
+        self.verdict: Reason | None = None
+        self._empty = empty
+
+    @cached_property
+    def least_when_empty(self) -> int | None:
+        """The fewest cores that it could take if nothing ran; None if it does not fit even then."""
+        found = smallest(self.requirement, self.nodes, self._empty)
+        return None if found is None else found.ncores
+
+    def find(self, free: Cores, room: int) -> Allocation | None:
+        """An allocation within the room if there is one, else the smallest that there is; None if it fits nowhere."""
+        if self.requirement.mode is not Mode.BYGROUP:
+            self._drop_spent(free)
+        found = fill(self.requirement, self.candidates, free)
+        if found is None or found.ncores <= room:
+            return found
+        return smallest(self.requirement, self.candidates, free)
+
+    def _drop_spent(self, free: Cores) -> None:
+        candidates = self.candidates
+        while candidates:
+            least = candidates[0].ncores if self.whole else self.piece
+            if len(free[candidates[0].host]) >= least:
+                return
+            candidates.popleft()
+
+
+class _Pass:
+    """The cluster and its users during one pass: what is open to the jobs not looked at yet.
+
+    open: the free cores of each node, less those that block jobs keep. nopen: their number, on usable nodes.
+    kept: the free cores of the nodes held back; holders: the first job that holds each back, in the queue's order.
+    """
+
+    def __init__(
+        self,
+        *,
+        active: Iterable[Job],
+        nodes: Sequence[Node],
+        limits: Mapping[Uid, Limit],
+        present: AbstractSet[Uid],
+        paused: Mapping[Uid, Mapping[HostName, str]],
+    ) -> None:
+        active = tuple(active)
+        self.nodes = nodes
+        self.usable = tuple(node for node in nodes if usable(node))
+        self.limits, self.present, self.paused = limits, present, paused
+        self.open = free_cores(nodes, (job.allocation for job in active if job.allocation is not None))
+        self.empty = {node.host: tuple(range(node.ncores)) for node in nodes}
+        self.nopen = sum(len(self.open[node.host]) for node in self.usable)
+        self.kept: dict[HostName, tuple[int, ...]] = {}
+        self.holders: dict[HostName, Job] = {}
+        self.users: dict[Uid, _User] = {}
+        self.views: dict[_Shape, _View] = {}
+        for job in active:
+            if job.allocation is not None:
+                user = self._user(job.spec.uid)
+                user.nrunning += 1
+                user.ncores += job.allocation.ncores
+
+    def serve(self, job: Job) -> Allocation | None:
+        """Give the job its cores if it can start, else None; a block job then holds back its nodes."""
+        user = self._user(job.spec.uid)
+        if user.full or not user.present:
+            return None
+        view = self._view(job.spec.requirement, user)
+        if not view.stuck and view.least <= user.room:
+            found = view.find(self.open, user.room)
+            if found is None:
+                view.stuck = True
+            elif found.ncores <= user.room:
+                self._take(found, user)
+                return found
+            else:
+                view.least = found.ncores
+        if job.spec.requirement.priority is Priority.BLOCK:
+            self._hold(job, view, user)
+        return None
+
+    def why(self, job: Job) -> Reason:
+        """Why the job waits, judged by the same rules and in the same order as serve()."""
+        user = self._user(job.spec.uid)
+        if not user.present:
+            return Reason(code=ReasonCode.LAUNCHER_AWAY, text=f"the launcher of {job.spec.user} is away")
+        if user.full:
+            text = f"limit run: {user.limit.run} reached ({user.nrunning} running)"
+            return Reason(code=ReasonCode.LIMIT, text=text)
+        view = self._view(job.spec.requirement, user)
+        if view.verdict is None:
+            view.verdict = self._judge(view, user, job.spec.user)
+        if view.least > user.room:
+            return _beyond_room(view, user)
+        return view.verdict
+
+    def _user(self, uid: Uid) -> _User:
+        user = self.users.get(uid)
+        if user is None:
+            paused = self.paused.get(uid, {})
+            user = self.users[uid] = _User(
+                present=uid in self.present,
+                limit=self.limits.get(uid, Limit()),
+                paused=paused,
+                nodes=tuple(node for node in self.usable if node.host not in paused) if paused else self.usable,
+                views={} if paused else self.views,
+            )
+        return user
+
+    def _view(self, requirement: Requirement, user: _User) -> _View:
+        shape = _shape(requirement)
+        view = user.views.get(shape)
+        if view is None:
+            nodes = eligible(requirement, user.nodes)
+            if requirement.mode is Mode.BYGROUP and len(nodes) < len(_of_group(requirement, self.nodes)):
+                nodes = ()  # it wants all of them, and some may not be used now
+            view = user.views[shape] = _View(requirement, nodes, self.empty)
+        return view
+
+    def _take(self, allocation: Allocation, user: _User) -> None:
+        user.nrunning += 1
+        user.ncores += allocation.ncores
+        self.nopen -= allocation.ncores
+        for part in allocation.slices:
+            self.open[part.host] = self.open[part.host][len(part.cores) :]
+
+    def _hold(self, job: Job, view: _View, user: _User) -> None:
+        if view.holds or view.least_when_empty is None or view.least_when_empty > user.room:
+            return
+        view.holds = True
+        for node in view.nodes:
+            if node.host not in self.holders:
+                self.holders[node.host] = job
+                self.kept[node.host] = self.open[node.host]
+                self.nopen -= len(self.open[node.host])
+                self.open[node.host] = ()
+
+    def _judge(self, view: _View, user: _User, name: str) -> Reason:
+        """Why this shape fits nowhere. Who would fit on the free cores, were they not kept, is held back."""
+        free = self.open | self.kept
+        found = smallest(view.requirement, view.nodes, free)
+        if found is not None:
+            view.least = max(view.least, found.ncores)
+            hosts = frozenset(node.host for node in view.nodes)
+            for host, holder in self.holders.items():
+                if host in hosts:
+                    text = f"held back by the block job {holder.id} of {holder.spec.user}"
+                    return Reason(code=ReasonCode.BLOCK, text=text)
+            return Reason(code=ReasonCode.RESOURCES, text="about to start")
+        if view.least_when_empty is not None:
+            return Reason(code=ReasonCode.RESOURCES, text=_shortage(view.requirement, view.nodes, free))
+        return _out_of_use(view.requirement, self.nodes, user.paused, self.empty, name)
+
+
+def _shape(requirement: Requirement) -> _Shape:
+    """All of a requirement that decides where it fits: jobs of one shape fit or wait alike."""
+    r = requirement
+    return (r.n, r.mode, r.groups, r.notgroups, r.host, r.min_cores, r.min_mem_gb, r.threads)
+
+
+def _off(node: Node) -> bool:
+    """Whether the owner has taken the node out of the cluster for now, so that bygroup does not count it."""
+    return node.leaving or node.state is NodeState.OFFLINE
+
+
+def _of_group(requirement: Requirement, nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """The nodes that bygroup wants: all eligible ones that are not off."""
+    return tuple(node for node in eligible(requirement, nodes) if not _off(node))
+
+
+def _beyond_room(view: _View, user: _User) -> Reason:
+    """Its user's limit is in the way: always, or because only nodes are free that are too large for it."""
+    if view.least_when_empty is not None and view.least_when_empty <= user.room:
+        text = f"whole nodes within limit cores: {user.limit.cores} wanted, the smallest free have {view.least} cores"
+        return Reason(code=ReasonCode.RESOURCES, text=text)
+    text = f"limit cores: {user.limit.cores} reached ({user.ncores} in use, {view.least} more wanted)"
+    return Reason(code=ReasonCode.LIMIT, text=text)
+
+
+def _shortage(requirement: Requirement, nodes: Sequence[Node], free: Cores) -> str:
+    """What is wanted, and how much of it is free, on nodes that could be used."""
+    n, step = requirement.n, requirement.threads or 1
+    nfree = [len(free[node.host]) for node in nodes]
+    nwhole = sum(len(free[node.host]) == node.ncores for node in nodes)
+    where = _where(requirement)
+    match requirement.mode:
+        case Mode.BYCORE:
+            pieces = f" in pieces of {step}" if step > 1 else ""
+            return f"{_cores(n)}{pieces} wanted{where}, {_are(sum(k - k % step for k in nfree))} free"
+        case Mode.BYCORE1:
+            return f"{_cores(n)} on one node wanted{where}, at most {_are(max(nfree))} free on one"
+        case Mode.BYHOST:
+            return f"{_cores(n)} on node {requirement.host} wanted, {_are(sum(nfree))} free"
+        case Mode.BYNODE:
+            return f"{n} whole node{'s' if n > 1 else ''} wanted{where}, {_are(nwhole)} wholly free"
+        case Mode.BYGROUP:
+            return f"all {len(nodes)} nodes wanted{where}, {_are(nwhole)} wholly free"
+        case _:
+            assert_never(requirement.mode)
+
+
+def _where(requirement: Requirement) -> str:
+    """Which nodes will do, in words; nothing if all of them."""
+    words = [
+        f" of group {' or '.join(requirement.groups)}" if requirement.groups else "",
+        f" outside group {' and '.join(requirement.notgroups)}" if requirement.notgroups else "",
+        f" called {requirement.host}" if requirement.host is not None else "",
+    ]
+    installed = [
+        f"{_cores(requirement.min_cores)}" if requirement.min_cores > 0 else "",
+        f"{requirement.min_mem_gb:g} GB" if requirement.min_mem_gb > 0 else "",
+    ]
+    if any(installed):
+        words.append(f" with at least {' and '.join(filter(None, installed))}")
+    return f" on nodes{''.join(words)}" if any(words) else ""
+
+
+def _out_of_use(
+    requirement: Requirement, nodes: Sequence[Node], paused: Mapping[HostName, str], empty: Cores, user: str
+) -> Reason:
+    """The nodes without which the requirement does not fit even if nothing runs, and what is the matter with them."""
+    able = eligible(requirement, nodes)
+    if requirement.mode is Mode.BYGROUP:
+        able = _of_group(requirement, nodes) or able
+    down = [node for node in able if not usable(node)]
+    shut = [node for node in able if usable(node) and node.host in paused]
+    if fill(requirement, able, empty) is None:
+        text = impossible(requirement, nodes) or "no node of the cluster can serve it"
+        return Reason(code=ReasonCode.RESOURCES, text=text)
+
+    def enough(without: Sequence[Node]) -> bool:
+        missing = frozenset(node.host for node in without)
+        if requirement.mode is Mode.BYGROUP:
+            return not missing
+        return fill(requirement, [node for node in able if node.host not in missing], empty) is not None
+
+    pauses = [f"node {node.host} is paused for {user}: {paused[node.host]}" for node in shut]
+    if enough(without=down):
+        return Reason(code=ReasonCode.NODE_PAUSED, text=_listed(pauses))
+    downs = [_state(node) for node in down]
+    return Reason(code=ReasonCode.NODE_DOWN, text=_listed(downs if enough(without=shut) else downs + pauses))
+
+
+def _state(node: Node) -> str:
+    because = f": {node.reason}" if node.reason else ""
+    if node.leaving:
+        return f"node {node.host} is leaving the cluster{because}"
+    match node.state:
+        case NodeState.ONLINE:
+            return f"node {node.host} is online"
+        case NodeState.DRAIN:
+            return f"node {node.host} is draining{because}"
+        case NodeState.OFFLINE:
+            return f"node {node.host} is offline{because}"
+        case _:
+            assert_never(node.state)
+
+
+def _listed(sentences: Sequence[str]) -> str:
+    more = len(sentences) - NODES_NAMED
+    named = "; ".join(sentences[:NODES_NAMED])
+    return f"{named}; and {more} more" if more > 0 else named
+
+
+def _cores(number: int) -> str:
+    return "1 core" if number == 1 else f"{number} cores"
+
+
+def _are(number: int) -> str:
+    return "1 is" if number == 1 else f"{number} are"

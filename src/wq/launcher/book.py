@@ -1,0 +1,134 @@
+"""The ledger on disk: SQLite in the user's own private directory, one transaction for a turn of the loop."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from wq.core.job import Allocation, AttemptNo, HostName, JobId, Outcome
+from wq.launcher.ledger import Entry, Ledger, Phase
+from wq.launcher.task import Setting, Task
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+BEGIN;
+CREATE TABLE settings (name TEXT PRIMARY KEY, setting BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE entries (
+    token TEXT NOT NULL, place INTEGER NOT NULL, setting TEXT NOT NULL REFERENCES settings (name),
+    entry BLOB NOT NULL, PRIMARY KEY (token, place)
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+COMMIT;
+"""
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """What of an entry is stored."""
+
+    task: Task
+    id: int | None
+    phase: Phase
+    attempt: int
+    allocation: Allocation | None
+    declared: tuple[int, ...]
+    outcome: Outcome | None
+    rank_hosts: tuple[str, ...]
+    cancelled: bool
+    server_knows: bool
+    node_done: bool
+
+
+class Book:
+    """One file for one queue of one server."""
+
+    def __init__(self, directory: Path, queue: str) -> None:
+        if not queue.isalnum():
+            raise ValueError("not the name of a queue")
+        self.db = sqlite3.connect(directory / f"ledger-{queue}.db", isolation_level=None)
+        os.chmod(directory / f"ledger-{queue}.db", 0o600)
+        self.db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+        (version,) = self.db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self.db.executescript(SCHEMA)
+        elif version != SCHEMA_VERSION:
+            raise OSError(f"the ledger has version {version}; this wq knows version {SCHEMA_VERSION}")
+        self.settings: dict[str, tuple[Setting, str]] = {}  # token -> the setting and its name
+
+    def load(self, ledger: Ledger) -> None:
+        """Read all that was stored."""
+        rows = self.db.execute("SELECT name, setting FROM settings")
+        settings = {name: msgspec.json.decode(blob, type=Setting) for name, blob in rows}
+        for token, place, name, blob in self.db.execute("SELECT * FROM entries ORDER BY token, place"):
+            stored = msgspec.json.decode(blob, type=Stored)
+            self.settings[token] = (settings[name], name)
+            entry = Entry(
+                token=token,
+                index=place,
+                task=stored.task,
+                id=JobId(stored.id) if stored.id is not None else None,
+                phase=stored.phase,
+                attempt=AttemptNo(stored.attempt),
+                allocation=stored.allocation,
+                declared=stored.declared,
+                outcome=stored.outcome,
+                rank_hosts=frozenset(HostName(host) for host in stored.rank_hosts),
+                cancelled=stored.cancelled,
+                server_knows=stored.server_knows,
+                node_done=stored.node_done,
+            )
+            ledger.add(entry, stored=True)
+
+    def setting(self, token: str) -> Setting:
+        return self.settings[token][0]
+
+    def keep_setting(self, token: str, setting: Setting) -> None:
+        """The setting of a submission, stored once however many have the same; on disk with the next commit."""
+        blob = msgspec.json.encode(setting)
+        name = hashlib.sha256(blob).hexdigest()
+        self.settings[token] = (setting, name)
+
+    def commit(self, ledger: Ledger) -> None:
+        """Store what has changed. After this returns it outlives a power cut."""
+        if not ledger.dirty:
+            return
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            for (token, place), entry in ledger.dirty.items():
+                if entry is None:
+                    self.db.execute("DELETE FROM entries WHERE token = ? AND place = ?", (token, place))
+                else:
+                    self.put(entry)
+            if None in ledger.dirty.values():
+                self.db.execute("DELETE FROM settings WHERE name NOT IN (SELECT setting FROM entries)")
+            self.db.execute("COMMIT")
+        except BaseException:
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            raise
+        for (token, _), entry in ledger.dirty.items():
+            if entry is None and (token, 0) not in ledger.entries and not any(t == token for t, _ in ledger.entries):
+                self.settings.pop(token, None)
+        ledger.dirty = {}
+
+    def put(self, entry: Entry) -> None:
+        setting, name = self.settings[entry.token]
+        self.db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, msgspec.json.encode(setting)))
+        stored = Stored(
+            task=entry.task,
+            id=entry.id,
+            phase=entry.phase,
+            attempt=entry.attempt,
+            allocation=entry.allocation,
+            declared=entry.declared,
+            outcome=entry.outcome,
+            rank_hosts=tuple(sorted(entry.rank_hosts)),
+            cancelled=entry.cancelled,
+            server_knows=entry.server_knows,
+            node_done=entry.node_done,
+        )
+        row = (entry.token, entry.index, name, msgspec.json.encode(stored))
+        self.db.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", row)

@@ -1,0 +1,121 @@
+"""The launcher's clients: commands of the same user, over a socket that nobody else can open."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any, Protocol
+
+import msgspec
+
+from wq.launcher.ledger import Entry
+from wq.launcher.task import Setting, Task
+from wq.protocol import messages, places
+from wq.protocol.wire import PROTOCOL, STREAM_MARK, Frames, WireError, encode_chunk
+
+MOST_SUBMISSION_BYTES = 256 << 20
+STDIN_WINDOW_BYTES = 256 << 10
+
+
+class Hello(msgspec.Struct, kw_only=True):
+    """A client's first word. env: what connections need of its session; ssh_command: how to call ssh."""
+
+    version: int
+    env: dict[str, str] = {}
+    ssh_command: str | None = None
+
+
+class Sub(msgspec.Struct, kw_only=True):
+    """A submission. A foreground one has a single task. stems: of outputs that are to be named by the id."""
+
+    tasks: list[Task]
+    stems: list[str | None]
+    setting: Setting
+
+
+class House(Protocol):
+    """Whoever the clients talk to: the launcher."""
+
+    def client_here(self, client: Client, hello: Hello) -> None: ...
+    def client_left(self, client: Client) -> None: ...
+    def submitted(self, client: Client, sub: Sub) -> None: ...
+    def stdin(self, client: Client, payload: bytes | None) -> None: ...
+    def cancel(self, client: Client, grace_s: float) -> None: ...
+    def room_again(self, client: Client) -> None: ...
+
+
+class Client(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.frames = Frames(MOST_SUBMISSION_BYTES)
+        self.transport: asyncio.Transport | None = None
+        self.entry: Entry | None = None  # the foreground job that it waits for
+        self.token = ""
+        self.known = False
+        self.gone = False
+        self.stdin_at = 0  # bytes received of its stdin
+        self.stdin_kept = bytearray()  # not yet acknowledged by the node
+        self.stdin_eof = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        if places.peer_uid(transport.get_extra_info("socket")) not in (os.getuid(), 0):
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self.frames.feed(data):
+                self.take(body)
+        except (WireError, msgspec.MsgspecError, KeyError, ValueError) as error:
+            self.say({"error": f"not understood: {error}", "status": 1})
+            self.close()
+
+    def take(self, body: bytes) -> None:
+        if body[0] == STREAM_MARK:
+            self.house.stdin(self, body[2:])
+            return
+        message: dict[str, Any] = msgspec.json.decode(body)
+        kind = message.pop("type")
+        if kind == "hello":
+            hello = msgspec.convert(message, Hello)
+            if hello.version != PROTOCOL:
+                self.say({"error": f"your launcher speaks version {PROTOCOL}, this wq {hello.version}", "status": 1})
+                self.close()
+                return
+            self.known = True
+            self.house.client_here(self, hello)
+        elif not self.known:
+            raise WireError("hello comes first")
+        elif kind == "sub":
+            self.house.submitted(self, msgspec.convert(message, Sub))
+        elif kind == "eof":
+            self.house.stdin(self, None)
+        elif kind == "cancel":
+            self.house.cancel(self, float(message.get("grace_s", 2.0)))
+        else:
+            raise WireError("a message of no known type")
+
+    def say(self, message: dict[str, Any]) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(messages.encode_message(message))
+
+    def send_chunk(self, channel: int, payload: bytes) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(encode_chunk(channel, payload))
+
+    def waiting_bytes(self) -> int:
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
+    def resume_writing(self) -> None:
+        self.house.room_again(self)
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone = True
+        self.house.client_left(self)

@@ -1,0 +1,366 @@
+"""What the launcher was told and did, for each job; pure: facts in, actions out.
+
+The rules of safety.md live here: the intent is on disk before a start is sent (P3), a start is sent once
+per attempt and after that only asked about (P4, P5), a lost connection means unknown (P6), stale news is
+answered, not obeyed (P8), and an end is told until the server has it (P9).
+An action is carried out only after the entries it follows from are on disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from wq.core.job import Allocation, AttemptNo, HostName, JobId, Outcome, OutcomeKind
+from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Stop
+from wq.launcher.task import Task
+
+FOREGROUND_GRACE_S = 2.0
+
+
+class Phase(StrEnum):
+    """How far a job is, as far as this launcher knows."""
+
+    WAITING = "waiting"  # no attempt of it can be anywhere
+    INTENDED = "intended"  # an attempt was granted, and may be running
+    ENDED = "ended"  # it is over; the server may not know yet
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """One job in the ledger. What is below the line is not stored: it is learnt again."""
+
+    token: str
+    index: int
+    task: Task
+    id: JobId | None = None
+    phase: Phase = Phase.WAITING
+    attempt: AttemptNo = AttemptNo(0)
+    allocation: Allocation | None = None
+    declared: tuple[int, ...] = ()
+    outcome: Outcome | None = None
+    rank_hosts: frozenset[HostName] = frozenset()
+    cancelled: bool = False  # its foreground client is gone
+    server_knows: bool = False  # the server has the end on its disk
+    node_done: bool = True  # nothing of it is left on nodes
+    # ---
+    maybe_sent: bool = True  # a start may have been sent (after a restart nobody knows)
+    started: bool = False
+    shared: bool | None = None
+    stop_grace_s: float | None = None
+    main_end: dict[str, Any] | None = None
+    live_ranks: dict[str, HostName] = field(default_factory=dict)
+    hosts_asked: set[HostName] = field(default_factory=set)  # rank hosts that have said what is left there
+
+    @property
+    def att(self) -> str:
+        """The name of the current attempt on the nodes."""
+        return f"{self.id}.{self.attempt}"
+
+    @property
+    def main_host(self) -> HostName:
+        assert self.allocation is not None
+        return self.allocation.hosts[0]
+
+    @property
+    def over(self) -> bool:
+        """True if it can be forgotten."""
+        return self.phase is Phase.ENDED and self.server_knows and self.node_done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedLinks:
+    """Connect to these nodes (or stay connected)."""
+
+    hosts: tuple[HostName, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendStart:
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """A word to the shepherd of a node."""
+
+    host: HostName
+    word: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tell:
+    """A report to the server."""
+
+    report: AttemptStarted | AttemptEnded | AttemptTakenBack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The process is over and nothing of it runs: deliver the rest of its output, then the outcome."""
+
+    entry: Entry
+
+
+Action = NeedLinks | SendStart | Send | Tell | Finished
+
+
+def outcome_of(end: dict[str, Any]) -> Outcome:
+    """What a shepherd said of an end, as an outcome."""
+    cpu_s = end.get("cpu_s")
+    if "exit" in end:
+        return Outcome(kind=OutcomeKind.EXITED, exit_status=int(end["exit"]), cpu_s=cpu_s)
+    if "signal" in end:
+        return Outcome(kind=OutcomeKind.SIGNALLED, signal=int(end["signal"]), cpu_s=cpu_s)
+    if "lost" in end:
+        return Outcome(kind=OutcomeKind.LOST, message=str(end["lost"]))
+    return Outcome(kind=OutcomeKind.FAILED, message=str(end.get("error", "ended for no known reason")))
+
+
+class Ledger:
+    """All entries, and what follows from news about them. `dirty`: entries to be stored before acting."""
+
+    def __init__(self) -> None:
+        self.entries: dict[tuple[str, int], Entry] = {}
+        self.by_id: dict[JobId, Entry] = {}
+        self.dirty: dict[tuple[str, int], Entry | None] = {}
+        self.up: set[HostName] = set()
+
+    # submissions
+
+    def add(self, entry: Entry, *, stored: bool = False) -> None:
+        """A new entry, or one read from disk."""
+        self.entries[(entry.token, entry.index)] = entry
+        if entry.id is not None:
+            self.by_id[entry.id] = entry
+        if not stored:
+            entry.maybe_sent = False
+            self.change(entry)
+
+    def change(self, entry: Entry) -> None:
+        self.dirty[(entry.token, entry.index)] = entry
+
+    def accepted(self, token: str, ids: list[int]) -> list[Entry]:
+        """The server has given ids to a submission."""
+        entries = []
+        for index, number in enumerate(ids):
+            entry = self.entries.get((token, index))
+            if entry is not None:
+                entry.id = JobId(number)
+                self.by_id[entry.id] = entry
+                self.change(entry)
+                entries.append(entry)
+        return entries
+
+    def drop(self, entry: Entry) -> None:
+        """Forget an entry."""
+        self.entries.pop((entry.token, entry.index), None)
+        if entry.id is not None:
+            self.by_id.pop(entry.id, None)
+        self.dirty[(entry.token, entry.index)] = None
+
+    # orders of the server
+
+    def ordered_start(self, order: Start) -> list[Action]:
+        """One start per attempt, whatever the server repeats."""
+        entry = self.by_id.get(order.id)
+        if entry is None:
+            lost = Outcome(kind=OutcomeKind.LOST, message="its launcher no longer knows it")
+            return [Tell(report=AttemptEnded(id=order.id, attempt=order.attempt, outcome=lost))]
+        if order.attempt <= entry.attempt:
+            return self.repeat(entry)
+        if entry.phase is Phase.ENDED:
+            return self.repeat(entry)
+        entry.phase = Phase.INTENDED
+        entry.attempt, entry.allocation, entry.declared = order.attempt, order.allocation, order.declared
+        entry.maybe_sent = entry.started = False
+        entry.stop_grace_s = entry.main_end = None
+        entry.node_done = True
+        entry.rank_hosts = frozenset()
+        entry.live_ranks, entry.hosts_asked = {}, set()
+        self.change(entry)
+        return [NeedLinks(hosts=entry.allocation.hosts), *self.try_start(entry)]
+
+    def repeat(self, entry: Entry) -> list[Action]:
+        """Say again what is known of an attempt."""
+        assert entry.id is not None
+        if entry.phase is Phase.ENDED and entry.outcome is not None:
+            return [Tell(report=AttemptEnded(id=entry.id, attempt=entry.attempt, outcome=entry.outcome))]
+        if entry.phase is Phase.INTENDED:
+            if entry.started:
+                return [Tell(report=AttemptStarted(id=entry.id, attempt=entry.attempt))]
+            assert entry.allocation is not None
+            return [NeedLinks(hosts=entry.allocation.hosts)]
+        return [Tell(report=AttemptTakenBack(id=entry.id, attempt=entry.attempt))]
+
+    def try_start(self, entry: Entry) -> list[Action]:
+        """Send the start if it never was and all nodes of the attempt are connected."""
+        assert entry.allocation is not None
+        if entry.maybe_sent or not self.up.issuperset(entry.allocation.hosts):
+            return []
+        entry.maybe_sent = True
+        entry.node_done = False
+        return [SendStart(entry=entry)]
+
+    def ordered_stop(self, order: Stop) -> list[Action]:
+        entry = self.by_id.get(order.id)
+        if entry is None or order.attempt > entry.attempt:
+            return [Tell(report=AttemptTakenBack(id=order.id, attempt=order.attempt))]
+        if order.attempt < entry.attempt or entry.phase is not Phase.INTENDED:
+            return self.repeat(entry)
+        return self.stop(entry, order.grace_s)
+
+    def stop(self, entry: Entry, grace_s: float) -> list[Action]:
+        """End the current attempt; one that was never sent is taken back."""
+        if entry.phase is not Phase.INTENDED:
+            return []
+        if not entry.maybe_sent:
+            return self.taken_back(entry, None, "")
+        entry.stop_grace_s = grace_s
+        return [
+            NeedLinks(hosts=(entry.main_host,)),
+            Send(host=entry.main_host, word={"do": "stop", "att": entry.att, "grace_s": grace_s}),
+        ]
+
+    def taken_back(self, entry: Entry, host: HostName | None, why: str) -> list[Action]:
+        """The attempt provably never ran."""
+        assert entry.id is not None
+        entry.phase = Phase.WAITING
+        entry.node_done = True
+        self.change(entry)
+        return [Tell(report=AttemptTakenBack(id=entry.id, attempt=entry.attempt, host=host, why=why))]
+
+    def gone(self, job: JobId) -> Entry | None:
+        """The server has the end on its disk (or knows no such job). Answers the entry, if there was one."""
+        entry = self.by_id.get(job)
+        if entry is None:
+            return None
+        entry.server_knows = True
+        if entry.phase is not Phase.INTENDED:
+            entry.phase = Phase.ENDED
+        self.change(entry)
+        return entry
+
+    # news of nodes
+
+    def on_host(self, host: HostName) -> list[Entry]:
+        """The attempts that have to do with a node."""
+        return [
+            entry
+            for entry in self.entries.values()
+            if entry.allocation is not None
+            and host in entry.allocation.hosts
+            and (entry.phase is Phase.INTENDED or not entry.node_done)
+        ]
+
+    def node_failed(self, host: HostName, why: str) -> list[Action]:
+        """No connection came about: starts that were never sent are taken back; the rest is unknown, and waits."""
+        self.up.discard(host)
+        actions: list[Action] = []
+        for entry in self.on_host(host):
+            if entry.phase is Phase.INTENDED and not entry.maybe_sent:
+                actions += self.taken_back(entry, host, why)
+        return actions
+
+    def node_up(self, host: HostName, known: list[dict[str, Any]]) -> list[Action]:
+        """A connection is up; known: what the shepherd there knows."""
+        self.up.add(host)
+        views = {str(view["att"]): view for view in known}
+        actions: list[Action] = []
+        ours = self.on_host(host)
+        names = {entry.att for entry in ours if entry.main_host == host}
+        for att, view in views.items():
+            if att not in names:
+                actions += self.stranger(host, att, view, ours)
+        for entry in ours:
+            entry.hosts_asked.add(host)
+            if entry.main_host == host and entry.phase is Phase.INTENDED:
+                if entry.att in views:
+                    actions += self.state_said(entry, views[entry.att])
+                elif entry.maybe_sent and entry.main_end is None:
+                    actions.append(Send(host=host, word={"do": "query", "att": entry.att}))
+            elif entry.main_host == host and entry.phase is Phase.ENDED and not entry.node_done:
+                if entry.att not in views:
+                    entry.node_done = True
+                    self.change(entry)
+                else:
+                    actions.append(Finished(entry=entry))
+            if entry.phase is Phase.INTENDED:
+                actions += self.try_start(entry)
+                actions += self.check_ranks(entry)
+        return actions
+
+    def stranger(self, host: HostName, att: str, view: dict[str, Any], ours: list[Entry]) -> list[Action]:
+        """Something on a node that is no current attempt: an earlier one, or a rank of one."""
+        base = att.split("/")[0]
+        if view["state"] in ("ended", "never"):
+            return [Send(host=host, word={"do": "ack", "att": att})]
+        for entry in ours:
+            if entry.att == base and entry.main_end is None:
+                entry.live_ranks[att] = host
+                return []
+            if entry.att == base:
+                entry.live_ranks[att] = host
+        return [Send(host=host, word={"do": "stop", "att": att, "grace_s": 2.0})]
+
+    def find(self, att: str) -> Entry | None:
+        """The entry whose current attempt has this name."""
+        number = att.split("/")[0].split(".")[0]
+        entry = self.by_id.get(JobId(int(number))) if number.isdigit() else None
+        return entry if entry is not None and entry.att == att.split("/")[0] else None
+
+    def state_said(self, entry: Entry, view: dict[str, Any]) -> list[Action]:
+        """What the node knows of the main process of an attempt."""
+        entry.shared = view.get("shared")
+        if view["state"] == "ended":
+            return self.main_ended(entry, view["end"])
+        if view["state"] == "never":
+            actions: list[Action] = [Send(host=entry.main_host, word={"do": "ack", "att": entry.att})]
+            return actions + self.taken_back(entry, None, "it had not reached the node")
+        actions = self.was_started(entry) if view["state"] == "running" else []
+        if entry.stop_grace_s is not None:
+            word = {"do": "stop", "att": entry.att, "grace_s": entry.stop_grace_s}
+            actions.append(Send(host=entry.main_host, word=word))
+        return actions
+
+    def was_started(self, entry: Entry) -> list[Action]:
+        if entry.started:
+            return []
+        assert entry.id is not None
+        entry.started = True
+        return [Tell(report=AttemptStarted(id=entry.id, attempt=entry.attempt))]
+
+    def main_ended(self, entry: Entry, end: dict[str, Any]) -> list[Action]:
+        """Its first process is over; it ends when nothing of it runs on its other nodes either."""
+        if entry.phase is not Phase.INTENDED or entry.main_end is not None:
+            return []
+        entry.main_end = end
+        entry.node_done = False
+        actions: list[Action] = [NeedLinks(hosts=tuple(entry.rank_hosts))] if entry.rank_hosts else []
+        for rank, host in entry.live_ranks.items():
+            actions.append(Send(host=host, word={"do": "stop", "att": rank, "grace_s": 1.0}))
+        return actions + self.check_ranks(entry)
+
+    def check_ranks(self, entry: Entry) -> list[Action]:
+        """After the end of the main process: have all other nodes said that nothing is left?"""
+        if entry.main_end is None or entry.live_ranks or not entry.rank_hosts <= (self.up & entry.hosts_asked):
+            return []
+        assert entry.id is not None
+        entry.phase = Phase.ENDED
+        entry.outcome = outcome_of(entry.main_end)
+        self.change(entry)
+        return [Finished(entry=entry)]
+
+    def rank_started(self, entry: Entry, rank: str, host: HostName) -> None:
+        """A process on another node is about to be sent (stored first, so that it is looked for at the end)."""
+        entry.live_ranks[rank] = host
+        entry.hosts_asked.add(host)
+        if host not in entry.rank_hosts:
+            entry.rank_hosts |= {host}
+            self.change(entry)
+
+    def rank_ended(self, entry: Entry, rank: str, host: HostName) -> list[Action]:
+        entry.live_ranks.pop(rank, None)
+        actions: list[Action] = [Send(host=host, word={"do": "ack", "att": rank})]
+        return actions + self.check_ranks(entry)

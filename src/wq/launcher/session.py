@@ -1,0 +1,131 @@
+"""The launcher's session with the server: asks and reports over one connection, and comes back when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from wq.core.requests import Request
+from wq.protocol import messages, places
+from wq.protocol.wire import PROTOCOL, Frames, Message, WireError
+
+AGAIN_FIRST_S = 0.1
+AGAIN_MOST_S = 5.0
+
+
+class ServerAway(Exception):
+    """The server cannot be asked just now."""
+
+
+class Refused(Exception):
+    """The server says no; its text is the sentence. status: the exit status for it."""
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Session:
+    """One connection to the server after the other. on_up(welcome) comes first; then on_order for each order."""
+
+    def __init__(
+        self,
+        path: str,
+        uid: int,
+        *,
+        on_up: Callable[[Message], None],
+        on_order: Callable[[Any], None],
+        on_down: Callable[[], None],
+    ) -> None:
+        self.path, self.uid = path, uid
+        self.on_up, self.on_order, self.on_down = on_up, on_order, on_down
+        self.writer: asyncio.StreamWriter | None = None
+        self.seq = 0
+        self.asked: dict[int, asyncio.Future[Message]] = {}
+        self.connected = asyncio.Event()
+        self.trouble = "the server is away"
+        self.retry = asyncio.Event()
+
+    async def run(self) -> None:
+        """Connect, again and again, until cancelled."""
+        wait_s = AGAIN_FIRST_S
+        while True:
+            with contextlib.suppress(OSError, WireError, places.PlaceError, ServerAway):
+                await self.one_connection()
+                wait_s = AGAIN_FIRST_S
+            self.writer = None
+            self.connected.clear()
+            for future in self.asked.values():
+                if not future.done():
+                    future.set_exception(ServerAway("the server went away before it answered"))
+            self.asked = {}
+            self.on_down()
+            self.retry.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.retry.wait(), wait_s * random.uniform(0.7, 1.3))
+            wait_s = min(wait_s * 2, AGAIN_MOST_S)
+
+    async def one_connection(self) -> None:
+        """From hello to the end of one connection."""
+        places.check_meeting_dir(self.uid, int(os.path.dirname(self.path).rsplit("-", 1)[1]))
+        reader, writer = await asyncio.open_unix_connection(self.path)
+        try:
+            sock: socket.socket = writer.get_extra_info("socket")
+            if places.peer_uid(sock) != self.uid:
+                raise places.PlaceError("somebody else answers on the server's socket")
+            writer.write(messages.encode_message({"type": "hello", "version": PROTOCOL, "role": "launcher"}))
+            frames = Frames()
+            welcomed = False
+            while data := await reader.read(1 << 16):
+                for body in frames.feed(data):
+                    message = msgspec.json.decode(body)
+                    if welcomed:
+                        self.take(message, body)
+                        continue
+                    if "ok" not in message:
+                        self.trouble = str(message.get("error", "the server refuses"))
+                        raise ServerAway(self.trouble)
+                    welcomed = True
+                    self.writer = writer
+                    self.on_up(message["ok"])
+                    self.connected.set()
+        finally:
+            writer.close()
+
+    def take(self, message: Message, body: bytes) -> None:
+        if "type" in message:
+            word, _ = messages.decode_word(body, messages.TO_LAUNCHERS)
+            self.on_order(word)
+            return
+        seq = message.get("seq")
+        future = self.asked.pop(seq, None) if isinstance(seq, int) else None
+        if future is not None and not future.done():
+            future.set_result(message)
+
+    def report(self, request: Request) -> None:
+        """Say something that needs no answer. Lost if the server is away: it is said again after the next hello."""
+        if self.writer is not None:
+            self.writer.write(messages.encode_word(request))
+
+    async def ask(self, request: Request) -> dict[str, Any]:
+        """The facts of the answer. Raises ServerAway, Refused."""
+        if self.writer is None:
+            raise ServerAway(self.trouble)
+        self.seq += 1
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self.asked[self.seq] = future
+        self.writer.write(messages.encode_word(request, self.seq))
+        answer = await future
+        if "ok" in answer:
+            facts = answer["ok"]
+            assert isinstance(facts, dict)
+            return facts
+        status = answer.get("status")
+        raise Refused(str(answer.get("error")), status if isinstance(status, int) else 1)

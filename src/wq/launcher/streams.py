@@ -1,0 +1,77 @@
+"""Where the output of an attempt goes on the submitting host: to the client that waits, or into its file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+BUFFERED_BYTES = 1 << 20  # to a client, before its job has to wait
+
+
+class Sink(Protocol):
+    """Takes the chunks of an attempt's output in order."""
+
+    have: dict[int, int]  # bytes taken, by channel
+
+    def take(self, channel: int, payload: bytes) -> bool:
+        """Take a chunk. False: not now; `again` will be called when there is room."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class FileSink:
+    """Brings the output of a node that does not see the submitting directory back into its file."""
+
+    def __init__(self, path: str, *, resume: bool) -> None:
+        """Raises OSError. resume: go on where the file ends."""
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        if not resume:
+            os.ftruncate(self.fd, 0)
+        self.have = {1: os.fstat(self.fd).st_size}
+
+    def take(self, channel: int, payload: bytes) -> bool:
+        view = memoryview(payload)
+        at = self.have[1]
+        while view:
+            written = os.pwrite(self.fd, view, at)
+            view, at = view[written:], at + written
+        self.have[1] = at
+        return True
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            os.fsync(self.fd)
+        os.close(self.fd)
+
+
+class ClientSink:
+    """Streams to the client of a foreground job, no faster than it reads."""
+
+    def __init__(self, send: Callable[[int, bytes], None], waiting_bytes: Callable[[], int]) -> None:
+        self.send, self.waiting_bytes = send, waiting_bytes
+        self.have = {1: 0, 2: 0}
+
+    def take(self, channel: int, payload: bytes) -> bool:
+        self.send(channel, payload)
+        self.have[channel] += len(payload)
+        return self.waiting_bytes() < BUFFERED_BYTES
+
+    def close(self) -> None:
+        pass
+
+
+class NoSink:
+    """Output that nobody waits for any more."""
+
+    def __init__(self) -> None:
+        self.have = {1: 0, 2: 0}
+
+    def take(self, channel: int, payload: bytes) -> bool:
+        self.have[channel] = self.have.get(channel, 0) + len(payload)
+        return True
+
+    def close(self) -> None:
+        pass

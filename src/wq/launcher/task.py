@@ -1,0 +1,56 @@
+"""What a user submitted: everything that is needed to run it, and that never leaves the user's own processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wq.core.job import JobSpec, Requirement, Uid
+
+LISTED_COMMAND = 4096  # characters of the copy for listings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Where a submission was made. limits: soft limits by name; env: the whole environment there."""
+
+    cwd: str
+    umask: int
+    env: dict[str, str]
+    limits: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One job as its user wrote it. command: text for a shell; argv instead of it: a program word by word.
+
+    output: the absolute path of a batch job's output on the host of submission; None: to be named by the id.
+    tty: it gets a terminal.
+    """
+
+    requirement: Requirement = Requirement()
+    command: str | None = None
+    argv: tuple[str, ...] | None = None
+    name: str = "job"
+    output: str | None = None
+    hostfile: str | None = None
+    env_mode: Literal["submit", "login", "clean"] = "submit"
+    x: bool = False
+    private: bool = False
+    foreground: bool = False
+    tty: bool = False
+
+
+def listed(task: Task, setting: Setting) -> JobSpec:
+    """The server's copy: enough to place and to list the job. (The server itself fills in who it is from.)"""
+    text = task.command if task.command is not None else " ".join(task.argv or ())
+    return JobSpec(
+        uid=Uid(-1),
+        user="",
+        name=task.name,
+        command="" if task.private else text[:LISTED_COMMAND],
+        requirement=task.requirement,
+        foreground=task.foreground,
+        submit_dir="" if task.private else setting.cwd,
+        x=task.x,
+    )

@@ -1,0 +1,1577 @@
+"""The shepherd: the parent of one user's jobs on one node, for one queue.
+
+This one file needs Python 3.6 and nothing else. The launcher sends its source down the pipe of an
+ssh session (or of a local child); run there, it is one of these, by `ROLE`:
+
+    attach    hands its stdin and stdout to the living shepherd of this spool, or starts one first
+    keeper    parent of the shepherd, sub-reaper: waits, writes statuses down, starts the shepherd again
+    shepherd  starts jobs, follows them, ends them; survives the connection
+    side      the side connection of a job with a terminal or with X
+    agent     the remote-shell agent that MPI calls on the job's first node
+
+The spool is the truth and the pipe only a hint: the journal has a record before each start, and each end
+is on disk before it is told. A start is refused if the journal knows the attempt; a query that finds
+nothing plants a tombstone, so that a start still on its way is refused too (safety.md P4, P5).
+
+Words on the pipe are frames: four bytes of length (big-endian), then JSON, or a chunk of a stream
+that begins with the byte 1 (see `pack_data`). Downwards a frame has "do", upwards "say".
+"""
+
+import array
+import errno
+import fcntl
+import json
+import os
+import pty
+import resource
+import selectors
+import shlex
+import signal
+import socket
+import stat
+import struct
+import sys
+import termios
+import time
+import tty
+
+VERSION = 1
+GREETING = b"wq-shepherd/1 ready\n"
+COMPLAINT = b"wq-shepherd/1 error "
+MAX_FRAME_BYTES = 8 << 20
+WINDOW_BYTES = 256 << 10  # of a stream, sent and not yet acknowledged
+CHUNK_BYTES = 64 << 10
+STDIN, STDOUT, STDERR = 0, 1, 2
+SILENCE_S = 300.0  # a link that says nothing for so long is dead
+SIDE_WAIT_S = 90.0  # a job with a terminal waits so long for its side connection
+LEFTOVER_GRACE_S = 1.0  # between TERM and KILL for what a job leaves behind
+CLOCK_BOOTTIME = 7
+RLIMIT_RTTIME = 15
+TAG_BASE = 1 << 50
+LIMITS = {"core": 4, "data": 2, "fsize": 1, "memlock": 8, "nofile": 7, "stack": 3, "as": 9}
+
+
+# --- words -----------------------------------------------------------------------------------------
+
+
+def pack(message):
+    """A frame with a JSON object."""
+    body = json.dumps(message, separators=(",", ":")).encode("utf-8", "surrogateescape")
+    return struct.pack(">I", len(body)) + body
+
+
+def pack_data(att, channel, offset, payload):
+    """A frame with a chunk of a stream: which attempt, channel 0 to 2, offset in bytes, the bytes."""
+    name = att.encode()
+    head = struct.pack(">BBQB", 1, channel, offset, len(name)) + name
+    return struct.pack(">I", len(head) + len(payload)) + head + bytes(payload)
+
+
+class Frames:
+    """Bytes in, messages out: objects, or tuples (att, channel, offset, bytes)."""
+
+    def __init__(self):
+        self.buffer = bytearray()
+
+    def feed(self, data):
+        """The whole messages that are there now; ValueError if this is no frame of ours."""
+        self.buffer += data
+        out = []
+        while len(self.buffer) >= 4:
+            (size,) = struct.unpack_from(">I", self.buffer)
+            if size > MAX_FRAME_BYTES or size == 0:
+                raise ValueError("a frame of {} bytes".format(size))
+            if len(self.buffer) < 4 + size:
+                break
+            body = bytes(self.buffer[4 : 4 + size])
+            del self.buffer[: 4 + size]
+            out.append(unpack(body))
+        return out
+
+
+def unpack(body):
+    """One frame's body: an object, or a chunk as (att, channel, offset, bytes)."""
+    if body[:1] == b"\x01":
+        _, channel, offset, size = struct.unpack_from(">BBQB", body)
+        name = body[11 : 11 + size].decode()
+        return (name, channel, offset, body[11 + size :])
+    message = json.loads(body.decode("utf-8", "surrogateescape"))
+    if not isinstance(message, dict):
+        raise ValueError("not an object")
+    return message
+
+
+# --- the kernel ------------------------------------------------------------------------------------
+
+
+def now():
+    """Seconds since boot, counting sleep; never the wall clock."""
+    return time.clock_gettime(CLOCK_BOOTTIME)
+
+
+def boot_id():
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as f:
+            return f.read().strip()
+    except OSError:
+        return "unknown"
+
+
+def become_subreaper():
+    """Orphans below this process become its children instead of init's."""
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)
+
+
+def set_title(title):
+    """What `ps` shows: the kernel's short name, and the command line where it lies in memory."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(15, title.encode(), 0, 0, 0)
+        with open("/proc/self/stat") as f:
+            fields = f.read().rpartition(")")[2].split()
+        start, end = int(fields[45]), int(fields[46])
+        room = end - start
+        text = title.encode()[: room - 1]
+        ctypes.memmove(start, text + b"\0" * (room - len(text)), room)
+    except (OSError, ValueError, IndexError, ImportError):
+        pass
+
+
+def start_time(pid):
+    """The start of a process in clock ticks since boot, which with its pid is its identity; None if gone."""
+    try:
+        with open("/proc/{}/stat".format(pid)) as f:
+            fields = f.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in ("Z", "X") else int(fields[19])
+
+
+def tag_of(pid):
+    """The soft limit that marks the processes of one attempt (inherited by all below it); 0 if none."""
+    try:
+        with open("/proc/{}/limits".format(pid)) as f:
+            for line in f:
+                if line.startswith("Max realtime timeout"):
+                    word = line.split()[3]
+                    return int(word) if word.isdigit() else 0
+    except OSError:
+        pass
+    return 0
+
+
+def children_of(pid):
+    """The pids of the children of a process, zombies included."""
+    try:
+        with open("/proc/{0}/task/{0}/children".format(pid)) as f:
+            return [int(word) for word in f.read().split()]
+    except OSError:
+        return []
+
+
+def tree_below(pids):
+    """These processes and all their descendants."""
+    found, todo = [], list(pids)
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        todo += children_of(pid)
+    return found
+
+
+def send_signal(pids, number):
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
+
+
+class Watch:
+    """Tells when files grow (inotify), so that nobody has to look again and again."""
+
+    def __init__(self):
+        import ctypes
+
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = self.libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.names = {}
+
+    def add(self, path, name):
+        handle = self.libc.inotify_add_watch(self.fd, os.fsencode(path), 2)
+        if handle >= 0:
+            self.names[handle] = name
+
+    def read(self):
+        """The names whose files grew."""
+        try:
+            data = os.read(self.fd, 65536)
+        except OSError:
+            return set()
+        grown, at = set(), 0
+        while at + 16 <= len(data):
+            handle, _, _, size = struct.unpack_from("iIII", data, at)
+            at += 16 + size
+            if handle in self.names:
+                grown.add(self.names[handle])
+        return grown
+
+
+# --- the spool -------------------------------------------------------------------------------------
+
+
+class Trouble(Exception):
+    """Something that a human must hear; its text is the sentence."""
+
+
+def enter_spool(key):
+    """Make and enter the private directory of one queue and node; answers its path."""
+    uid = os.getuid()
+    base = "/var/tmp" if os.access("/var/tmp", os.W_OK) else "/tmp"
+    path = base
+    for part in ("wq-{}".format(uid), key):
+        path = os.path.join(path, part)
+        try:
+            os.mkdir(path, 0o700)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise Trouble("cannot make {}: {}".format(path, error.strerror))
+        made = os.lstat(path)
+        if not stat.S_ISDIR(made.st_mode) or made.st_uid != uid or made.st_mode & 0o077:
+            raise Trouble("{} is not a private directory of uid {}".format(path, uid))
+    os.chdir(path)
+    return path
+
+
+def take_lock():
+    """The descriptor of the spool's lock, or None if somebody has it. Must be in the spool."""
+    fd = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(fd).st_ino == os.stat("lock").st_ino:
+            return fd
+    except OSError:
+        pass
+    os.close(fd)
+    return None
+
+
+def write_new(path, data, mode=0o600):
+    """A new file in the spool with these bytes."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    try:
+        write_all(fd, data)
+    finally:
+        os.close(fd)
+
+
+def write_all(fd, data):
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+class Journal:
+    """Records, a line each, appended; synced in groups before an end is told."""
+
+    def __init__(self, path):
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self.dirty = False
+
+    def replay(self):
+        """All whole records so far. A torn last line is cut off: it was never acted on."""
+        with open(os.dup(self.fd), "rb") as f:
+            f.seek(0)
+            data = f.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            os.ftruncate(self.fd, len(whole))
+        return [json.loads(line.decode()) for line in whole.splitlines()]
+
+    def append(self, record):
+        write_all(self.fd, json.dumps(record, separators=(",", ":")).encode() + b"\n")
+        self.dirty = True
+
+    def sync(self):
+        if self.dirty:
+            os.fsync(self.fd)
+            self.dirty = False
+
+
+# --- an attempt ------------------------------------------------------------------------------------
+
+
+class Source:
+    """Where a stream comes from: a pipe, or a growing file; what is not acknowledged can be sent again."""
+
+    def __init__(self, fd, is_file):
+        self.fd = fd
+        self.is_file = is_file
+        self.kept = bytearray()  # of a pipe: read and not acknowledged, from `acked` on
+        self.acked = self.sent = 0
+        self.total = None  # known at the end
+        self.eof_told = False
+        self.held = False  # after a new link, until the launcher says what it has
+
+    def next_chunk(self):
+        """(offset, bytes) to send now, or None."""
+        if self.held or self.sent - self.acked >= WINDOW_BYTES:
+            return None
+        if self.is_file:
+            data = os.pread(self.fd, CHUNK_BYTES, self.sent)
+        else:
+            at = self.sent - self.acked
+            data = bytes(self.kept[at : at + CHUNK_BYTES])
+        if not data:
+            return None
+        offset = self.sent
+        self.sent += len(data)
+        return offset, data
+
+    def fill(self):
+        """Read from the pipe what the window allows; False if there is nothing more to come."""
+        room = WINDOW_BYTES - len(self.kept)
+        if room <= 0:
+            return True
+        try:
+            data = os.read(self.fd, room)
+        except OSError as error:
+            return error.errno in (errno.EAGAIN, errno.EINTR)
+        self.kept += data
+        return bool(data)
+
+    def ack(self, offset):
+        if offset > self.acked:
+            if not self.is_file:
+                del self.kept[: offset - self.acked]
+            self.acked = offset
+            self.sent = max(self.sent, offset)
+
+    def end(self):
+        """No more will come."""
+        self.total = os.fstat(self.fd).st_size if self.is_file else self.acked + len(self.kept)
+        if not self.is_file:
+            os.close(self.fd)
+
+
+class Attempt:
+    """One try of one task on this node: what is known of it."""
+
+    def __init__(self, att, tag):
+        self.att = att
+        self.tag = tag
+        self.state = "intent"  # intent, running, sweeping, ended, never
+        self.pid = 0
+        self.start = None
+        self.spec = {}
+        self.sources = {}
+        self.stdin_fd = None
+        self.stdin_at = 0
+        self.stdin_left = bytearray()
+        self.stdin_eof = False
+        self.end = None
+        self.stop_signal = 0
+        self.kill_at = None
+        self.killing = False
+        self.side = None  # the side connection of a terminal or of X
+        self.master = None
+        self.shared = None
+        self.acked = False
+
+    @property
+    def channels(self):
+        """The streams whose end a launcher must wait for."""
+        return [channel for channel in self.sources]
+
+    def view(self):
+        """What a launcher is told of it on a new link."""
+        view = {"att": self.att, "state": self.state, "pid": self.pid, "shared": self.shared, "chs": self.channels}
+        if self.end is not None:
+            view["end"] = self.end
+        return view
+
+
+# --- the shepherd ----------------------------------------------------------------------------------
+
+
+class Shepherd:
+    """The loop on the node: one thread, one selector, one journal."""
+
+    def __init__(self, key, spool, keeper_pipe, keeper_pid):
+        self.key, self.spool = key, spool
+        self.keeper_pid = keeper_pid
+        self.attempts = {}
+        self.running = {}  # pid -> Attempt
+        self.selector = selectors.DefaultSelector()
+        self.timers = []
+        self.serial = 0
+        self.link = None
+        self.rank_calls = {}  # (att, number) -> agent connection
+        self.next_rank = 0
+        self.journal = Journal("journal")
+        self.watch = Watch()
+        self.notes_at = 0
+        self.home = os.environ.get("HOME", "/")
+        self.reports = []
+        self.finished = False
+        wake_r, wake_w = os.pipe()
+        for fd in (wake_r, wake_w):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(wake_w)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.on_read(wake_r, lambda: os.read(wake_r, 4096))
+        if keeper_pipe is not None:
+            self.on_read(keeper_pipe, lambda: self.keeper_poked(keeper_pipe))
+        self.on_read(self.watch.fd, self.files_grew)
+        try:
+            os.unlink("sock")
+        except OSError:
+            pass
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind("sock")
+        self.listener.listen(64)
+        self.listener.setblocking(False)
+        self.on_read(self.listener.fileno(), self.accept)
+        self.recover()
+
+    # the loop
+
+    def on_read(self, fd, call):
+        self.selector.register(fd, selectors.EVENT_READ, call)
+
+    def forget_fd(self, fd):
+        try:
+            self.selector.unregister(fd)
+        except (KeyError, ValueError):
+            pass
+
+    def after(self, delay_s, call):
+        self.serial += 1
+        self.timers.append((now() + delay_s, self.serial, call))
+        self.timers.sort()
+
+    def run(self):
+        while not self.finished:
+            timeout = max(0.0, self.timers[0][0] - now()) if self.timers else None
+            for key, _ in self.selector.select(timeout):
+                key.data()
+            while self.timers and self.timers[0][0] <= now():
+                self.timers.pop(0)[2]()
+            self.reap()
+            self.journal.sync()
+            self.tell_reports()
+            self.leave_if_idle()
+
+    def leave_if_idle(self):
+        """It goes when nothing is left to know and nobody is connected, and its files with it."""
+        if self.link is not None or any(not a.acked for a in self.attempts.values()):
+            return
+        self.listener.close()
+        for name in os.listdir("."):
+            if name != "lock":
+                os.unlink(name)
+        os.unlink("lock")
+        os.chdir("/")
+        try:
+            os.rmdir(self.spool)
+            os.rmdir(os.path.dirname(self.spool))
+        except OSError:
+            pass
+        self.finished = True
+
+    # what was there before: the journal and the keeper's notes
+
+    def recover(self):
+        """Replay the journal; take up again what still runs; find out how the rest ended."""
+        boot = boot_id()
+        same_boot = True
+        for record in self.journal.replay():
+            kind = record["r"]
+            if kind == "boot":
+                same_boot = record["id"] == boot
+                continue
+            attempt = self.attempts.get(record["att"])
+            if kind == "intent":
+                attempt = self.attempts[record["att"]] = Attempt(record["att"], record["tag"])
+                attempt.spec = {"io": record["io"], "rank": record.get("rank", False)}
+                attempt.shared = record.get("shared")
+            elif kind == "never":
+                attempt = self.attempts[record["att"]] = Attempt(record["att"], 0)
+                attempt.state = "never"
+            elif attempt is None:
+                continue
+            elif kind == "start":
+                attempt.state, attempt.pid, attempt.start = "running", record["pid"], record["start"]
+                attempt.boot_ok = same_boot
+            elif kind == "exit":
+                attempt.state, attempt.end = "sweeping", record["end"]
+            elif kind == "gone":
+                attempt.state = "ended"
+            elif kind == "ack":
+                del self.attempts[record["att"]]
+        self.journal.append({"r": "boot", "id": boot})
+        for attempt in list(self.attempts.values()):
+            self.take_up(attempt, same_boot)
+        self.read_notes()
+
+    def take_up(self, attempt, same_boot):
+        """One attempt of an earlier shepherd."""
+        out = attempt.att.replace("/", "_") + ".out"
+        if attempt.spec.get("io") == "file" and attempt.shared is False and os.path.exists(out):
+            source = attempt.sources[STDOUT] = Source(os.open(out, os.O_RDONLY | os.O_CLOEXEC), True)
+            source.held = True
+            self.watch.add(out, attempt.att)
+            if attempt.state == "ended":
+                source.end()
+        if not same_boot and attempt.state in ("intent", "running", "sweeping"):
+            if attempt.end is None:
+                self.exited(attempt, {"lost": "the node was rebooted while it ran"})
+            return
+        if attempt.state == "intent":
+            found = [pid for pid in self.strays() if tag_of(pid) == attempt.tag]
+            if found:
+                attempt.state, attempt.pid, attempt.start = "running", min(found), start_time(min(found))
+        if attempt.state == "running":
+            self.running[attempt.pid] = attempt
+            if start_time(attempt.pid) != attempt.start:
+                self.after(0.2, lambda: self.surely_gone(attempt))
+            else:
+                self.follow(attempt)
+        elif attempt.state == "intent":
+            self.after(0.2, lambda: self.surely_gone(attempt))
+        elif attempt.state == "sweeping":
+            self.sweep(attempt)
+
+    def follow(self, attempt):
+        """See the end of a process that is not our child (an earlier shepherd's); the keeper has its status."""
+        try:
+            fd = os.pidfd_open(attempt.pid)
+        except (AttributeError, OSError):
+            if start_time(attempt.pid) == attempt.start:
+                self.after(1.0, lambda: self.follow(attempt))
+            else:
+                self.after(0.2, lambda: self.surely_gone(attempt))
+            return
+
+        def ended():
+            self.forget_fd(fd)
+            os.close(fd)
+            self.after(0.2, lambda: self.surely_gone(attempt))
+
+        self.on_read(fd, ended)
+
+    def surely_gone(self, attempt):
+        """The process is gone; if the keeper knows no status, nobody does."""
+        self.read_notes()
+        if attempt.end is None and attempt.state in ("intent", "running"):
+            if attempt.state == "running" and start_time(attempt.pid) == attempt.start:
+                return
+            self.exited(attempt, {"lost": "the shepherd was killed, and its keeper too"})
+
+    def keeper_poked(self, fd):
+        if os.read(fd, 4096):
+            self.read_notes()
+        else:
+            self.forget_fd(fd)
+
+    def read_notes(self):
+        """The keeper's notes: a line `pid code status tag` for each process that it waited for."""
+        try:
+            with open("notes", "rb") as f:
+                f.seek(self.notes_at)
+                data = f.read()
+        except OSError:
+            return
+        whole = data[: data.rfind(b"\n") + 1]
+        self.notes_at += len(whole)
+        for line in whole.splitlines():
+            pid, code, status, tag = (int(word) for word in line.split())
+            attempt = self.running.get(pid)
+            if attempt is None:
+                same = [a for a in self.attempts.values() if a.tag == tag and a.state == "intent"]
+                attempt = same[0] if same and tag else None
+            if attempt is not None and attempt.end is None:
+                self.exited(attempt, end_of(code, status))
+
+    # connections on this node
+
+    def accept(self):
+        try:
+            conn, _ = self.listener.accept()
+        except OSError:
+            return
+        conn.settimeout(2.0)
+        try:
+            data, ancillary, _, _ = conn.recvmsg(1 << 16, socket.CMSG_SPACE(4 * struct.calcsize("i")))
+            fds = array.array("i")
+            for level, kind, chunk in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    fds.frombytes(chunk[: len(chunk) - len(chunk) % fds.itemsize])
+            while not data.endswith(b"\n"):
+                more = conn.recv(1 << 16)
+                if not more:
+                    raise ValueError("cut short")
+                data += more
+            word = json.loads(data.decode())
+            conn.setblocking(False)
+            {"link": self.new_link, "side": self.new_side, "agent": self.new_agent}[word["op"]](conn, word, fds)
+        except (OSError, ValueError, KeyError, IndexError, TypeError, Trouble) as error:
+            log("connection refused: {!r}".format(error))
+            conn.close()
+
+    def new_link(self, conn, word, fds):
+        """A launcher's connection: the newest is the one that counts."""
+        if self.link is not None:
+            self.link.close()
+        self.link = Link(self, conn, fds[0], fds[1])
+        self.link.write(b"\n" + GREETING)
+        for attempt in self.attempts.values():
+            for source in attempt.sources.values():
+                source.held, source.eof_told = True, False
+        self.say(
+            {
+                "say": "here",
+                "version": VERSION,
+                "boot": boot_id(),
+                "cores": len(os.sched_getaffinity(0)),
+                "hostname": socket.gethostname(),
+                "spool": self.spool,
+                "attempts": [a.view() for a in self.attempts.values() if not a.acked],
+            }
+        )
+
+    def link_lost(self, link):
+        if self.link is link:
+            self.link = None
+
+    def say(self, message):
+        if self.link is not None:
+            self.link.write(pack(message))
+
+    def report(self, message):
+        """To be told after the next sync of the journal."""
+        self.reports.append(message)
+
+    def tell_reports(self):
+        reports, self.reports = self.reports, []
+        for message in reports:
+            self.say(message)
+
+    # what the launcher wants
+
+    def handle(self, message):
+        if isinstance(message, tuple):
+            self.stdin_data(*message)
+            return
+        word = message["do"]
+        if word == "ping":
+            self.say({"say": "pong"})
+        elif word == "start":
+            self.start(message["att"], message["spec"])
+        elif word == "rank_report":
+            self.rank_report(message)
+        else:
+            attempt = self.attempts.get(message["att"])
+            if word == "query":
+                self.query(message["att"], attempt)
+            elif attempt is None:
+                self.say({"say": "acked" if word == "ack" else "unknown", "att": message["att"]})
+            elif word == "stop":
+                self.stop(attempt, message["grace_s"], message.get("signal", signal.SIGTERM))
+            elif word == "resume":
+                self.resume(attempt, message["have"])
+            elif word == "got":
+                self.got(attempt, message["ch"], message["off"])
+            elif word == "eof":
+                attempt.stdin_eof = True
+                self.pump_stdin(attempt)
+            elif word == "ack":
+                self.forget(attempt)
+
+    def query(self, att, attempt):
+        """What is known of an attempt; if nothing, it is now sure that it will never start here."""
+        if attempt is None:
+            attempt = self.attempts[att] = Attempt(att, 0)
+            attempt.state = "never"
+            self.journal.append({"r": "never", "att": att})
+        self.report(dict(attempt.view(), say="state"))
+
+    def start(self, att, spec):
+        """Start an attempt, once: a second start of the same is answered with what is known of the first."""
+        attempt = self.attempts.get(att)
+        if attempt is not None:
+            self.report(dict(attempt.view(), say="state"))
+            return
+        attempt = Attempt(att, TAG_BASE + int.from_bytes(os.urandom(5), "big"))
+        attempt.spec = spec
+        self.attempts[att] = attempt
+        if spec["io"] == "file":
+            self.find_output(attempt)
+        self.journal.append(
+            {
+                "r": "intent",
+                "att": att,
+                "tag": attempt.tag,
+                "io": spec["io"],
+                "rank": bool(spec.get("rank")),
+                "shared": attempt.shared,
+            }
+        )
+        if spec["io"] == "tty" or spec.get("x"):
+            self.say({"say": "side", "att": att})
+            self.after(SIDE_WAIT_S, lambda: self.no_side(attempt))
+        else:
+            self.spawn(attempt)
+
+    def no_side(self, attempt):
+        if attempt.state == "intent" and attempt.end is None:
+            self.exited(attempt, {"error": "the connection for its terminal or display did not come"})
+
+    def find_output(self, attempt):
+        """Is the file of the submitting host the one that we see? It has the token that the launcher wrote there."""
+        spec = attempt.spec
+        attempt.shared = False
+        try:
+            fd = os.open(spec["out"], os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return
+        token = spec["probe"].encode()
+        if stat.S_ISREG(os.fstat(fd).st_mode) and os.read(fd, len(token) + 1) == token:
+            attempt.shared = True
+        os.close(fd)
+
+    def spawn(self, attempt):
+        """Start the process; what hinders it is the end of the attempt, in a sentence."""
+        try:
+            plan = Spawn(self, attempt)
+            attempt.pid = plan.fork()
+        except Trouble as trouble:
+            self.exited(attempt, {"error": str(trouble)})
+            return
+        except OSError as error:
+            self.exited(attempt, {"error": "cannot start it here: {}".format(error.strerror)})
+            return
+        attempt.start = start_time(attempt.pid)
+        attempt.state = "running"
+        self.running[attempt.pid] = attempt
+        self.journal.append({"r": "start", "att": attempt.att, "pid": attempt.pid, "start": attempt.start})
+        self.say({"say": "started", "att": attempt.att, "pid": attempt.pid, "shared": attempt.shared})
+        for channel, source in attempt.sources.items():
+            if source.is_file:
+                self.watch.add(attempt.att.replace("/", "_") + ".out", attempt.att)
+            else:
+                self.on_read(source.fd, lambda c=channel: self.source_ready(attempt, c))
+
+    # streams
+
+    def source_ready(self, attempt, channel):
+        source = attempt.sources[channel]
+        if not source.fill():
+            self.forget_fd(source.fd)
+            source.end()
+        elif len(source.kept) >= WINDOW_BYTES:
+            self.forget_fd(source.fd)
+        self.pump(attempt, channel)
+
+    def pump(self, attempt, channel):
+        """Send what the window allows, and the end when all has been sent."""
+        source = attempt.sources.get(channel)
+        if source is None or self.link is None:
+            return
+        chunk = source.next_chunk()
+        while chunk is not None:
+            self.link.write(pack_data(attempt.att, channel, chunk[0], chunk[1]))
+            chunk = source.next_chunk()
+        if source.total is not None and source.sent >= source.total and not source.eof_told and not source.held:
+            source.eof_told = True
+            self.say({"say": "eof", "att": attempt.att, "ch": channel, "off": source.total})
+
+    def files_grew(self):
+        for att in self.watch.read():
+            attempt = self.attempts.get(att)
+            if attempt is not None:
+                self.pump(attempt, STDOUT)
+
+    def got(self, attempt, channel, offset):
+        source = attempt.sources.get(channel)
+        if source is None:
+            return
+        was_full = not source.is_file and len(source.kept) >= WINDOW_BYTES
+        source.ack(offset)
+        if was_full and source.total is None and len(source.kept) < WINDOW_BYTES:
+            self.on_read(source.fd, lambda: self.source_ready(attempt, channel))
+        self.pump(attempt, channel)
+
+    def resume(self, attempt, have):
+        """On a new link the launcher says what it has; the rest is sent again."""
+        for channel, source in attempt.sources.items():
+            source.held = False
+            source.sent = source.acked
+            self.got(attempt, channel, have.get(str(channel), 0))
+        self.say({"say": "stdin_at", "att": attempt.att, "off": attempt.stdin_at})
+
+    def stdin_data(self, att, channel, offset, data):
+        attempt = self.attempts.get(att)
+        if attempt is None or channel != STDIN:
+            return
+        expected = attempt.stdin_at + len(attempt.stdin_left)
+        if offset <= expected < offset + len(data):
+            attempt.stdin_left += data[expected - offset :]
+        self.pump_stdin(attempt)
+
+    def pump_stdin(self, attempt):
+        fd = attempt.stdin_fd
+        if fd is None:
+            if attempt.state not in ("intent",) and attempt.stdin_left:
+                attempt.stdin_at += len(attempt.stdin_left)
+                del attempt.stdin_left[:]
+                self.say({"say": "stdin_at", "att": attempt.att, "off": attempt.stdin_at})
+            return
+        self.forget_fd(fd)
+        try:
+            while attempt.stdin_left:
+                written = os.write(fd, attempt.stdin_left[:CHUNK_BYTES])
+                del attempt.stdin_left[:written]
+                attempt.stdin_at += written
+        except OSError as error:
+            if error.errno == errno.EAGAIN:
+                self.selector.register(fd, selectors.EVENT_WRITE, lambda: self.pump_stdin(attempt))
+            else:
+                attempt.stdin_at += len(attempt.stdin_left)
+                del attempt.stdin_left[:]
+                self.close_stdin(attempt)
+        if attempt.stdin_eof and not attempt.stdin_left:
+            self.close_stdin(attempt)
+        self.say({"say": "stdin_at", "att": attempt.att, "off": attempt.stdin_at})
+
+    def close_stdin(self, attempt):
+        if attempt.stdin_fd is not None:
+            self.forget_fd(attempt.stdin_fd)
+            os.close(attempt.stdin_fd)
+            attempt.stdin_fd = None
+
+    # ends
+
+    def reap(self):
+        """Write each end down before the kernel forgets it."""
+        while True:
+            try:
+                seen = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if seen is None:
+                return
+            attempt = self.running.get(seen.si_pid)
+            if attempt is not None and attempt.end is None:
+                end = end_of(seen.si_code, seen.si_status)
+                self.journal.append({"r": "exit", "att": attempt.att, "end": end})
+                usage = os.wait4(seen.si_pid, 0)[2]
+                end["cpu_s"] = round(usage.ru_utime + usage.ru_stime, 3)
+                self.exited(attempt, end, noted=True)
+            else:
+                os.waitpid(seen.si_pid, 0)
+
+    def exited(self, attempt, end, noted=False):
+        """Its first process is gone (or never was); what it left behind goes next."""
+        self.running.pop(attempt.pid, None)
+        attempt.end = end
+        attempt.state = "sweeping"
+        if not noted:
+            self.journal.append({"r": "exit", "att": attempt.att, "end": end})
+        self.sweep(attempt)
+
+    def strays(self):
+        """Children of ours, or of the keeper, that are nobody's first process."""
+        pids = children_of(os.getpid())
+        if self.keeper_pid and os.getppid() == self.keeper_pid:
+            pids += [pid for pid in children_of(self.keeper_pid) if pid != os.getpid()]
+        return [pid for pid in pids if pid not in self.running]
+
+    def leftovers(self, attempt):
+        """What still lives of an attempt: its process tree, and what escaped from it (found by the tag)."""
+        roots = [pid for pid in self.strays() if attempt.tag and tag_of(pid) == attempt.tag]
+        if attempt.pid in self.running:
+            roots.append(attempt.pid)
+        return [pid for pid in tree_below(roots) if start_time(pid) is not None]
+
+    def sweep(self, attempt, started=None):
+        """End what a job left behind; its end is told, and its cores are free, when nothing is left."""
+        left = self.leftovers(attempt)
+        if left:
+            started = now() if started is None else started
+            patient = attempt.stop_signal != signal.SIGKILL and now() - started < LEFTOVER_GRACE_S
+            send_signal(left, signal.SIGTERM if patient else signal.SIGKILL)
+            send_signal(left, signal.SIGCONT)
+            self.after(0.05, lambda: self.sweep(attempt, started))
+            return
+        self.ended(attempt)
+
+    def ended(self, attempt):
+        attempt.state = "ended"
+        self.journal.append({"r": "gone", "att": attempt.att})
+        self.close_stdin(attempt)
+        for channel, source in attempt.sources.items():
+            if source.is_file and source.total is None:
+                source.end()
+            self.pump(attempt, channel)
+        if attempt.side is not None:
+            attempt.side.finish()
+        if attempt.master is not None:
+            os.close(attempt.master)
+            attempt.master = None
+        self.report(dict(attempt.view(), say="ended"))
+
+    def stop(self, attempt, grace_s, number):
+        """End an attempt: a signal, so many seconds of grace, KILL; the whole process tree."""
+        if attempt.state == "intent":
+            self.exited(attempt, {"error": "removed before it started"})
+        elif attempt.state == "running":
+            left = self.leftovers(attempt)
+            send_signal(left, number)
+            send_signal(left, signal.SIGCONT)
+            due = now() + grace_s
+            if attempt.kill_at is None or due < attempt.kill_at:
+                attempt.kill_at = due
+                self.after(grace_s, lambda: self.kill(attempt))
+        elif attempt.state == "ended":
+            self.report(dict(attempt.view(), say="ended"))
+
+    def kill(self, attempt):
+        """The grace is over: KILL whatever is left, again and again until nothing is."""
+        if attempt.state == "running":
+            attempt.stop_signal = signal.SIGKILL
+            send_signal(self.leftovers(attempt), signal.SIGKILL)
+            if not attempt.killing:
+                attempt.killing = True
+                self.after(0.2, lambda: self.kill_again(attempt))
+
+    def kill_again(self, attempt):
+        attempt.killing = False
+        self.kill(attempt)
+
+    def forget(self, attempt):
+        """The launcher has the end and all of the output: nothing of it stays here."""
+        if attempt.state not in ("ended", "never"):
+            return
+        attempt.acked = True
+        self.say({"say": "acked", "att": attempt.att})
+        self.journal.append({"r": "ack", "att": attempt.att})
+        for source in attempt.sources.values():
+            if source.is_file:
+                os.close(source.fd)
+            elif source.total is None:
+                self.forget_fd(source.fd)
+                os.close(source.fd)
+        for suffix in (".out", ".sh", ".hosts"):
+            try:
+                os.unlink(attempt.att.replace("/", "_") + suffix)
+            except OSError:
+                pass
+        del self.attempts[attempt.att]
+
+    # side connections: terminals and X
+
+    def new_side(self, conn, word, fds):
+        attempt = self.attempts.get(word["att"])
+        if attempt is None or attempt.state != "intent" or attempt.side is not None:
+            conn.close()
+            return
+        attempt.side = Side(self, attempt, conn, word)
+        if attempt.spec["io"] == "tty":
+            attempt.master, attempt.slave = pty.openpty()
+            set_size(attempt.master, word.get("size"))
+        self.spawn(attempt)
+        if attempt.spec["io"] == "tty":
+            os.close(attempt.slave)
+            if attempt.state == "running":
+                send_fds(conn, {"op": "master"}, [attempt.master])
+
+    # the remote-shell agent of MPI
+
+    def new_agent(self, conn, word, fds):
+        attempt = self.attempts.get(word["att"])
+        if attempt is None or attempt.state != "running":
+            raise Trouble("no such attempt runs here: {}".format(word["att"]))
+        self.next_rank += 1
+        agent = Agent(self, attempt, conn, "{}/{}.{}".format(attempt.att, os.getpid(), self.next_rank))
+        self.rank_calls[agent.rank] = agent
+        self.say({"say": "rank", "att": attempt.att, "rank": agent.rank, "host": word["host"], "command": word["command"]})
+
+    def rank_report(self, message):
+        agent = self.rank_calls.get(message["rank"])
+        if agent is not None:
+            agent.report(message)
+
+
+def end_of(code, status):
+    """What waitid said, as the end of an attempt."""
+    return {"exit": status} if code == 1 else {"signal": status}
+
+
+class Link:
+    """The launcher's connection: descriptors passed from the ssh session, and the attacher that holds it."""
+
+    def __init__(self, shepherd, conn, read_fd, write_fd):
+        self.shepherd, self.conn = shepherd, conn
+        self.read_fd, self.write_fd = read_fd, write_fd
+        self.frames = Frames()
+        self.out = bytearray()
+        self.closed = False
+        self.heard = now()
+        for fd in (read_fd, write_fd):
+            os.set_blocking(fd, False)
+        shepherd.on_read(conn.fileno(), self.close)
+        shepherd.on_read(read_fd, self.readable)
+        self.check_silence()
+
+    def check_silence(self):
+        if not self.closed:
+            if now() - self.heard > SILENCE_S:
+                self.close()
+            else:
+                self.shepherd.after(SILENCE_S / 4, self.check_silence)
+
+    def readable(self):
+        try:
+            data = os.read(self.read_fd, 1 << 18)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EINTR):
+                return
+            data = b""
+        if not data:
+            self.close()
+            return
+        self.heard = now()
+        try:
+            for message in self.frames.feed(data):
+                self.shepherd.handle(message)
+        except (ValueError, KeyError, TypeError) as error:
+            log("the launcher said what nobody understands: {!r}".format(error))
+            self.close()
+
+    def write(self, data):
+        if self.closed:
+            return
+        waiting = bool(self.out)
+        self.out += data
+        if not waiting:
+            self.flush(False)
+
+    def flush(self, registered=True):
+        try:
+            while self.out:
+                del self.out[: os.write(self.write_fd, self.out[: 1 << 18])]
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                self.close()
+                return
+            if not registered:
+                self.shepherd.selector.register(self.write_fd, selectors.EVENT_WRITE, self.flush)
+            return
+        if registered:
+            self.shepherd.forget_fd(self.write_fd)
+
+    def close(self):
+        if self.closed:
+            return
+        self.closed = True
+        for fd in (self.conn.fileno(), self.read_fd, self.write_fd):
+            self.shepherd.forget_fd(fd)
+        os.close(self.read_fd)
+        os.close(self.write_fd)
+        self.conn.close()
+        self.shepherd.link_lost(self)
+
+
+class Side:
+    """The side connection of an attempt; if it goes, the attempt goes, as with a terminal that is closed."""
+
+    def __init__(self, shepherd, attempt, conn, word):
+        self.shepherd, self.attempt, self.conn = shepherd, attempt, conn
+        self.env = {str(k): str(v) for k, v in word.get("env", {}).items()}
+        shepherd.on_read(conn.fileno(), self.gone)
+
+    def gone(self):
+        self.close()
+        if self.attempt.state == "running":
+            self.shepherd.stop(self.attempt, 2.0, signal.SIGHUP)
+
+    def finish(self):
+        try:
+            self.conn.send(b'{"op":"end"}\n')
+        except OSError:
+            pass
+        self.close()
+
+    def close(self):
+        if self.conn is not None:
+            self.shepherd.forget_fd(self.conn.fileno())
+            self.conn.close()
+            self.conn = None
+
+
+class Agent:
+    """A call of the remote-shell agent: runs a process of the same attempt on another of its nodes."""
+
+    def __init__(self, shepherd, attempt, conn, rank):
+        self.shepherd, self.attempt, self.conn, self.rank = shepherd, attempt, conn, rank
+        conn.setblocking(True)
+        conn.settimeout(5.0)
+        shepherd.on_read(conn.fileno(), self.gone)
+
+    def gone(self):
+        """mpirun gave up: so does the rank."""
+        self.shepherd.say({"say": "rank_gone", "att": self.attempt.att, "rank": self.rank})
+        self.close()
+
+    def report(self, message):
+        """Output or the end of the process, for the agent to repeat."""
+        try:
+            self.conn.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            self.gone()
+            return
+        if "end" in message:
+            self.close()
+
+    def close(self):
+        self.shepherd.rank_calls.pop(self.rank, None)
+        if self.conn is not None:
+            self.shepherd.forget_fd(self.conn.fileno())
+            self.conn.close()
+            self.conn = None
+
+
+# --- the start of a process ------------------------------------------------------------------------
+
+NOT_FOR_JOBS = ("SSH_", "XDG_SESSION", "WQ_BOOT")
+
+
+class Spawn:
+    """Everything that a new process needs, prepared in the parent; `fork` starts it."""
+
+    def __init__(self, shepherd, attempt):
+        self.shepherd, self.attempt, self.spec = shepherd, attempt, attempt.spec
+        self.base = attempt.att.replace("/", "_")
+        self.to_close = []
+        self.env = self.environment()
+        try:
+            os.chdir(self.spec["cwd"])
+        except OSError as error:
+            raise Trouble("the directory {} is not usable here: {}".format(self.spec["cwd"], error.strerror))
+        finally:
+            os.chdir(shepherd.spool)
+        self.argv = self.arguments()
+        self.fds = self.descriptors()
+
+    def environment(self):
+        """The node's own session; over it that of the submission; over it what wq sets."""
+        spec, shepherd = self.spec, self.shepherd
+        own = {k: v for k, v in os.environ.items() if not k.startswith(NOT_FOR_JOBS)}
+        env = {} if spec["env_mode"] == "clean" else own
+        if spec["env_mode"] == "clean":
+            env = {k: own[k] for k in ("HOME", "USER", "LOGNAME", "SHELL", "PATH") if k in own}
+        if spec["env_mode"] == "submit":
+            env.update(spec["env"])
+            if not os.path.isdir(env.get("HOME", "")):
+                env["HOME"] = shepherd.home
+        env.update(spec["set"])
+        env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
+        env["PWD"] = spec["cwd"]
+        hosts = spec.get("hostfile")
+        if hosts is not None:
+            env.update(self.write_hostfile(hosts))
+        if self.attempt.side is not None:
+            env.update(self.attempt.side.env)
+        return env
+
+    def write_hostfile(self, hosts):
+        """The allocated nodes, a line a rank; both families of MPI are told of it and of the agent."""
+        path = os.path.join(self.shepherd.spool, self.base + ".hosts")
+        write_new(path, hosts["text"].encode())
+        self.hostfile = path
+        if hosts["path"] not in (None, "auto"):
+            self.hostfile = os.path.join(self.spec["cwd"], hosts["path"])
+            if not self.spec.get("rank"):
+                try:
+                    with open(self.hostfile, "w") as f:
+                        f.write(hosts["text"])
+                except OSError as error:
+                    raise Trouble("cannot write the hostfile {}: {}".format(self.hostfile, error.strerror))
+        agent = os.path.join(self.shepherd.spool, "agent")
+        env = {"WQ_HOSTFILE": path, "WQ_SPOOL": self.shepherd.spool, "WQ_ATT": self.attempt.att}
+        for name in hosts["mpi_hostfile"]:
+            env[name] = path
+        for name in hosts["mpi_agent"]:
+            env[name] = agent
+        return env
+
+    def arguments(self):
+        """argv: the program itself, or the user's shell with the command in a private file (not to be seen in `ps`)."""
+        spec = self.spec
+        if spec.get("argv"):
+            return spec["argv"][0], [self.filled(word) for word in spec["argv"]]
+        script = os.path.join(self.shepherd.spool, self.base + ".sh")
+        write_new(script, self.filled(spec["script"]).encode("utf-8", "surrogateescape") + b"\n")
+        shell = spec.get("shell") or self.env.get("SHELL") or "/bin/sh"
+        if not os.access(shell, os.X_OK):
+            shell = "/bin/sh"
+        name = os.path.basename(shell)
+        return shell, [("-" if spec["env_mode"] == "login" else "") + name, script]
+
+    def filled(self, text):
+        return text.replace("%hostfile%", self.hostfile) if self.spec.get("hostfile") else text
+
+    def descriptors(self):
+        """stdin, stdout and stderr of the new process."""
+        attempt, io = self.attempt, self.spec["io"]
+        if io == "tty":
+            return (attempt.slave,) * 3
+        if io == "stream":
+            in_r, attempt.stdin_fd = os.pipe()
+            out_r, out_w = os.pipe()
+            err_r, err_w = os.pipe()
+            for fd in (attempt.stdin_fd, out_r, err_r):
+                os.set_blocking(fd, False)
+            attempt.sources = {STDOUT: Source(out_r, False), STDERR: Source(err_r, False)}
+            self.to_close = [in_r, out_w, err_w]
+            return in_r, out_w, err_w
+        null = os.open("/dev/null", os.O_RDONLY)
+        if attempt.shared:
+            out = os.open(self.spec["out"], os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+            os.ftruncate(out, 0)
+        else:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            out = os.open(self.base + ".out", flags, 0o600)
+            attempt.sources = {STDOUT: Source(os.open(self.base + ".out", os.O_RDONLY | os.O_CLOEXEC), True)}
+        self.to_close = [null, out]
+        return null, out, out
+
+    def fork(self):
+        """The pid of the new process, in a session of its own, all signals at their defaults."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.child()
+            finally:
+                os._exit(126)
+        for fd in self.to_close:
+            os.close(fd)
+        return pid
+
+    def child(self):
+        spec = self.spec
+        os.setsid()
+        for number in range(1, signal.NSIG):
+            try:
+                signal.signal(number, signal.SIG_DFL)
+            except (OSError, ValueError):
+                pass
+        signal.set_wakeup_fd(-1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        if spec["io"] == "tty":
+            fcntl.ioctl(self.fds[0], termios.TIOCSCTTY, 0)
+        saved = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in self.fds]
+        for target, fd in enumerate(saved):
+            os.dup2(fd, target)
+            os.close(fd)
+        os.umask(spec["umask"])
+        for name, soft in spec["limits"].items():
+            hard = resource.getrlimit(LIMITS[name])[1]
+            if hard != -1 and (soft == -1 or soft > hard):
+                soft = hard
+            resource.setrlimit(LIMITS[name], (soft, hard))
+        resource.setrlimit(RLIMIT_RTTIME, (self.attempt.tag, resource.getrlimit(RLIMIT_RTTIME)[1]))
+        pin(spec["cores"], spec["declared"])
+        os.chdir(spec["cwd"])
+        program, argv = self.argv
+        try:
+            os.execvpe(program, argv, self.env)
+        except OSError as error:
+            os.write(2, "wq: {}: {}\n".format(program, error.strerror).encode())
+            os._exit(127 if error.errno == errno.ENOENT else 126)
+
+
+def pin(cores, declared):
+    """Bind this process to the granted cores, if the cluster file and the node agree on how many there are."""
+    have = sorted(os.sched_getaffinity(0))
+    if len(have) == declared and cores and len(cores) < declared and max(cores) < declared:
+        os.sched_setaffinity(0, [have[index] for index in cores])
+
+
+# --- roles -----------------------------------------------------------------------------------------
+
+
+def log(text):
+    """One line to the spool's log; never to a job or to the launcher."""
+    try:
+        sys.stderr.write("{} {}\n".format(time.strftime("%Y-%m-%dT%H:%M:%S"), text))
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
+
+
+def send_fds(conn, word, fds):
+    """A JSON line with descriptors, over a Unix socket."""
+    packed = array.array("i", fds)
+    conn.setblocking(True)
+    conn.sendmsg([json.dumps(word).encode() + b"\n"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
+    conn.setblocking(False)
+
+
+def connect():
+    """A connection to the shepherd of this spool, or None."""
+    conn = socket.socket(socket.AF_UNIX)
+    try:
+        conn.connect("sock")
+        return conn
+    except OSError:
+        conn.close()
+        return None
+
+
+def attach(key, source):
+    """Give this session's stdin and stdout to the shepherd, start one if there is none, stay until it lets go."""
+    spool = enter_spool(key)
+    deadline = now() + 15.0
+    conn = connect()
+    while conn is None:
+        lock = take_lock()
+        if lock is not None:
+            daemonize(key, spool, source, lock)
+            os.close(lock)
+        elif now() > deadline:
+            raise Trouble("the shepherd of {} does not answer".format(spool))
+        time.sleep(0.01)
+        if not os.path.exists(spool):
+            spool = enter_spool(key)
+        conn = connect()
+    send_fds(conn, {"op": "link"}, [0, 1])
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    conn.setblocking(True)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        conn.recv(1)
+    except OSError:
+        pass
+    os._exit(0)
+
+
+def daemonize(key, spool, source, lock):
+    """Start the keeper in a session of its own, without any descriptor of this one; returns when it is on its way."""
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1):
+            os.dup2(null, fd)
+        out = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        os.dup2(out, 2)
+        os.closerange(3, lock)
+        os.closerange(lock + 1, 256)
+        os.umask(0o077)
+        write_new("shepherd.py", source)
+        python = shlex.quote(sys.executable or "python3")
+        program = "#!/bin/sh\nexec {} -I -S {} agent \"$@\"\n".format(python, shlex.quote(spool + "/shepherd.py"))
+        write_new("agent", program.encode(), 0o700)
+        keep(key, spool, lock)
+    except BaseException as error:
+        log("the keeper failed: {!r}".format(error))
+    finally:
+        os._exit(1)
+
+
+def keep(key, spool, lock):
+    """The keeper: wait for everything below, write down how it ended, start the shepherd again if it died."""
+    become_subreaper()
+    set_title("wq-keeper " + key)
+    try:
+        os.sched_setaffinity(0, range(1024))
+    except OSError:
+        pass
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    notes = os.open("notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    born = []
+    poke, shepherd = fork_shepherd(key, spool)
+    while True:
+        seen = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        if seen.si_pid != shepherd:
+            note = "{} {} {} {}\n".format(seen.si_pid, seen.si_code, seen.si_status, tag_of(seen.si_pid))
+            os.write(notes, note.encode())
+            os.waitpid(seen.si_pid, 0)
+            try:
+                os.write(poke, b".")
+            except OSError:
+                pass
+            continue
+        os.waitpid(shepherd, 0)
+        if (seen.si_code, seen.si_status) == (1, 0):
+            os._exit(0)
+        os.close(poke)
+        born = [t for t in born if now() - t < 60.0] + [now()]
+        if len(born) > 20:
+            time.sleep(5.0)
+        log("the shepherd ended by {}; here is the next".format(seen.si_status))
+        poke, shepherd = fork_shepherd(key, spool)
+
+
+def fork_shepherd(key, spool):
+    """(the keeper's end of a pipe that says: there is a new note; the pid)"""
+    keeper = os.getpid()
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(read_end)
+        os.set_blocking(write_end, False)
+        return write_end, pid
+    status = 1
+    try:
+        os.close(write_end)
+        os.set_blocking(read_end, False)
+        become_subreaper()
+        set_title("wq-shepherd " + key)
+        Shepherd(key, spool, read_end, keeper).run()
+        status = 0
+    except BaseException:
+        import traceback
+
+        log(traceback.format_exc())
+    finally:
+        os._exit(status)
+
+
+def set_size(fd, size):
+    if size:
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", size[0], size[1], 0, 0))
+
+
+def get_size(fd):
+    try:
+        return list(struct.unpack("HHHH", fcntl.ioctl(fd, termios.TIOCGWINSZ, b"\0" * 8))[:2])
+    except OSError:
+        return None
+
+
+def side(att):
+    """The side connection: gives the job its display, and relays its terminal if it has one."""
+    conn = connect()
+    if conn is None:
+        raise Trouble("the shepherd is gone")
+    env = {k: os.environ[k] for k in ("DISPLAY", "XAUTHORITY", "TERM", "SSH_TTY", "COLORTERM") if k in os.environ}
+    conn.sendall(json.dumps({"op": "side", "att": att, "env": env, "size": get_size(0)}).encode() + b"\n")
+    data, ancillary, _, _ = conn.recvmsg(4096, socket.CMSG_SPACE(struct.calcsize("i")))
+    fds = [struct.unpack("i", chunk[:4])[0] for _, _, chunk in ancillary]
+    if fds:
+        relay(conn, fds[0])
+    else:
+        while data and b"end" not in data:
+            data = conn.recv(4096)
+
+
+def relay(conn, master):
+    """Between this terminal and the job's, until the shepherd says that the job has ended."""
+    old = termios.tcgetattr(0) if os.isatty(0) else None
+    wake_r, wake_w = os.pipe()
+    os.set_blocking(wake_w, False)
+    signal.set_wakeup_fd(wake_w)
+    signal.signal(signal.SIGWINCH, lambda *_: None)
+    set_size(master, get_size(0))
+    try:
+        if old is not None:
+            tty.setraw(0)
+        over = False
+        selector = selectors.DefaultSelector()
+        for fd in (0, master, conn.fileno(), wake_r):
+            selector.register(fd, selectors.EVENT_READ)
+        while True:
+            ready = [key.fd for key, _ in selector.select(0.2 if over else None)]
+            if wake_r in ready:
+                os.read(wake_r, 4096)
+                set_size(master, get_size(0))
+            if conn.fileno() in ready and not over:
+                over = True
+                selector.unregister(conn.fileno())
+            if master in ready:
+                if not copy(master, 1):
+                    return
+            elif over:
+                return
+            if 0 in ready and not copy(0, master):
+                selector.unregister(0)
+    finally:
+        if old is not None:
+            termios.tcsetattr(0, termios.TCSADRAIN, old)
+
+
+def copy(source, target):
+    """Some bytes from one descriptor to the other; False at the end."""
+    try:
+        data = os.read(source, CHUNK_BYTES)
+        write_all(target, data)
+    except OSError as error:
+        return error.errno in (errno.EAGAIN, errno.EINTR)
+    return bool(data)
+
+
+SSH_OPTIONS_WITH_VALUE = "BbcDEeFIiJLlmOopQRSWw"
+
+
+def agent(words):
+    """`agent [ssh options] HOST COMMAND...`: run the command on another node of the same job, as part of it."""
+    while words and words[0].startswith("-"):
+        takes_value = len(words[0]) == 2 and words[0][1] in SSH_OPTIONS_WITH_VALUE
+        words = words[2:] if takes_value else words[1:]
+    if len(words) < 2 or "WQ_ATT" not in os.environ:
+        raise Trouble("usage: agent HOST COMMAND...; to be called by mpirun within a job")
+    conn = connect()
+    if conn is None:
+        raise Trouble("the shepherd is gone")
+    att = os.environ["WQ_ATT"].split("/")[0]
+    word = {"op": "agent", "att": att, "host": words[0].split("@")[-1], "command": " ".join(words[1:])}
+    conn.sendall(json.dumps(word).encode() + b"\n")
+    with conn.makefile("r", encoding="utf-8") as lines:
+        for line in lines:
+            message = json.loads(line)
+            if "data" in message:
+                write_all(message["ch"], message["data"].encode("latin-1"))
+            if "end" in message:
+                end = message["end"]
+                if end.get("error"):
+                    raise Trouble(end["error"])
+                return end.get("exit", 128 + end.get("signal", 127))
+    return 255
+
+
+def main():
+    """By the words after the program's name, or as `attach` when the source came down the pipe."""
+    boot = globals().get("WQ_BOOT")
+    try:
+        if boot is not None:
+            attach(boot["key"], boot["source"])
+        role, words = sys.argv[1], sys.argv[2:]
+        os.chdir(os.path.dirname(os.path.abspath(sys.argv[0])))
+        if role == "agent":
+            sys.exit(agent(words))
+        elif role == "side":
+            side(words[0])
+    except Trouble as trouble:
+        if boot is not None:
+            write_all(1, b"\n" + COMPLAINT + str(trouble).encode() + b"\n")
+        sys.stderr.write("wq: {}\n".format(trouble))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Bytes <-> messages, with the standard library alone, so that the client's start costs little.
+
+A frame is four bytes of length (big-endian) and a body: a JSON object, or a chunk of a stream, which is
+the byte 1, a channel (0 stdin, 1 stdout, 2 stderr) and the bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+
+PROTOCOL = 1
+MAX_FRAME_BYTES = 1 << 20
+STREAM_MARK = 1
+
+Message = dict[str, object]
+Chunk = tuple[int, bytes]
+
+
+class WireError(Exception):
+    """These bytes are no frame of ours."""
+
+
+def encode(message: Message) -> bytes:
+    """One message as a frame. Text that is no Unicode (surrogates) is replaced, never sent."""
+    return frame(json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def frame(body: bytes) -> bytes:
+    """A body with its length before it."""
+    return struct.pack(">I", len(body)) + body
+
+
+def encode_chunk(channel: int, payload: bytes) -> bytes:
+    """A chunk of a stream as a frame."""
+    return frame(bytes((STREAM_MARK, channel)) + payload)
+
+
+class Frames:
+    """Bytes in, bodies out, whatever the pieces in which they arrive."""
+
+    def __init__(self, most_bytes: int = MAX_FRAME_BYTES) -> None:
+        self.most_bytes = most_bytes
+        self.buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The bodies that are whole now. Raises WireError for an empty or oversized frame."""
+        self.buffer += data
+        bodies = []
+        at = 0
+        while len(self.buffer) - at >= 4:
+            (size,) = struct.unpack_from(">I", self.buffer, at)
+            if not 0 < size <= self.most_bytes:
+                raise WireError(f"a frame of {size} bytes; from 1 to {self.most_bytes} are allowed")
+            if len(self.buffer) - at - 4 < size:
+                break
+            bodies.append(bytes(self.buffer[at + 4 : at + 4 + size]))
+            at += 4 + size
+        del self.buffer[:at]
+        return bodies
+
+
+def decode(body: bytes) -> Message | Chunk:
+    """What is in a frame. Raises WireError if it is neither a JSON object nor a chunk."""
+    if body[0] == STREAM_MARK:
+        if len(body) < 2 or body[1] > 2:
+            raise WireError("a chunk of no stream")
+        return body[1], body[2:]
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"not JSON: {error}") from None
+    if not isinstance(message, dict):
+        raise WireError("not an object")
+    return message

@@ -1,0 +1,1 @@
+"""The server: one loop around the core, for one queue."""

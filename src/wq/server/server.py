@@ -1,0 +1,415 @@
+"""The server's loop: drain the mailbox, tick, commit, send. One writer, no locks, nothing polls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pwd
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wq.core import listing
+from wq.core.cluster import LOCALHOST, Node
+from wq.core.engine import Draft, Now, Queue, planned, tick
+from wq.core.job import HostName, Job, JobId, State, Uid
+from wq.core.plan import Plan, ahead
+from wq.core.policies.fifo import Fifo
+from wq.core.requests import (
+    Answer,
+    ClusterRead,
+    Incoming,
+    LauncherGone,
+    LauncherHere,
+    NodeLooked,
+    Refresh,
+    Refusal,
+    SetLimit,
+    Submit,
+    Who,
+)
+from wq.formats import FormatError
+from wq.formats.clusterfile import parse_cluster_file
+from wq.protocol import messages, places
+from wq.protocol.wire import PROTOCOL
+from wq.server.connections import Peer, user_name
+from wq.server.looks import Looks
+from wq.store.store import SpoolInUse, Store
+
+PRUNE_EVERY_S = 3600.0
+FINISHED_SHOWN_S = 86400.0
+PRIVATE_IDLE_S = 1800.0
+
+
+class ServeError(Exception):
+    """The server cannot start; its text is the sentence. status: 2 for bad input, 1 else."""
+
+    def __init__(self, sentence: str, status: int = 1) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a server is started."""
+
+    port: int
+    cluster: Path | None = None
+    spool: Path
+    private: bool = False
+    ssh_command: str = "ssh"
+    block_allowed: bool = True
+    look: bool = True
+
+
+def clock() -> Now:
+    return Now(wall_s=time.time(), boot_s=time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+def this_machine() -> tuple[Node, ...]:
+    """All of this machine as a cluster of one node."""
+    mem_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (Node(host=LOCALHOST, ncores=os.cpu_count() or 1, mem_gb=round(mem_gb, 1)),)
+
+
+class Server:
+    """One queue."""
+
+    def __init__(self, settings: Settings, store: Store, log: Callable[[str], None]) -> None:
+        self.settings, self.store, self.log = settings, store, log
+        self.uid = Uid(os.getuid())
+        self.queue = Queue(owner=self.uid, block_allowed=settings.block_allowed)
+        self.queue.users[self.uid] = user_name(self.uid)
+        self.myself = Who(uid=self.uid, user=user_name(self.uid), is_self=True)
+        self.inbox: list[Incoming] = []
+        self.queries: list[tuple[Peer, Any, int]] = []
+        self.waiting_for_answer: dict[int, tuple[Peer, int]] = {}
+        self.next_mark = 0
+        self.peers: set[Peer] = set()
+        self.launchers: dict[Uid, Peer] = {}
+        self.told: dict[JobId, tuple[str, int]] = {}
+        self.something = asyncio.Event()
+        self.stopping = False
+        self.idle_since = time.monotonic()
+        self.looks = Looks(settings.ssh_command, self.looked)
+
+    # what arrives
+
+    def welcome(self, peer: Peer) -> dict[str, object]:
+        self.peers.add(peer)
+        return {
+            "version": PROTOCOL,
+            "queue": self.store.queue_name,
+            "owner": self.uid,
+            "owner_name": user_name(self.uid),
+            "private": self.settings.private,
+            "nodes": [node.host for node in self.queue.nodes],
+        }
+
+    def arrived(self, peer: Peer, word: Any, seq: int) -> None:
+        if isinstance(word, messages.Limit):
+            self.limit(peer, word, seq)
+        elif isinstance(word, messages.Ls | messages.Stat | messages.Users | messages.Shutdown):
+            self.queries.append((peer, word, seq))
+        elif isinstance(word, messages.Hello):
+            peer.refuse("one hello is enough")
+        else:
+            if isinstance(word, LauncherHere):
+                self.new_launcher(peer)
+            if isinstance(word, Refresh) and peer.who.uid in (self.uid, 0):
+                self.read_cluster(peer)
+            self.enqueue(peer, word, seq)
+        self.something.set()
+
+    def enqueue(self, peer: Peer, request: Any, seq: int) -> None:
+        self.next_mark += 1
+        self.waiting_for_answer[self.next_mark] = (peer, seq)
+        self.inbox.append(Incoming(who=peer.who, request=request, reply_to=self.next_mark))
+
+    def limit(self, peer: Peer, word: messages.Limit, seq: int) -> None:
+        target = None
+        if word.user is not None:
+            try:
+                target = Uid(pwd.getpwnam(word.user).pw_uid)
+            except (KeyError, ValueError):
+                peer.answer(seq, {"error": f"no user is called {word.user!r}", "status": 2})
+                return
+        request = SetLimit(
+            target=target, target_name=word.user or "", run=word.run, cores=word.cores, clear=word.clear
+        )
+        self.enqueue(peer, request, seq)
+
+    def new_launcher(self, peer: Peer) -> None:
+        old = self.launchers.get(peer.who.uid)
+        if old is not None and old is not peer:
+            old.close()
+        self.launchers[peer.who.uid] = peer
+
+    def left(self, peer: Peer) -> None:
+        self.peers.discard(peer)
+        if self.launchers.get(peer.who.uid) is peer:
+            del self.launchers[peer.who.uid]
+            self.inbox.append(Incoming(who=peer.who, request=LauncherGone()))
+            self.something.set()
+
+    def looked(self, host: HostName, ok: bool, why: str) -> None:
+        if not ok or host in self.queue.unseen:
+            self.log(f"node {host} {'answers again' if ok else f'is offline: {why}'}")
+        self.inbox.append(Incoming(who=self.myself, request=NodeLooked(host=host, ok=ok, why=why)))
+        self.something.set()
+
+    # the cluster
+
+    def read_cluster(self, peer: Peer | None = None) -> None:
+        """Read the cluster file again; with an error in it, go on with what there was."""
+        try:
+            nodes = self.cluster_nodes()
+        except (FormatError, OSError) as error:
+            self.log(f"{error}; going on with the nodes as they were")
+            if peer is not None:
+                peer.send(messages.encode_message({"remark": f"{error}; the server goes on with what it had"}))
+            return
+        self.inbox.append(Incoming(who=self.myself, request=ClusterRead(nodes=nodes)))
+        self.look_at(nodes)
+        self.something.set()
+
+    def cluster_nodes(self) -> tuple[Node, ...]:
+        if self.settings.cluster is None:
+            return this_machine()
+        return parse_cluster_file(self.settings.cluster.read_text("utf-8"), source=str(self.settings.cluster))
+
+    def look_at(self, nodes: tuple[Node, ...]) -> None:
+        if self.settings.look:
+            self.looks.forget_others({node.host for node in nodes})
+            for node in nodes:
+                self.looks.look(node.host)
+
+    # the loop
+
+    async def run(self) -> None:
+        """Until somebody says shutdown."""
+        wake_s: float | None = None
+        while not self.stopping:
+            await self.wait(wake_s)
+            wake_s = self.turn()
+        self.looks.close()
+        for peer in list(self.peers):
+            peer.close()
+
+    async def wait(self, wake_s: float | None) -> None:
+        """Until something has arrived, or the time has come."""
+        if wake_s is None:
+            await self.something.wait()
+            return
+        delay_s = wake_s - time.clock_gettime(time.CLOCK_BOOTTIME)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.something.wait(), max(delay_s, 0.0))
+
+    def turn(self) -> float | None:
+        """One turn: what has arrived becomes events, on disk, and then everybody is told. Says when to wake."""
+        self.something.clear()
+        inbox, self.inbox = self.inbox, []
+        queries, self.queries = self.queries, []
+        draft = tick(self.queue, inbox, clock())
+        try:
+            self.store.commit(draft)
+        except sqlite3.OperationalError as error:
+            if "full" not in str(error):
+                raise
+            self.refuse_all(inbox, f"the server's disk is full ({error}); nothing was accepted")
+            return clock().boot_s + 1.0
+        draft.settle()
+        self.tell(draft)
+        if queries:
+            self.answer_queries(queries)
+        return draft.wake_s
+
+    def refuse_all(self, inbox: list[Incoming], why: str) -> None:
+        """The disk is full: submissions are refused, reports are kept for the next turn."""
+        self.log(why)
+        for item in inbox:
+            peer, seq = self.waiting_for_answer.get(item.reply_to, (None, 0))
+            if isinstance(item.request, Submit) and peer is not None:
+                del self.waiting_for_answer[item.reply_to]
+                peer.answer(seq, {"error": why, "status": 1})
+            else:
+                self.inbox.append(item)
+
+    def tell(self, draft: Draft) -> None:
+        """After the commit: answers, orders, and why foreground jobs wait."""
+        for mark, answer in draft.answers:  # before the orders: a launcher must know the ids that they name
+            peer, seq = self.waiting_for_answer.pop(mark)
+            peer.answer(seq, as_message(answer))
+        for order in draft.orders:
+            launcher = self.launchers.get(order.uid)
+            if launcher is not None:
+                launcher.send(messages.encode_word(order))
+        if not draft.answers:
+            self.waiting_for_answer = {k: v for k, v in self.waiting_for_answer.items() if v[0] in self.peers}
+        self.tell_waiting()
+
+    def tell_waiting(self) -> None:
+        """Tell launchers why their foreground jobs wait, where that has changed."""
+        jobs = [j for j in self.queue.queued.values() if j.spec.foreground and j.spec.uid in self.launchers]
+        plan = self.plan() if jobs else None
+        line = Fifo().order(self.queue.queued.values()) if jobs else []
+        told = {}
+        for job in jobs:
+            assert plan is not None
+            news = (plan.why(job).text, ahead(job.id, line))
+            told[job.id] = news
+            if self.told.get(job.id) != news:
+                word = messages.Waiting(id=job.id, reason=news[0], ahead=news[1])
+                self.launchers[job.spec.uid].send(messages.encode_word(word))
+        self.told = told
+
+    def plan(self) -> Plan:
+        return planned(self.queue, clock())
+
+    # questions
+
+    def answer_queries(self, queries: list[tuple[Peer, Any, int]]) -> None:
+        for peer, query, seq in queries:
+            match query:
+                case messages.Ls():
+                    self.answer_ls(peer, query, seq)
+                case messages.Stat():
+                    facts = {"nodes": listing.node_rows(self.queue), "counts": listing.counts(self.queue)}
+                    peer.answer(seq, {"ok": facts})
+                case messages.Users():
+                    peer.answer(seq, {"ok": {"users": listing.user_rows(self.queue, query.user)}})
+                case messages.Shutdown():
+                    self.shutdown(peer, seq)
+
+    def answer_ls(self, peer: Peer, query: messages.Ls, seq: int) -> None:
+        """In pages below the size of a frame; the last one has the counts."""
+        jobs = listing.live_jobs(self.queue)
+        if query.ids:
+            ids = query.ids[:200]
+            jobs = [job for job in jobs if any(low <= job.id <= high for low, high in ids)]
+            jobs += self.store.finished(ids=ids)
+        elif query.finished:
+            jobs += self.store.finished(ids=None, since_s=time.time() - FINISHED_SHOWN_S)
+        if query.users:
+            jobs = [job for job in jobs if job.spec.user in query.users]
+        self.send_rows(peer, seq, jobs, self.plan().why if query.why else None)
+
+    def send_rows(self, peer: Peer, seq: int, jobs: list[Job], why: Any) -> None:
+        rows = listing.job_rows(jobs, why)
+        page: list[object] = []
+        size = 0
+        for row in rows:
+            size += 600 + 2 * (len(str(row["command"])) + len(str(row["hosts"])) + len(str(row["reason"])))
+            page.append(row)
+            if size > 400_000:
+                peer.answer(seq, {"page": page})
+                page, size = [], 0
+        peer.answer(seq, {"ok": {"jobs": page, "counts": listing.counts(self.queue)}})
+
+    def shutdown(self, peer: Peer, seq: int) -> None:
+        if peer.who.uid not in (self.uid, 0):
+            owner = user_name(self.uid)
+            peer.answer(seq, {"error": f"only the server's owner ({owner}) and root may stop it", "status": 1})
+            return
+        running = sum(job.state is not State.QUEUED for job in listing.live_jobs(self.queue))
+        peer.answer(seq, {"ok": {"running": running}})
+        self.log(f"shutdown asked for by {peer.who.user}; {running} running jobs go on")
+        self.stop()
+
+    def stop(self) -> None:
+        self.stopping = True
+        self.something.set()
+
+    # housekeeping
+
+    async def keep_house(self) -> None:
+        """Prune old rows now and then; a private server without work goes away."""
+        while True:
+            self.store.prune(time.time())
+            await asyncio.sleep(PRIVATE_IDLE_S / 2 if self.settings.private else PRUNE_EVERY_S)
+            busy = bool(listing.live_jobs(self.queue)) or any(p.role == "client" for p in self.peers)
+            if busy:
+                self.idle_since = time.monotonic()
+            elif self.settings.private and time.monotonic() - self.idle_since > PRIVATE_IDLE_S:
+                self.log("no work for a while; this private server goes")
+                self.stop()
+
+
+def as_message(answer: Answer | Refusal) -> dict[str, object]:
+    if isinstance(answer, Refusal):
+        return {"error": answer.error, "status": answer.status}
+    return {"ok": answer.facts}
+
+
+async def serve(settings: Settings, ready: Callable[[], None], log: Callable[[str], None]) -> None:
+    """Run a server until it is told to stop. Calls ready() when it listens. Raises ServeError."""
+    try:
+        meeting = places.make_meeting_dir(settings.port)
+        store = Store(settings.spool)
+    except (SpoolInUse, places.PlaceError, OSError, sqlite3.Error) as error:
+        raise ServeError(f"the server cannot start: {error}") from None
+    server = Server(settings, store, log)
+    try:
+        nodes = server.cluster_nodes()
+    except (FormatError, UnicodeDecodeError) as error:
+        raise ServeError(str(error), 2) from None
+    except OSError as error:
+        raise ServeError(f"{settings.cluster}: {error.strerror}", 2) from None
+    store.load(server.queue)
+    marked = store.marked_nodes()
+    server.queue.nodes = tuple(marked.get(node.host, node) for node in nodes)
+    server.read_cluster()
+    path = places.server_socket(server.uid, settings.port, private=settings.private)
+    listening = await listen(server, path, meeting, private=settings.private)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    loop.add_signal_handler(signal.SIGHUP, server.read_cluster)
+    house = asyncio.create_task(server.keep_house())
+    ready()
+    log(f"serving {len(nodes)} nodes, {sum(n.ncores for n in nodes)} cores, on port {settings.port} ({path})")
+    try:
+        await server.run()
+    finally:
+        house.cancel()
+        listening.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        await asyncio.sleep(0)
+        store.close()
+
+
+async def listen(server: Server, path: str, meeting: str, *, private: bool) -> asyncio.Server:
+    """The socket: open to all users of this host, a private queue's to its owner alone."""
+    if await somebody_answers(path):
+        raise ServeError(f"another server already serves this port ({path}); choose another one with -p")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    old = os.umask(0o177 if private else 0o111)
+    try:
+        return await asyncio.get_running_loop().create_unix_server(lambda: Peer(server), path, backlog=512)
+    except OSError as error:
+        raise ServeError(f"cannot make the socket in {meeting}: {error.strerror}") from None
+    finally:
+        os.umask(old)
+
+
+async def somebody_answers(path: str) -> bool:
+    try:
+        _, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def log_to_stderr(text: str) -> None:
+    """One line, with the time; whatever it is about, no control character gets to the terminal."""
+    clean = "".join(c if c.isprintable() else "?" for c in text)
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), clean, file=sys.stderr, flush=True)
