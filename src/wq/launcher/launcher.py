@@ -293,6 +293,8 @@ class Launcher:
             self.take_back(entries)
             client.say({"error": str(error), "status": error.status if isinstance(error, Refused) else 75})
             return
+        if entries[0].task.foreground:
+            return
         jobs = [{"id": entry.id, "name": entry.task.name, "output": entry.task.output} for entry in entries]
         client.say({"ok": {"jobs": jobs}})
 
@@ -303,12 +305,19 @@ class Launcher:
         entries = sorted((e for e in self.ledger.entries.values() if e.token == token), key=lambda e: e.index)
         most = max(60, SUBMIT_BYTES // max(len(entries), 1) - 500)
         jobs = tuple(shortened(listed(entry.task, setting), most) for entry in entries)
-        facts = await self.session.ask(Submit(token=token, jobs=jobs))
+        await self.session.ask(Submit(token=token, jobs=jobs), at_once=lambda facts: self.accepted(token, facts))
+
+    def accepted(self, token: str, facts: dict[str, Any]) -> None:
+        """The server has given ids."""
+        assert self.book is not None
         for entry in self.ledger.accepted(token, list(facts["ids"])):
             if entry.task.output is not None and "\0" in entry.task.output:
                 entry.task = replace(entry.task, output=entry.task.output.replace("\0", str(entry.id)))
             if entry.cancelled and entry.id is not None:
                 self.session.report(Remove(ids=((entry.id, entry.id),), grace_s=2.0))
+            client = self.client_of(entry)
+            if client is not None:
+                client.say({"ok": {"jobs": [{"id": entry.id, "name": entry.task.name, "output": None}]}})
         self.book.commit(self.ledger)
 
     async def submit_again(self, token: str) -> None:

@@ -8,6 +8,7 @@ import os
 import random
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -48,7 +49,7 @@ class Session:
         self.on_up, self.on_order, self.on_down = on_up, on_order, on_down
         self.writer: asyncio.StreamWriter | None = None
         self.seq = 0
-        self.asked: dict[int, asyncio.Future[Message]] = {}
+        self.asked: dict[int, Question] = {}
         self.connected = asyncio.Event()
         self.trouble = "the server is away"
         self.retry = asyncio.Event()
@@ -62,9 +63,9 @@ class Session:
                 wait_s = AGAIN_FIRST_S
             self.writer = None
             self.connected.clear()
-            for future in self.asked.values():
-                if not future.done():
-                    future.set_exception(ServerAway("the server went away before it answered"))
+            for question in self.asked.values():
+                if not question.answer.done():
+                    question.answer.set_exception(ServerAway("the server went away before it answered"))
             self.asked = {}
             self.on_down()
             self.retry.clear()
@@ -105,27 +106,47 @@ class Session:
             self.on_order(word)
             return
         seq = message.get("seq")
-        future = self.asked.pop(seq, None) if isinstance(seq, int) else None
-        if future is not None and not future.done():
-            future.set_result(message)
+        question = self.asked.pop(seq, None) if isinstance(seq, int) else None
+        if question is None:
+            return
+        if "ok" in message and question.at_once is not None:
+            question.at_once(facts_of(message))
+        if not question.answer.done():
+            question.answer.set_result(message)
 
     def report(self, request: Request) -> None:
         """Say something that needs no answer. Lost if the server is away: it is said again after the next hello."""
         if self.writer is not None:
             self.writer.write(messages.encode_word(request))
 
-    async def ask(self, request: Request) -> dict[str, Any]:
-        """The facts of the answer. Raises ServerAway, Refused."""
+    async def ask(self, request: Request, at_once: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+        """The facts of the answer. Raises ServerAway, Refused.
+
+        at_once(facts) is called before any order that the server sent after its answer is looked at.
+        """
         if self.writer is None:
             raise ServerAway(self.trouble)
         self.seq += 1
-        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self.asked[self.seq] = future
+        question = Question(answer=asyncio.get_running_loop().create_future(), at_once=at_once)
+        self.asked[self.seq] = question
         self.writer.write(messages.encode_word(request, self.seq))
-        answer = await future
+        answer = await question.answer
         if "ok" in answer:
-            facts = answer["ok"]
-            assert isinstance(facts, dict)
-            return facts
+            return facts_of(answer)
         status = answer.get("status")
         raise Refused(str(answer.get("error")), status if isinstance(status, int) else 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A request on its way."""
+
+    answer: asyncio.Future[Message]
+    at_once: Callable[[dict[str, Any]], None] | None
+
+
+def facts_of(message: Message) -> dict[str, Any]:
+    facts = message["ok"]
+    if not isinstance(facts, dict):
+        raise WireError("an answer without facts")
+    return facts
