@@ -95,6 +95,7 @@ class Launcher:
         self.server_host = socket.gethostname()
         self.last_work = time.monotonic()
         self.done = asyncio.Event()
+        self.crashed = False
         path = places.server_socket(settings.server_uid, settings.port, private=settings.private)
         self.session = Session(
             path, settings.server_uid, on_up=self.server_up, on_order=self.ordered, on_down=self.server_down
@@ -723,6 +724,12 @@ class Launcher:
                 link.close()
             await asyncio.sleep(0.1)
 
+    def crash(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A bug: say so and go. Nothing is lost by that: the ledger is on disk, and the jobs run on."""
+        loop.default_exception_handler(context)
+        self.crashed = True
+        self.done.set()
+
     def busy(self) -> bool:
         return bool(self.clients or self.ledger.entries)
 
@@ -760,6 +767,7 @@ async def launch(settings: Settings, ready: Callable[[], None], log: Callable[[s
     loop = asyncio.get_running_loop()
     listening = await loop.create_unix_server(lambda: Client(launcher), path, backlog=128)
     os.umask(old)
+    loop.set_exception_handler(launcher.crash)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, launcher.done.set)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -770,3 +778,5 @@ async def launch(settings: Settings, ready: Callable[[], None], log: Callable[[s
         listening.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
+    if launcher.crashed:
+        raise RuntimeError("ended by a bug; its traceback is above")

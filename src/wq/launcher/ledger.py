@@ -139,7 +139,9 @@ class Ledger:
             self.change(entry)
 
     def change(self, entry: Entry) -> None:
-        self.dirty[(entry.token, entry.index)] = entry
+        """To be stored, unless it has been forgotten meanwhile."""
+        if (entry.token, entry.index) in self.entries:
+            self.dirty[(entry.token, entry.index)] = entry
 
     def accepted(self, token: str, ids: list[int]) -> list[Entry]:
         """The server has given ids to a submission."""
