@@ -151,6 +151,18 @@ def _mortal(argv: Sequence[str]) -> list[str]:
     return [program("setpriv"), "--pdeathsig", "KILL", *argv]
 
 
+def _spawn(argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Starts something of the rig's own that goes on, as root and with a root's environment."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            argv,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
 # ---- what a test run owns ----
 
 
@@ -391,17 +403,15 @@ def public_wq(base: Base) -> Path:
         if (installed / needed).is_dir():
             shutil.copytree(installed / needed, site / needed)
     python = _public_python()
-    _do(python, "-I", "-m", "venv", "--without-pip", where / "venv")
-    [libraries] = (where / "venv" / "lib").glob("python3*/site-packages")
-    (libraries / "wq.pth").write_text(f"{site}\n")
     (where / "bin").mkdir()
     script = where / "bin" / "wq"
     script.write_text(
-        f"#!/bin/sh\nexec {where}/venv/bin/python -I -c 'import sys\n"
-        'sys.argv[0] = "wq"\nfrom wq.cli.main import main\nsys.exit(main())\' "$@"\n'
+        f"#!/bin/sh\nexec {python} -I -S -c 'import sys\n"
+        f'sys.argv[0] = "wq"\nsys.path.append("{site}")\n'
+        'from wq.cli.main import main\nsys.exit(main())\' "$@"\n'
     )
     script.chmod(0o755)
-    _do(where / "venv" / "bin" / "python", "-I", "-m", "compileall", "-q", site)
+    _do(python, "-I", "-m", "compileall", "-q", site)
     return where / "bin"
 
 
@@ -496,17 +506,11 @@ class Node:
             return
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True, mode=0o755)
-        sshd = [program("sshd"), "-D", "-f", str(self.directory / "sshd_config"), "-E", str(self.directory / "log")]
-        enter = self.place.enter() if self.place else []
-        self._listens_before = self.log.count(_LISTENS)
-        # No new session for the listener: each connection makes its own, so a signal to it never reaches them.
-        self._sshd = subprocess.Popen(
-            [*_mortal(enter + _mortal(sshd))],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(self.directory / "stderr").open("ab"),
+        sshd = _mortal(
+            [program("sshd"), "-D", "-f", str(self.directory / "sshd_config"), "-E", str(self.directory / "log")]
         )
+        self._listens_before = self.log.count(_LISTENS)
+        self._sshd = _spawn(_mortal([*self.place.enter(), *sshd]) if self.place else sshd, self.directory / "stderr")
         wait_for(self._answers, 10, f"sshd of {self.name} to answer; its log: {self.log}")
 
     def _answers(self) -> bool:
@@ -745,13 +749,7 @@ class Machine:
             flags += ["--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
         init = shlex.join([_public_python(), "-I", "-S", "-c", _NODE_INIT])
         setup = ["/bin/sh", "-c", f"{_NODE_SETUP}\nexec {init}", "node", self.directory, *self.private]
-        self._holder = subprocess.Popen(
-            _mortal([program("unshare"), *flags, *map(str, setup)]),
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-            stdin=subprocess.DEVNULL,
-            stdout=(self.directory / "init.log").open("ab"),
-            stderr=subprocess.STDOUT,
-        )
+        self._holder = _spawn(_mortal([program("unshare"), *flags, *map(str, setup)]), self.directory / "init.log")
         wait_for(self._is_ready, 10, f"{self.name} to boot")
 
     def _is_ready(self) -> bool:

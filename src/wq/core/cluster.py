@@ -38,16 +38,25 @@ class Node:
 
 
 def free_cores(nodes: Iterable[Node], held: Iterable[Allocation]) -> dict[HostName, tuple[int, ...]]:
-    """The indices of the free cores of each node, ascending; allocations on unknown nodes count nowhere."""
+    """The indices of the free cores of each node, ascending; allocations on unknown nodes count nowhere.
+
+    If a node has fewer cores than before (the cluster file was edited), a core held beyond its end takes one from
+    its end, so that a node on which something runs never looks wholly free.
+    """
     used: dict[HostName, set[int]] = {}
     for allocation in held:
         for part in allocation.slices:
             used.setdefault(part.host, set()).update(part.cores)
-    empty: set[int] = set()
-    return {
-        node.host: tuple(core for core in range(node.ncores) if core not in used.get(node.host, empty))
-        for node in nodes
-    }
+    free = {}
+    for node in nodes:
+        taken = used.get(node.host)
+        if taken is None:
+            free[node.host] = tuple(range(node.ncores))
+            continue
+        left = tuple(core for core in range(node.ncores) if core not in taken)
+        beyond = sum(core >= node.ncores for core in taken)
+        free[node.host] = left[: max(len(left) - beyond, 0)]
+    return free
 
 
 def usable(node: Node) -> bool:
