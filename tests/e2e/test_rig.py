@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import rig
-from tests.e2e.rig import popen_as, run_as, wait_for
+from tests.e2e.rig import NetNodes, Nodes, chatty, popen_as, run_as, wait_for, without_python
 
 
 def test_wait_for_gives_the_value_and_says_what_it_waited_for() -> None:
@@ -58,8 +58,13 @@ def test_an_account_goes_with_its_processes_and_its_files(base: rig.Base, accoun
     assert subprocess.run(["id", user.name], capture_output=True).returncode != 0
 
 
+def test_any_user_can_run_this_checkouts_wq(public_wq: Path, somebody: rig.User) -> None:
+    done = run_as(somebody, ["wq", "-h"], env={"PATH": f"{public_wq}:{rig.SYSTEM_PATH}"}, check=True)
+    assert "wq" in done.stdout
+
+
 class TestPlainNodes:
-    def test_two_users_log_in_to_two_nodes(self, nodes: rig.Nodes, anze: rig.User, bine: rig.User) -> None:
+    def test_two_users_log_in_to_two_nodes(self, nodes: Nodes, anze: rig.User, bine: rig.User) -> None:
         for user in (anze, bine):
             for name in ("node1", "node2"):
                 done = run_as(user, ["ssh", name, "id -un; echo $SSH_CONNECTION"], check=True)
@@ -67,14 +72,14 @@ class TestPlainNodes:
                 assert who == user.name
                 assert connection.split()[2:] == [nodes[name].address, str(nodes[name].port)]
 
-    def test_without_accounts_the_configuration_is_named(self, nodes: rig.Nodes, somebody: rig.User) -> None:
+    def test_without_accounts_the_configuration_is_named(self, nodes: Nodes, somebody: rig.User) -> None:
         for argv, path in (
             (["ssh", "-F", str(nodes.ssh_config(somebody)), "node1", "echo hello"], rig.SYSTEM_PATH),
             (["ssh", "node1", "echo hello"], nodes.path_with_ssh(somebody)),
         ):
             assert run_as(somebody, argv, env={"PATH": path}, check=True).stdout == "hello\n"
 
-    def test_a_stopped_node_refuses_but_open_sessions_go_on(self, nodes: rig.Nodes, somebody: rig.User) -> None:
+    def test_a_stopped_node_refuses_but_open_sessions_go_on(self, nodes: Nodes, somebody: rig.User) -> None:
         path = {"PATH": nodes.path_with_ssh(somebody)}
         session = popen_as(somebody, ["ssh", "node1", "cat"], env=path, stdin=subprocess.PIPE)
         assert session.stdin
@@ -95,7 +100,7 @@ class TestPlainNodes:
         nodes["node1"].start()
         run_as(somebody, ["ssh", "node1", "true"], env=path, check=True)
 
-    def test_a_user_is_refused_and_admitted_again(self, nodes: rig.Nodes, somebody: rig.User) -> None:
+    def test_a_user_is_refused_and_admitted_again(self, nodes: Nodes, somebody: rig.User) -> None:
         path = {"PATH": nodes.path_with_ssh(somebody)}
         nodes["node2"].refuse(somebody)
         assert "Permission denied" in run_as(somebody, ["ssh", "node2", "true"], env=path).stderr
@@ -104,15 +109,14 @@ class TestPlainNodes:
         run_as(somebody, ["ssh", "node2", "true"], env=path, check=True)
 
     def test_nodes_with_options(self, base: rig.Base, somebody: rig.User) -> None:
-        rig_missing = rig.missing_program("sshd", "ssh")
-        if rig_missing:
-            pytest.skip(rig_missing)
-        options = {"node1": [rig.chatty(base)], "node2": [rig.without_python(base)]}
-        with rig.Nodes(base, 3, users=[somebody], options=options) as odd:
+        if reason := rig.missing_program("sshd", "ssh", "ssh-keygen"):
+            pytest.skip(reason)
+        options = {"node1": [chatty(base)], "node2": [without_python(base)]}
+        with Nodes(base, 3, users=[somebody], options=options) as odd:
             path = {"PATH": odd.path_with_ssh(somebody)}
-            chatty = run_as(somebody, ["ssh", "node1", "echo at last"], env=path, check=True).stdout
-            assert len(chatty) > 10_000
-            assert chatty.endswith("\nat last\n")
+            greeted = run_as(somebody, ["ssh", "node1", "echo at last"], env=path, check=True).stdout
+            assert len(greeted) > 10_000
+            assert greeted.endswith("\nat last\n")
             look = "command -v python3 || echo none; command -v ls"
             bare = run_as(somebody, ["ssh", "node2", look], env=path, check=True).stdout
             assert bare.startswith("none\n")
@@ -125,7 +129,7 @@ class TestPlainNodes:
 
 
 class TestNetNodes:
-    def test_each_node_has_its_own_name_processes_and_boot_id(self, net: rig.NetNodes, anze: rig.User) -> None:
+    def test_each_node_has_its_own_name_processes_and_boot_id(self, net: NetNodes, anze: rig.User) -> None:
         look = "hostname; ps -e | wc -l; cat /proc/sys/kernel/random/boot_id"
         seen = [run_as(anze, ["ssh", name, look], at=net.head, check=True).stdout.split() for name in ("n1", "n2")]
         assert [name for name, _, _ in seen] == ["n1", "n2"]
@@ -133,10 +137,10 @@ class TestNetNodes:
         assert seen[0][2] != seen[1][2]
         assert run_as(anze, ["hostname"], at=net.head, check=True).stdout == "head\n"
 
-    def test_nodes_find_each_other_by_name(self, net: rig.NetNodes, anze: rig.User) -> None:
+    def test_nodes_find_each_other_by_name(self, net: NetNodes, anze: rig.User) -> None:
         assert run_as(anze, ["ssh", "n1", "ssh n2 hostname"], at=net.head, check=True).stdout == "n2\n"
 
-    def test_private_directories_are_not_shared_and_homes_are(self, net: rig.NetNodes, anze: rig.User) -> None:
+    def test_private_directories_are_not_shared_and_homes_are(self, net: NetNodes, anze: rig.User) -> None:
         for directory, shared in (("/srv", False), ("/tmp", False), ("/var/tmp", False), (anze.home, True)):
             mark = f"{directory}/mark-{os.getpid()}"
             run_as(anze, ["ssh", "n1", f"touch {mark}"], at=net.head, check=True)
@@ -144,7 +148,7 @@ class TestNetNodes:
             assert (look.returncode == 0) is shared
             assert Path(mark).exists() is shared
 
-    def test_a_cut_link_is_silent_and_heals(self, net: rig.NetNodes, anze: rig.User) -> None:
+    def test_a_cut_link_is_silent_and_heals(self, net: NetNodes, anze: rig.User) -> None:
         session = popen_as(anze, ["ssh", "n1", "cat"], at=net.head, stdin=subprocess.PIPE)
         assert session.stdin
         assert session.stdout
@@ -167,7 +171,7 @@ class TestNetNodes:
             session.kill()
             session.communicate()
 
-    def test_a_crashed_node_comes_back_as_another_boot(self, net: rig.NetNodes, anze: rig.User) -> None:
+    def test_a_crashed_node_comes_back_as_another_boot(self, net: NetNodes, anze: rig.User) -> None:
         look = ["ssh", "-o", "ConnectTimeout=1", "n2", "cat /proc/sys/kernel/random/boot_id"]
         before = run_as(anze, look, at=net.head, check=True).stdout
         run_as(anze, ["ssh", "n2", "setsid sleep 777 >/dev/null 2>&1 </dev/null & touch /srv/here"], at=net.head)
@@ -179,7 +183,7 @@ class TestNetNodes:
         assert run_as(anze, look, at=net.head, check=True).stdout != before
         assert run_as(anze, ["ssh", "n2", "ls /srv"], at=net.head, check=True).stdout == ""
 
-    def test_processes_on_the_head_have_real_pids(self, net: rig.NetNodes, anze: rig.User) -> None:
+    def test_processes_on_the_head_have_real_pids(self, net: NetNodes, anze: rig.User) -> None:
         process = popen_as(anze, ["sh", "-c", "echo $$; exec sleep 60"], at=net.head)
         assert process.stdout
         assert int(process.stdout.readline()) == process.pid

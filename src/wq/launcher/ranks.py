@@ -12,6 +12,7 @@ from typing import Any
 
 from wq.core.job import HostName
 from wq.launcher.ledger import Action, Entry, Ledger, Send
+from wq.launcher.startspec import outward_name
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,11 +49,13 @@ class Ranks:
     def wanted(self, caller: HostName, word: dict[str, Any]) -> None:
         """The agent asks for a process on another node of its job."""
         entry = self.ledger.find(str(word["att"]))
-        rank, host = str(word["rank"]), HostName(str(word["host"]))
+        rank, name = str(word["rank"]), str(word["host"])
         if entry is None or entry.allocation is None or entry.main_end is not None:
             return
-        if host not in entry.allocation.hosts:
-            error = f"{host} is not a node of job {entry.id}; granted are: {', '.join(entry.allocation.hosts)}"
+        allocation = entry.allocation
+        host = next((h for h in allocation.hosts if name in (h, outward_name(h, allocation))), None)
+        if host is None:
+            error = f"{name} is not a node of job {entry.id}; granted are: {', '.join(entry.allocation.hosts)}"
             self.send(caller, {"do": "rank_report", "rank": rank, "end": {"error": error}})
             return
         self.calls[rank] = Call(entry=entry, caller=caller, host=host)

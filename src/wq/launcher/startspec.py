@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from typing import Any
 
+from wq.core.cluster import LOCALHOST
 from wq.core.job import Allocation
 from wq.launcher.ledger import Entry
 from wq.launcher.task import Setting
@@ -16,19 +18,37 @@ NOT_TAKEN_ALONG = frozenset(
     XDG_SESSION_PATH XDG_SEAT XDG_SEAT_PATH XDG_VTNR XDG_SESSION_DESKTOP DBUS_SESSION_BUS_ADDRESS HOSTNAME HOST
     HOSTTYPE WINDOWID STY TMUX TMUX_PANE TERM_SESSION_ID PWD OLDPWD SHLVL _ GPG_AGENT_INFO GPG_TTY
     INVOCATION_ID JOURNAL_STREAM SESSION_MANAGER ICEAUTHORITY KRB5CCNAME MAIL USER LOGNAME
-    WQ_JOB_ID WQ_JOB_NAME WQ_ATTEMPT WQ_SUBMIT_DIR WQ_NCORES WQ_NHOSTS WQ_HOSTS WQ_HOSTFILE WQ_ATT WQ_SPOOL WQ_USER
+    PE_HOSTFILE WQ_JOB_ID WQ_JOB_NAME WQ_ATTEMPT WQ_SUBMIT_DIR WQ_NCORES WQ_NHOSTS WQ_HOSTS WQ_HOSTFILE WQ_ATT WQ_SPOOL WQ_USER
     TERM COLORTERM""".split()
 )
+# Where another batch system was in charge: its variables make mpirun look for it.
+OTHER_SYSTEMS = ("SLURM_", "PBS_", "LSB_", "SGE_", "SSH_")
+# Of an MPI rank from which `wq sub` was called; a user's own OMPI_MCA_* are kept elsewhere.
+RANK_MARKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
+RANK_VARIABLES = ("OMPI_", "PMIX_", "PRTE_", "OPAL_", "ORTE_", "PMI_", "HYDI_", "MPI_LOCAL")
+# Open MPI 4, Open MPI 5 (PRRTE), MPICH (Hydra): one rank a line of the hostfile, bound to nothing but the cores that
+# their daemons are bound to, and daemons started by our agent alone. docs/decisions/0004-mpi.md says why each is there.
 MPI_HOSTFILE = ("OMPI_MCA_orte_default_hostfile", "PRTE_MCA_prte_default_hostfile", "HYDRA_HOST_FILE")
-MPI_AGENT = ("OMPI_MCA_plm_rsh_agent", "PRTE_MCA_plm_ssh_agent", "HYDRA_LAUNCHER_EXEC")
+MPI_AGENT = {
+    # A list of which the first that exists is taken; orted looks for it on every node, and dies if there is none.
+    "OMPI_MCA_plm_rsh_agent": "{agent}:/bin/false",
+    "PRTE_MCA_plm_ssh_agent": "{agent}:/bin/false",
+    "HYDRA_LAUNCHER_EXEC": "{agent}",
+}
 MPI_SETTINGS = {
     "OMPI_MCA_plm": "rsh",
+    "OMPI_MCA_ras": "^slurm,tm,lsf,gridengine,alps,loadleveler",
     "OMPI_MCA_plm_rsh_no_tree_spawn": "1",
     "OMPI_MCA_orte_set_default_slots": "1",
+    "OMPI_MCA_orte_leave_session_attached": "1",
     "OMPI_MCA_hwloc_base_binding_policy": "none",
+    "PRTE_MCA_plm": "ssh",
+    "PRTE_MCA_ras": "^slurm,pbs,lsf,gridengine,flux",
     "PRTE_MCA_plm_ssh_no_tree_spawn": "1",
+    "PRTE_MCA_prte_set_default_slots": "1",
     "PRTE_MCA_hwloc_default_binding_policy": "none",
     "HYDRA_LAUNCHER": "ssh",
+    "HYDRA_RMK": "user",
 }
 
 
@@ -53,9 +73,10 @@ def start_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[str
 
 
 def rank_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[str, str], place: int, command: str) -> dict[str, Any]:
-    """The spec of a process that the remote-shell agent asks for on another node of the attempt."""
+    """The spec of a process that the remote-shell agent asks for on a node of the attempt: as sshd would run it,
+    by the login shell in the home directory."""
     spec = common_spec(entry, setting, user=user, queue_env=queue_env, place=place)
-    spec.update(script=command, shell="/bin/sh", io="stream", rank=True, x=False)
+    spec.update(script=command, shell="login", cwd=None, io="stream", rank=True, x=False)
     return spec
 
 
@@ -63,7 +84,7 @@ def common_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[st
     task, allocation = entry.task, entry.allocation
     assert allocation is not None
     part = allocation.slices[place]
-    env = {k: v for k, v in setting.env.items() if k not in NOT_TAKEN_ALONG and not k.startswith("SSH_")}
+    env = taken_along(setting.env)
     ours = {
         "WQ_JOB_ID": str(entry.id),
         "WQ_JOB_NAME": task.name,
@@ -74,13 +95,11 @@ def common_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[st
         "WQ_NHOSTS": str(allocation.nhosts),
         "WQ_HOSTS": " ".join(allocation.hosts),
         **queue_env,
+        **MPI_SETTINGS,
     }
     threads = task.requirement.threads
     if "OMP_NUM_THREADS" not in env or task.env_mode != "submit":
         ours["OMP_NUM_THREADS"] = str(threads or len(part.cores))
-    for name, value in MPI_SETTINGS.items():
-        if name not in env or task.env_mode != "submit":
-            ours[name] = value
     return {
         "env": env,
         "env_mode": task.env_mode,
@@ -100,9 +119,24 @@ def common_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[st
     }
 
 
+def taken_along(env: dict[str, str]) -> dict[str, str]:
+    """The environment of submission, less what belongs to that host, session, batch system or MPI rank."""
+    left_out: tuple[str, ...] = OTHER_SYSTEMS
+    if any(mark in env for mark in RANK_MARKS):
+        left_out += RANK_VARIABLES
+    return {k: v for k, v in env.items() if k not in NOT_TAKEN_ALONG and not k.startswith(left_out)}
+
+
 def hostfile(allocation: Allocation, threads: int | None) -> str:
     """The nodes of an allocation, a line for each MPI rank: for each core, or for each `threads` cores."""
-    return "".join(f"{part.host}\n" * (len(part.cores) // (threads or 1)) for part in allocation.slices)
+    names = (outward_name(part.host, allocation) for part in allocation.slices)
+    parts = zip(names, allocation.slices, strict=True)
+    return "".join(f"{name}\n" * (len(part.cores) // (threads or 1)) for name, part in parts)
+
+
+def outward_name(host: str, allocation: Allocation) -> str:
+    """The name by which the other nodes of the job can reach a node: `localhost` is this machine's own name there."""
+    return socket.gethostname() if host == LOCALHOST and allocation.nhosts > 1 else host
 
 
 def filled(text: str, threads: int | None) -> str:

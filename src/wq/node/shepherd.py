@@ -23,6 +23,7 @@ import fcntl
 import json
 import os
 import pty
+import pwd
 import resource
 import selectors
 import shlex
@@ -1157,11 +1158,12 @@ class Spawn:
         self.shepherd, self.attempt, self.spec = shepherd, attempt, attempt.spec
         self.base = attempt.att.replace("/", "_")
         self.to_close = []
+        self.cwd = self.spec["cwd"] or shepherd.home
         self.env = self.environment()
         try:
-            os.chdir(self.spec["cwd"])
+            os.chdir(self.cwd)
         except OSError as error:
-            raise Trouble("the directory {} is not usable here: {}".format(self.spec["cwd"], error.strerror))
+            raise Trouble("the directory {} is not usable here: {}".format(self.cwd, error.strerror))
         finally:
             os.chdir(shepherd.spool)
         self.argv = self.arguments()
@@ -1180,7 +1182,7 @@ class Spawn:
                 env["HOME"] = shepherd.home
         env.update(spec["set"])
         env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
-        env["PWD"] = spec["cwd"]
+        env["PWD"] = self.cwd
         hosts = spec.get("hostfile")
         if hosts is not None:
             env.update(self.write_hostfile(hosts))
@@ -1194,7 +1196,7 @@ class Spawn:
         write_new(path, hosts["text"].encode())
         self.hostfile = path
         if hosts["path"] not in (None, "auto"):
-            self.hostfile = os.path.join(self.spec["cwd"], hosts["path"])
+            self.hostfile = os.path.join(self.cwd, hosts["path"])
             if not self.spec.get("rank"):
                 try:
                     with open(self.hostfile, "w") as f:
@@ -1205,8 +1207,8 @@ class Spawn:
         env = {"WQ_HOSTFILE": path, "WQ_SPOOL": self.shepherd.spool, "WQ_ATT": self.attempt.att}
         for name in hosts["mpi_hostfile"]:
             env[name] = path
-        for name in hosts["mpi_agent"]:
-            env[name] = agent
+        for name, value in hosts["mpi_agent"].items():
+            env[name] = value.format(agent=agent)
         return env
 
     def arguments(self):
@@ -1217,6 +1219,8 @@ class Spawn:
         script = os.path.join(self.shepherd.spool, self.base + ".sh")
         write_new(script, self.filled(spec["script"]).encode("utf-8", "surrogateescape") + b"\n")
         shell = spec.get("shell") or self.env.get("SHELL") or "/bin/sh"
+        if shell == "login":
+            shell = pwd.getpwuid(os.getuid()).pw_shell
         if not os.access(shell, os.X_OK):
             shell = "/bin/sh"
         name = os.path.basename(shell)
@@ -1286,7 +1290,7 @@ class Spawn:
             resource.setrlimit(LIMITS[name], (soft, hard))
         resource.setrlimit(RLIMIT_RTTIME, (self.attempt.tag, resource.getrlimit(RLIMIT_RTTIME)[1]))
         pin(spec["cores"], spec["declared"])
-        os.chdir(spec["cwd"])
+        os.chdir(self.cwd)
         program, argv = self.argv
         try:
             os.execvpe(program, argv, self.env)
@@ -1570,6 +1574,9 @@ def main():
         if boot is not None:
             write_all(1, b"\n" + COMPLAINT + str(trouble).encode() + b"\n")
         sys.stderr.write("wq: {}\n".format(trouble))
+        sys.stderr.flush()
+        if boot is None and sys.argv[1] == "agent":
+            os.kill(os.getppid(), signal.SIGTERM)  # MPICH 4.0 would wait for ever for a daemon that never came
         sys.exit(1)
 
 
