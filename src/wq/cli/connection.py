@@ -26,6 +26,7 @@ class Server:
         sock.settimeout(ANSWER_TIMEOUT_S)
         self.sock.sendall(encode({"type": "hello", "version": PROTOCOL, "role": "client"}))
         self.welcome: dict[str, Any] = {}
+        bring_launcher_back(self)
 
     def receive(self) -> dict[str, Any]:
         """The next message. Raises WqError if none comes, or if the server refuses."""
@@ -202,7 +203,9 @@ def connect_known(port: int) -> Server | None:
             f"the server on port {port} has changed: you know that of {who}, which does not answer, "
             f"and now {' and '.join(usurpers)} serves there; if that is right, remove {port} from {known.path()}"
         )
-    raise WqError(f"the server of {who} on port {port} does not answer; nothing was done", AWAY)
+    own = "; `wq serve` starts it" if uid == os.getuid() else ""
+    hint = f"(for another queue, remove {port} from {known.path()})"
+    raise WqError(f"the server of {who} on port {port} does not answer{own} {hint}", AWAY)
 
 
 def alive(uid: int, port: int) -> bool:
@@ -263,6 +266,17 @@ def start_private_server(port: int, *, remark: bool) -> None:
         raise WqError(f"the private queue did not start: {trouble}")
 
 
+def bring_launcher_back(server: Server) -> None:
+    """Any command of a user starts his launcher again if it has died with work to do."""
+    name = places.launcher_state_name(server.port, server.uid, private=server.private)
+    try:
+        state = places.state_dir(name)[0]
+        if os.path.exists(os.path.join(state, places.UNFINISHED)):
+            LauncherLink(server).sock.close()
+    except (places.PlaceError, OSError):
+        pass  # what needs the launcher will say so
+
+
 class LauncherLink:
     """A connection to one's own launcher for the queue of a server; starts the launcher if there is none."""
 
@@ -292,7 +306,7 @@ class LauncherLink:
     def start(self, server: Server) -> None:
         from wq.cli import daemon
 
-        name = f"launcher-{'private' if server.private else server.uid}-{server.port}"
+        name = places.launcher_state_name(server.port, server.uid, private=server.private)
         state, remark = places.state_dir(name)
         if remark:
             print(f"wq: {remark}", file=sys.stderr)

@@ -23,6 +23,7 @@ STDIN_WINDOW_BYTES = 256 << 10
 CHUNK_BYTES = 64 << 10
 GRACE_S = 2.0
 PATIENCE_S = 4.0  # after Ctrl-C, for word of the end
+TELLING = ("NodePaused", "NodeDown", "ServerAway")  # reasons that are said once where there is no terminal
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -86,6 +87,7 @@ class Foreground:
         self.stopped_by: str | None = None
         self.signalled = 0
         self.give_up_at: float | None = None
+        self.told_why = ""
         self.stdin_open = not (self.tty or stdin_used)
         self.stdin_sent = self.stdin_acked = 0
         self.side: subprocess.Popen[bytes] | None = None
@@ -167,6 +169,11 @@ class Foreground:
             others = "" if ahead is None else f"; {ahead} ahead" if ahead else "; you are next"
             name = f"job {self.id}" if self.id is not None else "it"
             self.line.show(f"{name} waits: {message['reason']}{others}")
+            if message["code"] in TELLING and not self.line.on and message["reason"] != self.told_why:
+                from wq.cli.main import complain
+
+                self.told_why = message["reason"]
+                complain(f"{name} waits: {self.told_why}")
         elif kind == "starting":
             self.line.show(f"job {self.id} starts on {', '.join(message['hosts'][:4])}")
         elif kind == "running":

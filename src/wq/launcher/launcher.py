@@ -96,6 +96,7 @@ class Launcher:
         self.last_work = time.monotonic()
         self.done = asyncio.Event()
         self.crashed = False
+        self.marked = (settings.state / places.UNFINISHED).exists()
         path = places.server_socket(settings.server_uid, settings.port, private=settings.private)
         self.session = Session(
             path, settings.server_uid, on_up=self.server_up, on_order=self.ordered, on_down=self.server_down
@@ -115,9 +116,20 @@ class Launcher:
         pending, self.pending = self.pending, []
         if self.book is not None:
             self.book.commit(self.ledger)
+            self.mark_unfinished()
         for action in pending:
             self.perform(action)
         self.last_work = time.monotonic()
+
+    def mark_unfinished(self) -> None:
+        """A file that tells any later command of this user to bring the launcher back, should it die."""
+        if bool(self.ledger.entries) != self.marked:
+            self.marked = not self.marked
+            mark = self.settings.state / places.UNFINISHED
+            if self.marked:
+                mark.touch()
+            else:
+                mark.unlink(missing_ok=True)
 
     def perform(self, action: Action) -> None:
         match action:
@@ -182,7 +194,7 @@ class Launcher:
     def server_down(self) -> None:
         for client in self.clients:
             if client.entry is not None and client.entry.phase is Phase.WAITING:
-                client.say({"type": "waiting", "reason": "the server is away", "ahead": None})
+                client.say({"type": "waiting", "reason": "the server is away", "code": "ServerAway", "ahead": None})
 
     def ordered(self, order: Any) -> None:
         """An order of the server. It names a job and cores; what is run is our own copy."""
@@ -200,7 +212,7 @@ class Launcher:
             case messages.Waiting():
                 client = self.client_of(self.ledger.by_id.get(JobId(order.id)))
                 if client is not None:
-                    client.say({"type": "waiting", "reason": order.reason, "ahead": order.ahead})
+                    client.say({"type": "waiting", "reason": order.reason, "code": order.code, "ahead": order.ahead})
 
     def ordered_start(self, order: Start) -> None:
         hosts = order.allocation.hosts

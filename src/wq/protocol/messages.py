@@ -63,10 +63,11 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """To a launcher: why a foreground job waits, and how many are ahead."""
+    """To a launcher: why a foreground job waits (code: the kind of reason), and how many are ahead."""
 
     id: int
     reason: str
+    code: str
     ahead: int
 
 

@@ -9,6 +9,7 @@ import struct
 
 DEFAULT_PORT = 51093
 OVERFLOW_UID = 65534
+UNFINISHED = "unfinished"  # in a launcher's directory, while it has work
 NETWORK_FILE_SYSTEMS = frozenset(
     "nfs nfs4 cifs smb3 smbfs afs lustre gpfs beegfs ceph 9p fuse.sshfs fuse.glusterfs glusterfs orangefs".split()
 )
@@ -30,6 +31,11 @@ def server_socket(uid: int, port: int, *, private: bool = False) -> str:
 def launcher_socket(uid: int, port: int, server_uid: int, *, private: bool = False) -> str:
     """The socket of a user's own launcher for the queue of one server."""
     return f"{meeting_dir(uid, port)}/launcher-{'private' if private else server_uid}.sock"
+
+
+def launcher_state_name(port: int, server_uid: int, *, private: bool = False) -> str:
+    """The name of the launcher's private directory."""
+    return f"launcher-{'private' if private else server_uid}-{port}"
 
 
 def check_meeting_dir(uid: int, port: int) -> None:

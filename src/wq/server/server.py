@@ -122,8 +122,8 @@ class Server:
         else:
             if isinstance(word, LauncherHere):
                 self.new_launcher(peer)
-            if isinstance(word, Refresh) and peer.who.uid in (self.uid, 0):
-                self.read_cluster(peer)
+            if isinstance(word, Refresh):
+                self.read_cluster(peer, look=peer.who.uid in (self.uid, 0))
             self.enqueue(peer, word, seq)
         self.something.set()
 
@@ -166,8 +166,8 @@ class Server:
 
     # the cluster
 
-    def read_cluster(self, peer: Peer | None = None) -> None:
-        """Read the cluster file again; with an error in it, go on with what there was."""
+    def read_cluster(self, peer: Peer | None = None, *, look: bool = True) -> None:
+        """Read the cluster file again (with an error in it, go on with what there was), and look at the nodes."""
         try:
             nodes = self.cluster_nodes()
         except (FormatError, OSError) as error:
@@ -176,7 +176,8 @@ class Server:
                 peer.send(messages.encode_message({"remark": f"{error}; the server goes on with what it had"}))
             return
         self.inbox.append(Incoming(who=self.myself, request=ClusterRead(nodes=nodes)))
-        self.look_at(nodes)
+        if look:
+            self.look_at(nodes)
         self.something.set()
 
     def cluster_nodes(self) -> tuple[Node, ...]:
@@ -262,10 +263,11 @@ class Server:
         told = {}
         for job in jobs:
             assert plan is not None
-            news = (plan.why(job).text, ahead(job.id, line))
+            reason = plan.why(job)
+            news = (reason.text, ahead(job.id, line))
             told[job.id] = news
             if self.told.get(job.id) != news:
-                word = messages.Waiting(id=job.id, reason=news[0], ahead=news[1])
+                word = messages.Waiting(id=job.id, reason=reason.text, code=reason.code.value, ahead=news[1])
                 self.launchers[job.spec.uid].send(messages.encode_word(word))
         self.told = told
 

@@ -35,8 +35,6 @@ def run(args: argparse.Namespace) -> int:
         raise WqError("--grace: from 0 to 3600 seconds", BAD_INPUT)
     ranges = [] if everything else id_ranges(args.ids)
     server = connect(args.port)
-    if not server.private:
-        wake_launcher(server)
     facts = server.ask("remove", ids=ranges, all=everything, lost=args.lost, grace_s=args.grace)
     if args.json:
         import json
@@ -45,10 +43,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         report(facts)
     return 1 if facts["refused"] or facts["missing"] else 0
-
-
-def wake_launcher(server: object) -> None:
-    """A command of a user brings back his launcher where it has unfinished work (nothing to do if it is there)."""
 
 
 def report(facts: dict[str, list[object]]) -> None:

@@ -57,12 +57,31 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.ready_fd is not None:
         set_title(f"wq serve {args.cluster or ''} -p {args.port}")  # type: ignore[no-untyped-call]
+
+    def ready() -> None:
+        if not args.private:
+            remember_own(args.port)
+        daemon.say_ready(args.ready_fd)
+
     try:
-        asyncio.run(server.serve(settings, lambda: daemon.say_ready(args.ready_fd), log))
+        asyncio.run(server.serve(settings, ready, log))
     except server.ServeError as error:
         daemon.say_trouble(args.ready_fd, str(error))
         raise WqError(str(error), error.status) from None
     return 0
+
+
+def remember_own(port: int) -> None:
+    """One's own server is remembered too, so that while it is down no private queue is started in its place."""
+    from wq.cli.connection import user_name
+    from wq.protocol import known
+
+    try:
+        entry = known.server_of(port)
+        if entry is None or entry.get("uid") != os.getuid():
+            known.remember(port, os.getuid(), user_name(os.getuid()), [])
+    except (OSError, ValueError):
+        pass  # only a convenience
 
 
 def spool_of(args: argparse.Namespace) -> tuple[Path, str | None]:
