@@ -20,7 +20,9 @@ class EvilName(ValueError):
     """A host name that is none."""
 
 
-def command(ssh_command: str, host: str, *, words: Sequence[str], options: Sequence[str] = (), batch: bool = True) -> list[str]:
+def command(
+    ssh_command: str, host: str, *, words: Sequence[str], options: Sequence[str] = (), batch: bool = True
+) -> list[str]:
     """argv of ssh for one host. words: for the login shell there. Raises EvilName, ValueError (bad ssh_command)."""
     if not HOST_PATTERN.fullmatch(host):
         raise EvilName(f"{host!r} is not the name of a host")
@@ -66,4 +68,5 @@ def sentence(host: str, status: int | None, errors: str) -> str:
 def is_about_the_user(errors: str) -> bool:
     """True if the host answered, and what failed is between this user and it (a key, a host key)."""
     text = errors.lower()
-    return any(word in text for word in ("permission denied", "host key verification failed", "too many authentication"))
+    words = ("permission denied", "host key verification failed", "too many authentication")
+    return any(word in text for word in words)

@@ -160,7 +160,8 @@ def connect(port: int, *, start_private: bool = False, remark: bool = True) -> S
     sock = try_connect(me, port, private=True)
     if sock is None:
         if not start_private and not private_state_exists(port):
-            raise WqError(f"no queue is running on port {port}; `wq sub` starts a private one, `wq serve` a shared one", AWAY)
+            hint = "`wq sub` starts a private one, `wq serve` a shared one"
+            raise WqError(f"no queue is running on port {port}; {hint}", AWAY)
         start_private_server(port, remark=remark)
         sock = try_connect(me, port, private=True)
         if sock is None:
@@ -196,7 +197,8 @@ def connect_known(port: int) -> Server | None:
     sock = try_connect(uid, port)
     if sock is not None:
         return Server(sock, uid, port, private=False)
-    usurpers = [f"{user_name(other)} (uid {other})" for other in others_here(port) if other != uid and alive(other, port)]
+    others = [other for other in others_here(port) if other != uid and alive(other, port)]
+    usurpers = [f"{user_name(other)} (uid {other})" for other in others]
     who = f"{entry.get('user')} (uid {uid})"
     if usurpers:
         raise WqError(
@@ -234,7 +236,8 @@ def ask_which(uids: list[int], port: int) -> int:
     hint = "choose one with `server_user: NAME` in ~/.config/wq/config.yaml"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise WqError(f"several users serve port {port}: {listed}; {hint}", 2)
-    print(f"wq: several users serve port {port}: {listed}.\nWhose queue is yours? ", end="", file=sys.stderr, flush=True)
+    print(f"wq: several users serve port {port}: {listed}.", file=sys.stderr)
+    print("Whose queue is yours? ", end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline().strip()
     if answer not in names:
         raise WqError(f"{answer!r} is none of them; {hint}", 2)

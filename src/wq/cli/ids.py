@@ -17,7 +17,7 @@ def id_ranges(words: list[str]) -> list[list[int]]:
             raise WqError(f"{word!r} is not the id of a job; an id is a number (12), a range is two (3-9)", BAD_INPUT)
         first, last = int(low), int(high if dash else low)
         if not 1 <= first <= last <= LARGEST:
-            raise WqError(f"{word!r} is no range of ids; the first must be at least 1 and not above the last", BAD_INPUT)
+            raise WqError(f"{word!r} is no range of ids: the first is at least 1 and not above the last", BAD_INPUT)
         ranges.append([first, last])
     if len(ranges) > MOST_RANGES:
         raise WqError(f"{len(ranges)} ids and ranges are too many at once; at most {MOST_RANGES}", BAD_INPUT)

@@ -204,7 +204,8 @@ class Draft:
     def settle(self) -> None:
         """Make the draft the queue; to be called when the events are on disk."""
         queue = self.queue
-        for layer in (self.queued, self.held, self.active, self.tokens, self.limits, self.users, self.unseen, self.pauses):
+        jobs = (self.queued, self.held, self.active)
+        for layer in (*jobs, self.tokens, self.limits, self.users, self.unseen, self.pauses):
             layer.settle()
         queue.next_id, queue.nodes, queue.present = self.next_id, self.nodes, self.present
 
@@ -350,7 +351,8 @@ def remove(draft: Draft, who: Who, request: Remove) -> Answer | Refusal:
     facts: dict[str, list[object]] = {"removed": [], "ending": [], "refused": [], "missing": list(missing)}
     for job in sorted(chosen, key=lambda job: job.id):
         if not may_change(draft, who, job.spec.uid):
-            why = f"it belongs to {job.spec.user}; only {job.spec.user}, the server's owner ({owner_name(draft)}) and root may"
+            user, owner = job.spec.user, owner_name(draft)
+            why = f"it belongs to {user}; only {user}, the server's owner ({owner}) and root may"
             facts["refused"].append({"id": job.id, "why": why})
         else:
             facts[remove_one(draft, who, job, request)].append(int(job.id))
@@ -508,4 +510,3 @@ def cluster_read(draft: Draft, nodes: Sequence[Node]) -> None:
     draft.nodes = (*new, *leaving)
     for host in [host for host in draft.unseen if host not in names]:
         del draft.unseen[host]
-

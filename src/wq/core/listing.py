@@ -134,7 +134,5 @@ def user_row(queue: Queue, uid: Uid, name: str) -> Row:
         "limits": {"run": both.run, "cores": both.cores},
         "limits_own": {"run": own.run, "cores": own.cores},
         "limits_owner": {"run": owner.run, "cores": owner.cores},
-        "avoided": [
-            {"host": host, "why": pause.why} for (of, host), pause in queue.pauses.items() if of == uid
-        ],
+        "avoided": [{"host": host, "why": pause.why} for (of, host), pause in queue.pauses.items() if of == uid],
     }

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import secrets
 import shlex
 import signal
@@ -17,14 +16,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wq.backends import ssh
 from wq.core.cluster import HOST_PATTERN, LOCALHOST
-from wq.core.job import HostName, JobId, JobSpec, Outcome, OutcomeKind
-from wq.core.requests import AttemptEnded, AttemptStarted, Gone, HeldJob, LauncherHere, Remove, Start, Stop, Submit
+from wq.core.job import HostName, JobId, Outcome, OutcomeKind
+from wq.core.requests import AttemptEnded, AttemptStarted, Gone, HeldJob, LauncherHere, Remove, Start, Stop
 from wq.launcher.book import Book
 from wq.launcher.clients import STDIN_WINDOW_BYTES, Client, Hello, Sub
 from wq.launcher.ledger import (
@@ -38,22 +37,20 @@ from wq.launcher.ledger import (
     SendStart,
     Tell,
 )
-from wq.launcher.link import Link
+from wq.launcher.links import Links
+from wq.launcher.links import Session as UserSession
+from wq.launcher.outputs import Outputs
 from wq.launcher.ranks import Ranks
 from wq.launcher.session import Refused, ServerAway, Session
 from wq.launcher.startspec import OutputTrouble, make_output, rank_spec, start_spec
-from wq.launcher.streams import ClientSink, FileSink, NoSink, Sink
-from wq.launcher.task import listed
+from wq.launcher.submissions import Submissions
 from wq.protocol import known, messages, places
 from wq.protocol.wire import Message
 
 LINGER_S = 600.0  # without work, launcher and warm links stay so long
 PRIVATE_LINGER_S = 20.0  # after a private server has gone
 OUTPUT_HOME_S = 2.0  # an end is told when the output is back, but not later than this
-LINK_AGAIN_FIRST_S = 0.5
-LINK_AGAIN_MOST_S = 60.0
-JOBS_PER_SUBMIT = 2000
-SUBMIT_BYTES = 700_000
+CONNECT_PATIENCE_S = 5.0  # a new launcher's, for its server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,24 +72,25 @@ class Launcher:
         self.settings, self.log = settings, log
         self.ledger = Ledger()
         self.book: Book | None = None
+        self.submissions: Submissions | None = None
         self.queue = ""
-        self.links: dict[HostName, Link] = {}
-        self.link_failures: dict[HostName, int] = {}
-        self.link_waits: dict[HostName, asyncio.TimerHandle] = {}
-        self.wanted: set[HostName] = set()
         self.clients: set[Client] = set()
         self.foreground: dict[tuple[str, int], Client] = {}
-        self.sinks: dict[str, Sink] = {}
-        self.eofs: dict[str, dict[int, int]] = {}
-        self.owed: dict[str, set[int]] = {}  # channels with chunks that the client has no room to acknowledge yet
-        self.finishing: dict[str, list[int]] = {}
+        self.server_host = socket.gethostname()
+        self.session_of_user = UserSession(ssh_command=os.environ.get("WQ_SSH") or "ssh", env=dict(os.environ))
+        kind = "p" if settings.private else "q"
+        self.links = Links(
+            f"{kind}{settings.server_uid}-{settings.port}-{self.server_host}",
+            self.session_of_user,
+            on_word=self.word,
+            on_down=self.link_down,
+            wanted=lambda host: bool(self.ledger.on_host(host)),
+        )
+        self.outputs = Outputs(self.ledger, send=self.links.send, home=self.deliver, log=log)
+        self.ranks = Ranks(self.ledger, act=self.act, send=self.links.send, spec=self.spec_of_rank)
         self.tasks: set[asyncio.Task[None]] = set()
-        self.ranks = Ranks(self.ledger, act=self.act, send=self.send, spec=self.spec_of_rank)
         self.pending: list[Action] = []
         self.flushing = False
-        self.env = dict(os.environ)
-        self.ssh_command = os.environ.get("WQ_SSH") or "ssh"
-        self.server_host = socket.gethostname()
         self.last_work = time.monotonic()
         self.done = asyncio.Event()
         self.crashed = False
@@ -135,11 +133,11 @@ class Launcher:
         match action:
             case NeedLinks():
                 for host in action.hosts:
-                    self.need(host)
+                    self.links.need(host)
             case SendStart():
                 self.send_start(action.entry)
             case Send():
-                self.send(action.host, action.word)
+                self.links.send(action.host, action.word)
             case Tell():
                 self.tell(action.report)
             case Finished():
@@ -163,13 +161,16 @@ class Launcher:
             self.queue = queue
             self.book = Book(self.settings.state, queue)
             self.book.load(self.ledger)
+            self.submissions = Submissions(self.ledger, self.book, self.session, on_id=self.got_id)
             self.after_restart()
         entries = list(self.ledger.entries.values())
         held = tuple(HeldJob(id=e.id, attempt=e.attempt) for e in entries if e.id is not None)
         tokens = tuple({e.token for e in entries if e.id is None})
         self.session.report(LauncherHere(jobs=held, tokens=tokens))
+        assert self.submissions is not None
         for token in tokens:
-            self.spawn(self.submit_again(token))
+            if token not in self.submissions.by_token:
+                self.spawn(self.submissions.repeat(token, self.log))
         for entry in entries:
             if entry.id is None:
                 continue
@@ -246,7 +247,7 @@ class Launcher:
         self.act([])
 
     def forget_if_over(self, entry: Entry) -> None:
-        if entry.over and entry.att not in self.finishing:
+        if entry.over and entry.att not in self.outputs.expected:
             self.ledger.drop(entry)
             self.act([])
 
@@ -262,9 +263,9 @@ class Launcher:
     def client_here(self, client: Client, hello: Hello) -> None:
         """A command of our user: its session's credentials are the newest, and are used for connections."""
         self.clients.add(client)
-        self.env.update(hello.env)
+        self.session_of_user.env.update(hello.env)
         if hello.ssh_command is not None:
-            self.ssh_command = hello.ssh_command
+            self.session_of_user.ssh_command = hello.ssh_command
         self.session.retry.set()
         self.last_work = time.monotonic()
 
@@ -277,118 +278,41 @@ class Launcher:
     async def submit(self, client: Client, sub: Sub) -> None:
         """Store it here, have it accepted there, store the ids here, answer."""
         try:
-            await asyncio.wait_for(self.session.connected.wait(), 5.0)
+            await asyncio.wait_for(self.session.connected.wait(), CONNECT_PATIENCE_S)
         except TimeoutError:
             client.say({"error": self.session.trouble, "status": 75})
             return
-        assert self.book is not None
-        token = secrets.token_hex(8)
-        parts = split(sub)
-        entries: list[Entry] = []
-        for number, (tasks, stems) in enumerate(parts):
-            name = f"{token}.{number}"
-            self.book.keep_setting(name, sub.setting)
-            for index, (task, stem) in enumerate(zip(tasks, stems, strict=True)):
-                entry = Entry(token=name, index=index, task=self.with_output(task, stem))
-                self.ledger.add(entry)
-                entries.append(entry)
-        if client.gone:
-            self.drop_all(entries)
+        if client.gone or not sub.tasks:
             return
+        assert self.submissions is not None
+        entries = self.submissions.store(sub)
         if entries[0].task.foreground:
-            client.entry, client.token = entries[0], entries[0].token
-            self.foreground[(client.token, 0)] = client
-        self.book.commit(self.ledger)
+            client.entry = entries[0]
+            self.foreground[(client.entry.token, client.entry.index)] = client
         try:
-            for number in range(len(parts)):
-                await self.submit_part(f"{token}.{number}")
+            await self.submissions.submit(entries)
         except (ServerAway, Refused) as error:
-            self.take_back(entries)
+            client.entry = None
             client.say({"error": str(error), "status": error.status if isinstance(error, Refused) else 75})
             return
-        if entries[0].task.foreground:
-            return
-        jobs = [{"id": entry.id, "name": entry.task.name, "output": entry.task.output} for entry in entries]
-        client.say({"ok": {"jobs": jobs}})
+        if not entries[0].task.foreground:
+            client.say({"ok": {"jobs": [facts_of(entry) for entry in entries]}})
 
-    async def submit_part(self, token: str) -> None:
-        """Have the entries of one token accepted. Asked again with the same token, the server gives the same ids."""
-        assert self.book is not None
-        setting = self.book.setting(token)
-        entries = sorted((e for e in self.ledger.entries.values() if e.token == token), key=lambda e: e.index)
-        most = max(60, SUBMIT_BYTES // max(len(entries), 1) - 500)
-        jobs = tuple(shortened(listed(entry.task, setting), most) for entry in entries)
-        await self.session.ask(Submit(token=token, jobs=jobs), at_once=lambda facts: self.accepted(token, facts))
-
-    def accepted(self, token: str, facts: dict[str, Any]) -> None:
-        """The server has given ids."""
-        assert self.book is not None
-        for entry in self.ledger.accepted(token, list(facts["ids"])):
-            if entry.task.output is not None and "\0" in entry.task.output:
-                entry.task = replace(entry.task, output=entry.task.output.replace("\0", str(entry.id)))
-            if entry.cancelled and entry.id is not None:
-                self.session.report(Remove(ids=((entry.id, entry.id),), grace_s=2.0))
-            client = self.client_of(entry)
-            if client is not None:
-                client.say({"ok": {"jobs": [{"id": entry.id, "name": entry.task.name, "output": None}]}})
-        self.book.commit(self.ledger)
-
-    async def submit_again(self, token: str) -> None:
-        """A submission whose answer never came."""
-        try:
-            await self.submit_part(token)
-        except ServerAway:
-            return
-        except Refused as error:
-            self.log(f"a submission repeated after a restart was refused: {error}")
-            self.drop_all([e for e in self.ledger.entries.values() if e.token == token])
-
-    def with_output(self, task: Any, stem: str | None) -> Any:
-        """A batch job without a name for its output, or whose output another job is still to write, has its id in it.
-
-        The NUL is where the id goes.
-        """
-        if task.foreground:
-            return task
-        taken = {e.task.output for e in self.ledger.entries.values() if e.phase is not Phase.ENDED}
-        if task.output is None:
-            return replace(task, output=f"{stem}-\0.wqlog")
-        if task.output in taken:
-            return replace(task, output=f"{task.output.removesuffix('.wqlog')}-\0.wqlog")
-        return task
-
-    def take_back(self, entries: list[Entry]) -> None:
-        """All or none: what was accepted of a submission that failed goes again."""
-        for entry in entries:
-            if entry.id is not None:
-                self.session.report(Remove(ids=((entry.id, entry.id),)))
-            else:
-                self.ledger.drop(entry)
-        self.act([])
-
-    def drop_all(self, entries: list[Entry]) -> None:
-        for entry in entries:
-            self.ledger.drop(entry)
-        self.act([])
+    def got_id(self, entry: Entry) -> None:
+        """A foreground client hears of its id before anything else about the job."""
+        client = self.client_of(entry)
+        if client is not None:
+            client.say({"ok": {"jobs": [facts_of(entry)]}})
+        if entry.cancelled and entry.id is not None:
+            self.session.report(Remove(ids=((entry.id, entry.id),), grace_s=2.0))
 
     def client_left(self, client: Client) -> None:
         self.clients.discard(client)
         self.cancel(client, 2.0)
         if client.entry is not None:
             self.foreground.pop((client.entry.token, client.entry.index), None)
-            sink = self.sinks.get(client.entry.att)
-            if isinstance(sink, ClientSink):
-                self.use_no_sink(client.entry.att, sink)
+            self.outputs.to_nobody(client.entry.att)
         self.last_work = time.monotonic()
-
-    def use_no_sink(self, att: str, sink: Sink) -> None:
-        """Nobody reads any more: what still comes is let go."""
-        replacement = NoSink()
-        replacement.have = sink.have
-        self.sinks[att] = replacement
-        for channel in self.owed.pop(att, set()):
-            self.acknowledge(att, channel)
-        self.check_home(att)
 
     def cancel(self, client: Client, grace_s: float) -> None:
         """The client of a foreground job wants it ended, or is gone: here at once, and at the server."""
@@ -413,14 +337,11 @@ class Launcher:
     def send_stdin(self, client: Client, payload: bytes) -> None:
         entry = client.entry
         assert entry is not None
-        link = self.links.get(entry.main_host)
-        if link is None:
-            return
         if payload:
             end = client.stdin_at + len(client.stdin_kept)
-            link.send_data(entry.att, 0, end - len(payload), payload)
+            self.links.send_data(entry.main_host, entry.att, end - len(payload), payload)
         if client.stdin_eof:
-            link.send({"do": "eof", "att": entry.att})
+            self.links.send(entry.main_host, {"do": "eof", "att": entry.att})
 
     def end_client(self, client: Client, outcome: Outcome) -> None:
         """Tell a waiting client how its job ended; it goes after that."""
@@ -435,57 +356,19 @@ class Launcher:
 
     def room_again(self, client: Client) -> None:
         if client.entry is not None:
-            att = client.entry.att
-            for channel in self.owed.pop(att, set()):
-                self.acknowledge(att, channel)
+            self.outputs.room_again(client.entry.att)
 
     # --- nodes
 
-    def need(self, host: HostName) -> None:
-        """Be connected to a node, or begin to be."""
-        self.wanted.add(host)
-        if host in self.links or host in self.link_waits:
-            return
-        link = Link(host, self.spool_key(host), on_word=self.word, on_down=self.link_down)
-        self.links[host] = link
-        link.open(self.ssh_command, self.env)
-
-    def spool_key(self, host: HostName) -> str:
-        """The name of our spool on a node: one for each queue and node, as file systems may be shared."""
-        kind = "p" if self.settings.private else "q"
-        text = f"{kind}{self.settings.server_uid}-{self.settings.port}-{self.server_host[:60]}@{host[:60]}"
-        return re.sub(r"[^A-Za-z0-9@._-]", "_", text)
-
-    def link_down(self, host: HostName, why: str, was_up: bool) -> None:
-        """A connection is over. What may run there is unknown, not failed (P6): connect again, ever less often."""
-        link = self.links.pop(host, None)
-        if link is not None and link.closing and was_up and host not in self.wanted:
-            self.ledger.up.discard(host)
-            return
+    def link_down(self, host: HostName, why: str) -> None:
+        """A connection is over. What may run there is unknown, not failed (P6)."""
         self.log(f"link to {host}: {why}")
         self.act(self.ledger.node_failed(host, why))
-        failures = self.link_failures[host] = 0 if was_up else self.link_failures.get(host, 0) + 1
-        if self.ledger.on_host(host):
-            wait_s = min(LINK_AGAIN_FIRST_S * 2.0**failures, LINK_AGAIN_MOST_S)
-            loop = asyncio.get_running_loop()
-            self.link_waits[host] = loop.call_later(wait_s, self.connect_again, host)
-        else:
-            self.wanted.discard(host)
-
-    def connect_again(self, host: HostName) -> None:
-        self.link_waits.pop(host, None)
-        if self.ledger.on_host(host):
-            self.need(host)
-
-    def send(self, host: HostName, word: dict[str, Any]) -> None:
-        link = self.links.get(host)
-        if link is not None:
-            link.send(word)
 
     def word(self, host: HostName, word: Any) -> None:
         """A message of a shepherd."""
         if isinstance(word, tuple):
-            self.chunk(host, *word)
+            (self.ranks if "/" in word[0] else self.outputs).chunk(*word)
             return
         said = word.get("say")
         if said == "here":
@@ -497,23 +380,22 @@ class Launcher:
         elif said == "acked":
             self.node_done(word["att"])
         elif said == "unknown":
-            self.send(host, {"do": "query", "att": word["att"]})
+            self.links.send(host, {"do": "query", "att": word["att"]})
         elif "att" in word:
             self.about_attempt(host, said, word)
 
     def node_here(self, host: HostName, word: dict[str, Any]) -> None:
-        self.link_failures[host] = 0
+        self.links.came_up(host)
         self.links[host].spool = word["spool"]
         self.act(self.ledger.node_up(host, word["attempts"]))
         for view in word["attempts"]:
             att = str(view["att"])
             entry = self.ledger.find(att)
             if entry is not None and "/" not in att:
-                self.open_sink(entry, view, resume=True)
-            sink = self.sinks.get(att)
-            got: dict[int, int] = self.ranks.have(att) if sink is None else sink.have
+                self.outputs.open(entry, view, resume=True)
+            got = self.ranks.have(att) if "/" in att else self.outputs.have(att)
             have = {str(channel): at for channel, at in got.items()}
-            self.send(host, {"do": "resume", "att": att, "have": have})
+            self.links.send(host, {"do": "resume", "att": att, "have": have})
 
     def about_attempt(self, host: HostName, said: str, word: dict[str, Any]) -> None:
         att = str(word["att"])
@@ -522,23 +404,22 @@ class Launcher:
             self.ranks.word(host, said, word)
         elif entry is None:
             if said == "ended" or (said == "state" and word["state"] in ("ended", "never")):
-                self.send(host, {"do": "ack", "att": att})
+                self.links.send(host, {"do": "ack", "att": att})
         elif said == "started":
             self.main_started(entry, word)
         elif said == "side":
             self.side_wanted(entry, host)
         elif said == "ended":
             entry.shared = word.get("shared")
-            self.open_sink(entry, word, resume=False)
-            self.expect_streams(entry, word)
+            self.outputs.open(entry, word, resume=False)
+            self.outputs.expect(entry, word)
             self.act(self.ledger.main_ended(entry, word["end"]))
         elif said == "state":
-            self.open_sink(entry, word, resume=False)
-            self.expect_streams(entry, word)
+            self.outputs.open(entry, word, resume=False)
+            self.outputs.expect(entry, word)
             self.act(self.ledger.state_said(entry, word))
         elif said == "eof":
-            self.eofs.setdefault(att, {})[int(word["ch"])] = int(word["off"])
-            self.check_home(att)
+            self.outputs.eof(att, int(word["ch"]), int(word["off"]))
         elif said == "stdin_at":
             self.stdin_taken(entry, int(word["off"]))
 
@@ -559,10 +440,10 @@ class Launcher:
         spec = start_spec(
             entry, setting, user=self.settings.user, queue_env=self.queue_env(entry.main_host), probe=probe
         )
-        self.send(entry.main_host, {"do": "start", "att": entry.att, "spec": spec})
+        self.links.send(entry.main_host, {"do": "start", "att": entry.att, "spec": spec})
         client = self.client_of(entry)
         if client is not None and not entry.task.tty:
-            self.sinks[entry.att] = ClientSink(client.send_chunk, client.waiting_bytes)
+            self.outputs.to_client(entry, client)
 
     def queue_env(self, host: HostName) -> dict[str, str]:
         """So that `wq sub` inside a job reaches the same queue."""
@@ -573,7 +454,7 @@ class Launcher:
 
     def main_started(self, entry: Entry, word: dict[str, Any]) -> None:
         entry.shared = word.get("shared")
-        self.open_sink(entry, word, resume=False)
+        self.outputs.open(entry, word, resume=False)
         self.act(self.ledger.was_started(entry))
         client = self.client_of(entry)
         if client is not None and (client.stdin_kept or client.stdin_eof):
@@ -590,7 +471,8 @@ class Launcher:
             x = "-X" if entry.task.x else "-x"
             options = [x, "-tt" if entry.task.tty else "-T", "-o", "LogLevel=ERROR"]
             line = [" ".join(["exec", *map(shlex.quote, words)])]
-            argv = ssh.command(self.ssh_command, host, words=line, options=options, batch=not entry.task.tty)
+            program = self.session_of_user.ssh_command
+            argv = ssh.command(program, host, words=line, options=options, batch=not entry.task.tty)
         if entry.task.tty and client is not None:
             client.say({"type": "side", "argv": argv})
         elif entry.task.x:
@@ -601,71 +483,19 @@ class Launcher:
         assert self.book is not None
         theirs = self.book.setting(entry.token).env
         display: dict[str, str] = {k: theirs[k] for k in ("DISPLAY", "XAUTHORITY") if k in theirs}
-        env = {**self.env, **display}
+        env = {**self.session_of_user.env, **display}
         null = asyncio.subprocess.DEVNULL
         process = await asyncio.create_subprocess_exec(
             *argv, stdin=null, stdout=null, stderr=null, env=env, start_new_session=True, cwd="/"
         )
         await process.wait()
 
-    # --- output
-
-    def open_sink(self, entry: Entry, view: dict[str, Any], *, resume: bool) -> None:
-        """Where the output of an attempt goes, if it comes over the link at all."""
-        if entry.att in self.sinks or not view.get("chs"):
-            return
-        if entry.task.foreground or entry.task.output is None:
-            self.sinks[entry.att] = NoSink()
-            return
-        try:
-            self.sinks[entry.att] = FileSink(entry.task.output, resume=resume)
-        except OSError as error:
-            self.log(f"output of job {entry.id} is lost: {entry.task.output}: {error.strerror}")
-            self.sinks[entry.att] = NoSink()
-
-    def expect_streams(self, entry: Entry, view: dict[str, Any]) -> None:
-        """The end is known: the streams that must come to theirs."""
-        self.finishing[entry.att] = [int(channel) for channel in view.get("chs") or ()]
-
-    def chunk(self, host: HostName, att: str, channel: int, offset: int, payload: bytes) -> None:
-        """A piece of output; what was had already is cut off, a gap is asked for again on the next link."""
-        if "/" in att:
-            self.ranks.chunk(att, channel, offset, payload)
-            return
-        sink = self.sinks.get(att)
-        if sink is None:
-            return
-        have = sink.have.get(channel, 0)
-        if offset > have or offset + len(payload) <= have:
-            return
-        if sink.take(channel, payload[have - offset :]):
-            self.acknowledge(att, channel)
-        else:
-            self.owed.setdefault(att, set()).add(channel)
-        self.check_home(att)
-
-    def acknowledge(self, att: str, channel: int) -> None:
-        entry = self.ledger.find(att)
-        sink = self.sinks.get(att)
-        if sink is None or entry is None:
-            return
-        self.send(entry.main_host, {"do": "got", "att": att, "ch": channel, "off": sink.have[channel]})
-
-    def is_home(self, att: str) -> bool:
-        """True if all of its output is here."""
-        sink, eofs = self.sinks.get(att), self.eofs.get(att, {})
-        wanted = self.finishing.get(att, [])
-        return all(sink is not None and ch in eofs and sink.have.get(ch, 0) >= eofs[ch] for ch in wanted)
-
-    def check_home(self, att: str) -> None:
-        entry = self.ledger.find(att)
-        if entry is not None and entry.phase is Phase.ENDED and att in self.finishing and self.is_home(att):
-            self.deliver(entry)
+    # --- ends
 
     def finish(self, entry: Entry) -> None:
         """It is over: tell the server when the output is home (foreground: at once, the cores are free)."""
-        self.finishing.setdefault(entry.att, [])
-        if self.is_home(entry.att):
+        self.outputs.expected.setdefault(entry.att, ())
+        if self.outputs.complete(entry.att):
             self.deliver(entry)
         elif entry.task.foreground:
             self.tell_end(entry)
@@ -679,18 +509,15 @@ class Launcher:
 
     def deliver(self, entry: Entry) -> None:
         """All of its output is here: the server, the client and the node may know that it is over."""
-        del self.finishing[entry.att]
-        sink = self.sinks.pop(entry.att, None)
-        if sink is not None:
-            sink.close()
-        self.eofs.pop(entry.att, None)
-        self.owed.pop(entry.att, None)
+        if entry.phase is not Phase.ENDED:
+            return
+        self.outputs.done(entry.att)
         self.tell_end(entry)
         client = self.client_of(entry)
         if client is not None and entry.outcome is not None:
             self.end_client(client, entry.outcome)
         if not entry.node_done:
-            self.send(entry.main_host, {"do": "ack", "att": entry.att})
+            self.links.send(entry.main_host, {"do": "ack", "att": entry.att})
         self.forget_if_over(entry)
 
     def node_done(self, att: str) -> None:
@@ -732,8 +559,7 @@ class Launcher:
         finally:
             session.cancel()
             idle.cancel()
-            for link in list(self.links.values()):
-                link.close()
+            self.links.close()
             await asyncio.sleep(0.1)
 
     def crash(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -757,15 +583,9 @@ class Launcher:
                 self.done.set()
 
 
-def split(sub: Sub) -> list[tuple[list[Any], list[str | None]]]:
-    """A submission in parts that fit into a message each."""
-    size = JOBS_PER_SUBMIT
-    return [(sub.tasks[at : at + size], sub.stems[at : at + size]) for at in range(0, len(sub.tasks), size)]
-
-
-def shortened(spec: JobSpec, most: int) -> JobSpec:
-    """The server's copy of the command, cut so that many jobs fit into one message."""
-    return spec if len(spec.command) <= most else replace(spec, command=spec.command[: most - 3] + "...")
+def facts_of(entry: Entry) -> dict[str, Any]:
+    """What a client is told of a job that was accepted."""
+    return {"id": entry.id, "name": entry.task.name, "output": entry.task.output}
 
 
 async def launch(settings: Settings, ready: Callable[[], None], log: Callable[[str], None]) -> None:

@@ -14,12 +14,13 @@ from wq.launcher.task import Setting
 
 # What belongs to one host or session, and does not go along with a job.
 NOT_TAKEN_ALONG = frozenset(
-    """DISPLAY WAYLAND_DISPLAY XAUTHORITY XDG_RUNTIME_DIR XDG_SESSION_ID XDG_SESSION_TYPE XDG_SESSION_CLASS
-    XDG_SESSION_PATH XDG_SEAT XDG_SEAT_PATH XDG_VTNR XDG_SESSION_DESKTOP DBUS_SESSION_BUS_ADDRESS HOSTNAME HOST
-    HOSTTYPE WINDOWID STY TMUX TMUX_PANE TERM_SESSION_ID PWD OLDPWD SHLVL _ GPG_AGENT_INFO GPG_TTY
-    INVOCATION_ID JOURNAL_STREAM SESSION_MANAGER ICEAUTHORITY KRB5CCNAME MAIL USER LOGNAME
-    PE_HOSTFILE WQ_JOB_ID WQ_JOB_NAME WQ_ATTEMPT WQ_SUBMIT_DIR WQ_NCORES WQ_NHOSTS WQ_HOSTS WQ_HOSTFILE WQ_ATT WQ_SPOOL WQ_USER
-    TERM COLORTERM""".split()
+    """
+    DISPLAY WAYLAND_DISPLAY XAUTHORITY ICEAUTHORITY SESSION_MANAGER DBUS_SESSION_BUS_ADDRESS WINDOWID STY TMUX TMUX_PANE
+    XDG_RUNTIME_DIR XDG_SESSION_ID XDG_SESSION_TYPE XDG_SESSION_CLASS XDG_SESSION_PATH XDG_SESSION_DESKTOP XDG_SEAT
+    XDG_SEAT_PATH XDG_VTNR TERM COLORTERM TERM_SESSION_ID GPG_AGENT_INFO GPG_TTY KRB5CCNAME INVOCATION_ID JOURNAL_STREAM
+    HOSTNAME HOST HOSTTYPE USER LOGNAME MAIL PWD OLDPWD SHLVL _ PE_HOSTFILE
+    WQ_JOB_ID WQ_JOB_NAME WQ_ATTEMPT WQ_SUBMIT_DIR WQ_NCORES WQ_NHOSTS WQ_HOSTS WQ_HOSTFILE WQ_USER WQ_ATT WQ_SPOOL
+    """.split()
 )
 # Where another batch system was in charge: its variables make mpirun look for it.
 OTHER_SYSTEMS = ("SLURM_", "PBS_", "LSB_", "SGE_", "SSH_")
@@ -72,7 +73,9 @@ def start_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[str
     return spec
 
 
-def rank_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[str, str], place: int, command: str) -> dict[str, Any]:
+def rank_spec(
+    entry: Entry, setting: Setting, *, user: str, queue_env: dict[str, str], place: int, command: str
+) -> dict[str, Any]:
     """The spec of a process that the remote-shell agent asks for on a node of the attempt: as sshd would run it,
     by the login shell in the home directory."""
     spec = common_spec(entry, setting, user=user, queue_env=queue_env, place=place)

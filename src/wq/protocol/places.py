@@ -60,7 +60,7 @@ def make_meeting_dir(port: int) -> str:
 
 
 def state_dir(name: str, *, hostname: str | None = None) -> tuple[str, str | None]:
-    """(a private directory for state that outlives reboots, a remark if it had to be moved off a network file system)."""
+    """(a private directory for state that outlives reboots, a remark if it is not where it usually is)."""
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     inside = os.path.join("wq", hostname or socket.gethostname(), name)
     remark = None

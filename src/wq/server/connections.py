@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import pwd
 from collections import Counter
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from wq.core.job import Uid
 from wq.core.requests import Who
@@ -38,8 +38,8 @@ def user_name(uid: int) -> str:
 class Peer(asyncio.Protocol):
     """One connection of a client or launcher."""
 
-    counts: Counter[int] = Counter()
-    number = 0
+    counts: ClassVar[Counter[int]] = Counter()  # connections of each uid
+    number: ClassVar[int] = 0
 
     def __init__(self, inbox: Inbox) -> None:
         self.inbox = inbox

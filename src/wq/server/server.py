@@ -140,9 +140,7 @@ class Server:
             except (KeyError, ValueError):
                 peer.answer(seq, {"error": f"no user is called {word.user!r}", "status": 2})
                 return
-        request = SetLimit(
-            target=target, target_name=word.user or "", run=word.run, cores=word.cores, clear=word.clear
-        )
+        request = SetLimit(target=target, target_name=word.user or "", run=word.run, cores=word.cores, clear=word.clear)
         self.enqueue(peer, request, seq)
 
     def new_launcher(self, peer: Peer) -> None:
@@ -414,4 +412,5 @@ async def somebody_answers(path: str) -> bool:
 def log_to_stderr(text: str) -> None:
     """One line, with the time; whatever it is about, no control character gets to the terminal."""
     clean = "".join(c if c.isprintable() else "?" for c in text)
-    print(time.strftime("%Y-%m-%d %H:%M:%S"), clean, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {clean}\n")
+    sys.stderr.flush()

@@ -121,7 +121,15 @@ class Store:
             "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
             " state = excluded.state, ended_s = excluded.ended_s, job = excluded.job",
             (
-                (job.id, job.spec.uid, job.spec.token, job.spec.index, job.state.value, job.ended_s, encode(job).decode())
+                (
+                    job.id,
+                    job.spec.uid,
+                    job.spec.token,
+                    job.spec.index,
+                    job.state.value,
+                    job.ended_s,
+                    encode(job).decode(),
+                )
                 for job in draft.changed.values()
             ),
         )

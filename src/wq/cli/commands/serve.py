@@ -24,7 +24,7 @@ EXAMPLES = """examples:
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cluster", nargs="?", metavar="CLUSTER", help="the cluster file (default: this machine)")
-    parser.add_argument("-s", "--spool", metavar="SPOOLDIR", help="where the queue is kept (default: your state directory)")
+    parser.add_argument("-s", "--spool", metavar="SPOOLDIR", help="where the queue is kept (default: below your home)")
     parser.add_argument("--detach", action="store_true", help="go on in the background")
     parser.add_argument("--no-block", action="store_true", help="refuse jobs of priority block")
     parser.add_argument("--no-look", action="store_true", help="do not look at the nodes by ssh yourself")

@@ -131,7 +131,8 @@ def from_file(path: str, args: argparse.Namespace, foreground: bool) -> list[tup
         for number, fields in enumerate(documents, 1):
             task = task_of(fields if required is None else merge(fields, required))
             if task["command"] is None:
-                raise WqError(f"{source}: there is no command in {'it' if len(documents) == 1 else f'job {number} of it'}", BAD_INPUT)
+                where = "in it" if len(documents) == 1 else f"in job {number} of it"
+                raise WqError(f"{source}: there is no command {where}", BAD_INPUT)
             stem = None
             if not foreground and path == "-":
                 stem = stem_of(task["name"])

@@ -1,0 +1,92 @@
+"""The links to all nodes: opened when first needed, kept warm, opened again ever less often while they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from wq.core.job import HostName
+from wq.launcher.link import Link
+
+AGAIN_FIRST_S = 0.5
+AGAIN_MOST_S = 60.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """What connections need of the user's newest session: how to call ssh, and its environment."""
+
+    ssh_command: str
+    env: dict[str, str] = field(default_factory=dict)
+
+
+class Links:
+    """One launcher's connections. queue: names its spools on the nodes.
+
+    on_word(host, word): a message of a shepherd. on_down(host, why): a connection is over, or never came about.
+    wanted(host): is there anything to do on this node.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        session: Session,
+        *,
+        on_word: Callable[[HostName, Any], None],
+        on_down: Callable[[HostName, str], None],
+        wanted: Callable[[HostName], bool],
+    ) -> None:
+        self.queue, self.session = queue, session
+        self.on_word, self.on_down, self.wanted = on_word, on_down, wanted
+        self.links: dict[HostName, Link] = {}
+        self.failures: dict[HostName, int] = {}
+        self.waits: dict[HostName, asyncio.TimerHandle] = {}
+
+    def __getitem__(self, host: HostName) -> Link:
+        return self.links[host]
+
+    def need(self, host: HostName) -> None:
+        """Be connected to a node, or begin to be."""
+        if host in self.links or host in self.waits:
+            return
+        link = self.links[host] = Link(host, self.spool_key(host), on_word=self.on_word, on_down=self.down)
+        link.open(self.session.ssh_command, self.session.env)
+
+    def spool_key(self, host: HostName) -> str:
+        """The name of our spool on a node: one for each queue and node, as nodes may share a file system."""
+        return re.sub(r"[^A-Za-z0-9@._-]", "_", f"{self.queue[:90]}@{host[:60]}")
+
+    def came_up(self, host: HostName) -> None:
+        self.failures.pop(host, None)
+
+    def down(self, host: HostName, why: str, was_up: bool) -> None:
+        self.links.pop(host, None)
+        failures = self.failures[host] = 0 if was_up else self.failures.get(host, 0) + 1
+        self.on_down(host, why)
+        if self.wanted(host):
+            wait_s = min(AGAIN_FIRST_S * 2.0**failures, AGAIN_MOST_S)
+            self.waits[host] = asyncio.get_running_loop().call_later(wait_s, self.again, host)
+
+    def again(self, host: HostName) -> None:
+        self.waits.pop(host, None)
+        if self.wanted(host):
+            self.need(host)
+
+    def send(self, host: HostName, word: dict[str, Any]) -> None:
+        """A word to the shepherd of a node; lost if there is no connection."""
+        link = self.links.get(host)
+        if link is not None:
+            link.send(word)
+
+    def send_data(self, host: HostName, att: str, offset: int, payload: bytes) -> None:
+        """Input for an attempt."""
+        link = self.links.get(host)
+        if link is not None:
+            link.send_data(att, 0, offset, payload)
+
+    def close(self) -> None:
+        for link in list(self.links.values()):
+            link.close()

@@ -1,0 +1,121 @@
+"""The output of attempts that comes over the links: where each goes, what has come, and when it is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from wq.core.job import HostName
+from wq.launcher.clients import Client
+from wq.launcher.ledger import Entry, Ledger
+from wq.launcher.streams import ClientSink, FileSink, NoSink, Sink
+
+
+class Outputs:
+    """All streams of one launcher. home(entry): all that an ended attempt wrote is here."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        send: Callable[[HostName, dict[str, Any]], None],
+        home: Callable[[Entry], None],
+        log: Callable[[str], None],
+    ) -> None:
+        self.ledger, self.send, self.home, self.log = ledger, send, home, log
+        self.sinks: dict[str, Sink] = {}
+        self.eofs: dict[str, dict[int, int]] = {}
+        self.owed: dict[str, set[int]] = {}  # channels with chunks that the client has no room to acknowledge yet
+        self.expected: dict[str, tuple[int, ...]] = {}  # of ended attempts: the channels that must come to their end
+
+    def to_client(self, entry: Entry, client: Client) -> None:
+        """A foreground job's output goes to its client."""
+        self.sinks[entry.att] = ClientSink(client.send_chunk, client.waiting_bytes)
+
+    def open(self, entry: Entry, view: dict[str, Any], *, resume: bool) -> None:
+        """Where the output of an attempt goes, if the node says that any comes over the link."""
+        if entry.att in self.sinks or not view.get("chs"):
+            return
+        sink: Sink = NoSink()
+        if not entry.task.foreground and entry.task.output is not None:
+            try:
+                sink = FileSink(entry.task.output, resume=resume)
+            except OSError as error:
+                self.log(f"output of job {entry.id} is lost: {entry.task.output}: {error.strerror}")
+        self.sinks[entry.att] = sink
+
+    def have(self, att: str) -> dict[int, int]:
+        """Bytes that have come, by channel."""
+        sink = self.sinks.get(att)
+        return sink.have if sink is not None else {}
+
+    def chunk(self, att: str, channel: int, offset: int, payload: bytes) -> None:
+        """A piece of output; what was had already is cut off, a gap is asked for again on the next link."""
+        sink = self.sinks.get(att)
+        if sink is None:
+            return
+        have = sink.have.get(channel, 0)
+        if offset > have or offset + len(payload) <= have:
+            return
+        try:
+            room = sink.take(channel, payload[have - offset :])
+        except OSError as error:
+            self.log(f"output of {att} is lost: {error.strerror}")
+            self.to_nobody(att)
+            return
+        if room:
+            self.acknowledge(att, channel)
+        else:
+            self.owed.setdefault(att, set()).add(channel)
+        self.check(att)
+
+    def acknowledge(self, att: str, channel: int) -> None:
+        """Let the node send more."""
+        entry, sink = self.ledger.find(att), self.sinks.get(att)
+        if entry is not None and sink is not None:
+            self.send(entry.main_host, {"do": "got", "att": att, "ch": channel, "off": sink.have[channel]})
+
+    def room_again(self, att: str) -> None:
+        """The client has read what waited for it."""
+        for channel in self.owed.pop(att, set()):
+            self.acknowledge(att, channel)
+
+    def to_nobody(self, att: str) -> None:
+        """Nobody reads any more: what still comes is let go."""
+        old = self.sinks.get(att)
+        if old is None:
+            return
+        sink = NoSink()
+        sink.have = old.have
+        old.close()
+        self.sinks[att] = sink
+        for channel in list(sink.have):
+            self.acknowledge(att, channel)
+        self.owed.pop(att, None)
+        self.check(att)
+
+    def eof(self, att: str, channel: int, offset: int) -> None:
+        self.eofs.setdefault(att, {})[channel] = offset
+        self.check(att)
+
+    def expect(self, entry: Entry, view: dict[str, Any]) -> None:
+        """The end of the attempt is known: these streams must come to theirs."""
+        self.expected[entry.att] = tuple(int(channel) for channel in view.get("chs") or ())
+
+    def complete(self, att: str) -> bool:
+        """True if all of its output is here."""
+        have, eofs = self.have(att), self.eofs.get(att, {})
+        return all(channel in eofs and have.get(channel, 0) >= eofs[channel] for channel in self.expected.get(att, ()))
+
+    def check(self, att: str) -> None:
+        entry = self.ledger.find(att)
+        if entry is not None and att in self.expected and self.complete(att):
+            self.home(entry)
+
+    def done(self, att: str) -> None:
+        """Everything has been delivered: forget it."""
+        sink = self.sinks.pop(att, None)
+        if sink is not None:
+            sink.close()
+        for table in (self.eofs, self.owed, self.expected):
+            table.pop(att, None)

@@ -1,0 +1,112 @@
+"""Submissions on their way: stored here, accepted by the server, answered; all jobs of one, or none."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+
+from wq.core.job import JobSpec
+from wq.core.requests import Remove, Submit
+from wq.launcher.book import Book
+from wq.launcher.clients import Sub
+from wq.launcher.ledger import Entry, Ledger, Phase
+from wq.launcher.session import Refused, ServerAway, Session
+from wq.launcher.task import Task, listed
+
+JOBS_PER_MESSAGE = 2000
+BYTES_PER_MESSAGE = 700_000
+
+
+class Submissions:
+    """What one launcher's clients submit. on_id(entry): the server has just given it its id."""
+
+    def __init__(self, ledger: Ledger, book: Book, session: Session, *, on_id: Callable[[Entry], None]) -> None:
+        self.ledger, self.book, self.session, self.on_id = ledger, book, session, on_id
+        self.by_token: dict[str, list[Entry]] = {}
+
+    def store(self, sub: Sub) -> list[Entry]:
+        """New entries, on disk, without ids."""
+        token = secrets.token_hex(8)
+        taken = {entry.task.output for entry in self.ledger.entries.values() if entry.phase is not Phase.ENDED}
+        entries: list[Entry] = []
+        for number, at in enumerate(range(0, len(sub.tasks), JOBS_PER_MESSAGE)):
+            name = f"{token}.{number}"
+            self.book.keep_setting(name, sub.setting)
+            part = zip(sub.tasks[at : at + JOBS_PER_MESSAGE], sub.stems[at : at + JOBS_PER_MESSAGE], strict=True)
+            for index, (task, stem) in enumerate(part):
+                entry = Entry(token=name, index=index, task=with_output(task, stem, taken))
+                taken.add(entry.task.output)
+                self.ledger.add(entry)
+                self.by_token.setdefault(name, []).append(entry)
+                entries.append(entry)
+        self.book.commit(self.ledger)
+        return entries
+
+    async def submit(self, entries: list[Entry]) -> None:
+        """Have stored entries accepted. Raises Refused, ServerAway; then none is queued, here or there."""
+        try:
+            for token in dict.fromkeys(entry.token for entry in entries):
+                await self.ask(token)
+        except (ServerAway, Refused):
+            self.take_back(entries)
+            raise
+
+    async def ask(self, token: str) -> None:
+        """The entries of one token. Asked again with the same token, the server gives the same ids."""
+        setting = self.book.setting(token)
+        entries = self.by_token[token]
+        most = max(60, BYTES_PER_MESSAGE // max(len(entries), 1) - 500)
+        jobs = tuple(shortened(listed(entry.task, setting), most) for entry in entries)
+        await self.session.ask(Submit(token=token, jobs=jobs), at_once=lambda facts: self.accepted(token, facts["ids"]))
+        self.by_token.pop(token, None)
+
+    def accepted(self, token: str, ids: list[int]) -> None:
+        """The server has given ids: they are on our disk before anything is done about them."""
+        for entry in self.ledger.accepted(token, ids):
+            if entry.task.output is not None:
+                entry.task = replace(entry.task, output=entry.task.output.replace("\0", str(entry.id)))
+        self.book.commit(self.ledger)
+        for entry in self.by_token.get(token, []):
+            self.on_id(entry)
+
+    async def repeat(self, token: str, log: Callable[[str], None]) -> None:
+        """A submission of an earlier launcher or session whose answer never came."""
+        entries = [entry for entry in self.ledger.entries.values() if entry.token == token]
+        self.by_token[token] = sorted(entries, key=lambda entry: entry.index)
+        try:
+            await self.ask(token)
+        except ServerAway:
+            return
+        except Refused as error:
+            log(f"a submission repeated after a restart was refused: {error}")
+            self.take_back(entries)
+
+    def take_back(self, entries: list[Entry]) -> None:
+        """All or none: what was accepted of a submission that failed goes again."""
+        for entry in entries:
+            self.by_token.pop(entry.token, None)
+            if entry.id is not None:
+                self.session.report(Remove(ids=((entry.id, entry.id),)))
+            else:
+                self.ledger.drop(entry)
+        self.book.commit(self.ledger)
+
+
+def with_output(task: Task, stem: str | None, taken: set[str | None]) -> Task:
+    """A batch job without a name for its output, or whose output another job is still to write, has its id in it.
+
+    The NUL is where the id goes.
+    """
+    if task.foreground:
+        return task
+    if task.output is None:
+        return replace(task, output=f"{stem}-\0.wqlog")
+    if task.output in taken:
+        return replace(task, output=f"{task.output.removesuffix('.wqlog')}-\0.wqlog")
+    return task
+
+
+def shortened(spec: JobSpec, most: int) -> JobSpec:
+    """The server's copy of the command, cut so that many jobs fit into one message."""
+    return spec if len(spec.command) <= most else replace(spec, command=spec.command[: most - 3] + "...")
