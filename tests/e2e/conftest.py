@@ -9,6 +9,14 @@ import pytest
 
 from tests.e2e import rig
 
+# A queue and its users, for the tests of the commands.
+from tests.e2e.queues import cene as cene
+from tests.e2e.queues import dana as dana
+from tests.e2e.queues import erin as erin
+from tests.e2e.queues import four as four
+from tests.e2e.queues import module_queue as module_queue
+from tests.e2e.queues import queue as queue
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every test here is an e2e test."""
