@@ -115,7 +115,8 @@ class Machine:
         return children_of(self._holder.pid)[0] if self.own_pids else self._holder.pid
 
     def enter(self) -> list[str]:
-        flags = ["--net", "--uts", "--mount", *(["--pid"] if self.own_pids else [])]
+        # Its root too, or in a chroot the command would find itself outside of that.
+        flags = ["--net", "--uts", "--mount", "--root", *(["--pid"] if self.own_pids else [])]
         return [program("nsenter"), f"--target={self.init}", *flags, "--"]
 
     def off(self) -> None:

@@ -6,12 +6,15 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from wq.cli import config
 from wq.cli.errors import AWAY, FAILED, WqError
 from wq.protocol import places
 from wq.protocol.wire import PROTOCOL, Frames, Message, decode, encode
+
+TYPE_CHECKING = False  # importing typing would cost each command 3 ms
+if TYPE_CHECKING:
+    from typing import Any
 
 ANSWER_TIMEOUT_S = 60.0
 

@@ -41,6 +41,7 @@ def find_verb(words: list[str]) -> tuple[str | None, list[str]]:
 
 def main(words: list[str] | None = None) -> int:
     """Run one command; answers its exit status."""
+    fill_standard_streams()
     words = sys.argv[1:] if words is None else words
     verb, rest = find_verb(words)
     if verb is None:
@@ -59,6 +60,19 @@ def main(words: list[str] | None = None) -> int:
         print(f"wq: there is no command {verb!r}; {hint}", file=sys.stderr)
         return 2
     return guarded(verb, rest)
+
+
+def fill_standard_streams() -> None:
+    """Where 0, 1 or 2 is closed, the next file that is opened would get that number and be taken for our input."""
+    fd = os.open(os.devnull, os.O_RDWR)
+    while fd <= 2:
+        os.set_inheritable(fd, True)
+        fd = os.open(os.devnull, os.O_RDWR)
+    os.close(fd)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # type: ignore[unreachable]
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # type: ignore[unreachable]
 
 
 def guarded(verb: str, words: list[str]) -> int:
@@ -105,7 +119,7 @@ def dispatch(verb: str, words: list[str]) -> int:
         prog=f"wq {verb}",
         description=command.HELP,
         epilog=command.EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=100),  # asking costs an import
         allow_abbrev=False,
     )
     parser.add_argument("-p", "--port", help="the queue on this host (default 51093, or WQ_PORT)", metavar="PORT")

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from typing import Any
 
 from wq.protocol.places import make_private
+
+TYPE_CHECKING = False  # importing typing would cost each command 3 ms
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def path() -> str:

@@ -83,6 +83,7 @@ class Server:
 
     def __init__(self, settings: Settings, store: Store, log: Callable[[str], None]) -> None:
         self.settings, self.store, self.log = settings, store, log
+        self.queue_name = store.queue_name
         self.uid = Uid(os.getuid())
         self.queue = Queue(owner=self.uid, block_allowed=settings.block_allowed)
         self.queue.users[self.uid] = user_name(self.uid)
@@ -105,7 +106,7 @@ class Server:
         self.peers.add(peer)
         return {
             "version": PROTOCOL,
-            "queue": self.store.queue_name,
+            "queue": self.queue_name,
             "owner": self.uid,
             "owner_name": user_name(self.uid),
             "private": self.settings.private,
