@@ -197,7 +197,7 @@ class Foreground:
         elif outcome["signal"] is not None:
             self.status = 128 + outcome["signal"]
         else:
-            self.status = FAILED
+            self.status = 128 + self.signalled if self.signalled else FAILED
         by = outcome["by"] or (self.stopped_by if not self.signalled else None)
         if self.signalled:
             return

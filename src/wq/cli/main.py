@@ -70,9 +70,9 @@ def fill_standard_streams() -> None:
         fd = os.open(os.devnull, os.O_RDWR)
     os.close(fd)
     if sys.stdout is None:
-        sys.stdout = open(1, "w", closefd=False)  # type: ignore[unreachable]
+        sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # type: ignore[unreachable]
+        sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
 def guarded(verb: str, words: list[str]) -> int:
