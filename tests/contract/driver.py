@@ -161,7 +161,7 @@ class Driver:
             else:
                 with contextlib.suppress(OSError):
                     error.add_note(f"the shepherd's log:\n{(self.spool / 'log').read_text()}")
-                error.add_note(f"the words of the shepherd:\n{'\n'.join(self.log[-40:])}")
+                error.add_note("\n".join(["the words of the shepherd:", *self.log[-40:]]))
         finally:
             self.hang_up()
             for pid in self.left():
@@ -416,22 +416,16 @@ class Driver:
             with contextlib.suppress(OSError):
                 if Path(os.readlink(f"/proc/{pid}/cwd")) == self.spool:
                     title = title_of(pid)
-                    is_attacher = "WQ_BOOT" in title and os.getpgid(pid) == self._group_of_attacher(pid)
-                    if title.startswith(role + " ") or (role == "attach" and is_attacher):
+                    if title.startswith(role + " ") or (role == "attach" and "WQ_BOOT" in title):
                         found.append(pid)
         return found
-
-    @staticmethod
-    def _group_of_attacher(pid: int) -> int:
-        return os.getpgid(pid)
 
     def pid(self, role: str) -> int:
         """The one process of this role, as soon as it is there."""
         deadline = time.monotonic() + PATIENCE_S
-        while not (pids := self.pids(role)):
-            assert time.monotonic() < deadline, f"there is no {role}"
+        while len(pids := self.pids(role)) != 1:
+            assert time.monotonic() < deadline, f"as {role} there are {pids}"
             time.sleep(0.005)
-        assert len(pids) == 1, f"several of {role}: {pids}"
         return pids[0]
 
     def kill(self, *roles: str) -> None:

@@ -144,10 +144,11 @@ def others_here(port: int) -> list[int]:
     return sorted(uids)
 
 
-def connect(port: int, *, start_private: bool = False, remark: bool = True) -> Server:
+def connect(port: int, *, start_private: bool = False, revive_private: bool = True) -> Server:
     """The server to talk to on this port: see spec section 4. Raises WqError, status 75 if there is none.
 
-    start_private: start one's own if no other is configured, remembered or running.
+    start_private: start one's own if no other is configured, remembered or running; revive_private: only if it
+    was there before.
     """
     settings = config.load()
     named = settings.get("server_user")
@@ -162,10 +163,10 @@ def connect(port: int, *, start_private: bool = False, remark: bool = True) -> S
         return server
     sock = try_connect(me, port, private=True)
     if sock is None:
-        if not start_private and not private_state_exists(port):
+        if not start_private and not (revive_private and private_state_exists(port)):
             hint = "`wq sub` starts a private one, `wq serve` a shared one"
             raise WqError(f"no queue is running on port {port}; {hint}", AWAY)
-        start_private_server(port, remark=remark)
+        start_private_server(port)
         sock = try_connect(me, port, private=True)
         if sock is None:
             raise WqError("the private queue does not answer", AWAY)
@@ -256,16 +257,14 @@ def private_state_exists(port: int) -> bool:
     return os.path.exists(os.path.join(private_spool(port), "queue.db"))
 
 
-def start_private_server(port: int, *, remark: bool) -> None:
+def start_private_server(port: int) -> None:
     from wq.cli import daemon
 
     spool = private_spool(port)
-    if remark:
-        print(
-            f"wq: no server here: started a private queue for this machine ({os.cpu_count()} cores); "
-            "`wq shutdown` ends it",
-            file=sys.stderr,
-        )
+    print(
+        f"wq: no server here: started a private queue for this machine ({os.cpu_count()} cores); `wq shutdown` ends it",
+        file=sys.stderr,
+    )
     words = ["serve", "--private", "-p", str(port), "-s", spool]
     trouble = daemon.start(words, os.path.join(spool, "server.log"))
     if trouble:

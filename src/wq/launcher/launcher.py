@@ -48,7 +48,7 @@ from wq.protocol import known, messages, places
 from wq.protocol.wire import Message
 
 LINGER_S = 600.0  # without work, launcher and warm links stay so long
-PRIVATE_LINGER_S = 20.0  # after a private server has gone
+PRIVATE_LINGER_S = 1.0  # after a private server has gone
 OUTPUT_HOME_S = 2.0  # an end is told when the output is back, but not later than this
 CONNECT_PATIENCE_S = 5.0  # a new launcher's, for its server
 
@@ -193,6 +193,8 @@ class Launcher:
                 self.act([NeedLinks(hosts=entry.allocation.hosts)])
 
     def server_down(self) -> None:
+        if self.settings.private and not self.busy():
+            asyncio.get_running_loop().call_later(PRIVATE_LINGER_S, self.leave_if_alone)
         for client in self.clients:
             if client.entry is not None and client.entry.phase is Phase.WAITING:
                 client.say({"type": "waiting", "reason": "the server is away", "code": "ServerAway", "ahead": None})
@@ -576,11 +578,15 @@ class Launcher:
         while True:
             await asyncio.sleep(5.0)
             idle_s = time.monotonic() - self.last_work
-            alone = self.settings.private and not self.session.connected.is_set()
             if self.busy():
                 self.last_work = time.monotonic()
-            elif idle_s > (PRIVATE_LINGER_S if alone else LINGER_S):
+            elif idle_s > LINGER_S:
                 self.done.set()
+
+    def leave_if_alone(self) -> None:
+        """The private server was shut down, and there is no work."""
+        if not self.busy() and not self.session.connected.is_set():
+            self.done.set()
 
 
 def facts_of(entry: Entry) -> dict[str, Any]:
