@@ -268,11 +268,6 @@ class TestBehindTheScenes:
         script = f"wq sub -c {shlex.quote(command)} & wait $!; echo status $?"
         assert queue.run(dana, ["sh", "-c", script]).stdout == "status 130\n"
 
-    def test_it_reads_no_input_that_it_does_not_need(self, queue: Queue, dana: User) -> None:
-        """`while read` over a list is a classic: the client must not eat the rest of the list before the job runs."""
-        done = queue.wq(dana, "sub", "-", stdin="command: cat; echo end\n")
-        assert (done.stdout, done.stderr) == ("end\n", "")
-
     def test_its_turn_comes(self, queue: Queue, dana: User, erin: User) -> None:
         job = queue.batch(erin, *blocker())
         with queue.start(dana, "sub", "-c", "echo my turn") as client:
@@ -301,9 +296,9 @@ class TestForms:
         overridden = queue.wq(dana, "sub", "-r", "N: 1; host: node4", "job.yaml", cwd=work)
         assert overridden.stdout == "node4\n"
 
-    def test_a_job_file_from_standard_input(self, queue: Queue, dana: User) -> None:
-        done = queue.wq(dana, "sub", "-r", "N: 2", "-", stdin="command: echo $WQ_NCORES; cat\n")
-        assert (done.stdout, done.stderr) == ("2\n", "")
+    def test_a_job_file_from_standard_input_is_all_of_the_input(self, queue: Queue, dana: User) -> None:
+        done = queue.wq(dana, "sub", "-r", "N: 2", "-", stdin="command: echo $WQ_NCORES; cat; echo end\n")
+        assert (done.stdout, done.stderr) == ("2\nend\n", "")
 
     def test_a_block_of_several_lines(self, queue: Queue, dana: User) -> None:
         text = textwrap.dedent("""\

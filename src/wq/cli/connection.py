@@ -286,11 +286,13 @@ class LauncherLink:
     """A connection to one's own launcher for the queue of a server; starts the launcher if there is none."""
 
     def __init__(self, server: Server) -> None:
+        self.server = server
         path = places.launcher_socket(os.getuid(), server.port, server.uid, private=server.private)
         self.sock = socket.socket(socket.AF_UNIX)
         try:
             self.sock.connect(path)
         except (FileNotFoundError, ConnectionError):
+            self.sock.close()
             self.start(server)
             self.sock = socket.socket(socket.AF_UNIX)
             try:
@@ -323,6 +325,10 @@ class LauncherLink:
         trouble = daemon.start(words, os.path.join(state, "launcher.log"))
         if trouble:
             raise WqError(f"your launcher did not start: {trouble}")
+
+    def revive(self) -> None:
+        """After the launcher's death: start the next one, which ends the foreground jobs of this one."""
+        LauncherLink(self.server).sock.close()
 
     def send(self, message: Message) -> None:
         self.sock.sendall(encode(message))

@@ -150,7 +150,8 @@ class Foreground:
     def receive(self) -> None:
         data = self.link.sock.recv(1 << 18)
         if not data:
-            raise WqError("your launcher is gone, and the job with it", FAILED)
+            self.link.revive()
+            raise WqError("your launcher died, and a foreground job ends with it", FAILED)
         for body in self.link.frames.feed(data):
             message = decode(body)
             if isinstance(message, tuple):

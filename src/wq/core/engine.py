@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from wq.core.admit import admit
+from wq.core.admit import MOST_CORES, admit
 from wq.core.cluster import Node, NodeState
 from wq.core.job import AttemptNo, HostName, Job, JobId, Outcome, OutcomeKind, Priority, State, Uid
 from wq.core.layered import Layered
@@ -376,6 +376,8 @@ def remove_one(draft: Draft, who: Who, job: Job, request: Remove) -> str:
 def set_limit(draft: Draft, who: Who, request: SetLimit) -> Answer | Refusal:
     """Limit oneself, or (the owner) anyone."""
     by_owner = request.target is not None
+    if max(request.run or 0, request.cores or 0) > MOST_CORES:
+        return Refusal(error=f"a limit is at most {MOST_CORES}")
     if by_owner and not is_owner(draft, who):
         return Refusal(error=f"only the server's owner ({owner_name(draft)}) and root may limit others", status=1)
     uid = request.target if request.target is not None else who.uid
@@ -404,6 +406,8 @@ def set_node(draft: Draft, who: Who, request: SetNode) -> Answer | Refusal:
     if strangers:
         return Refusal(error=f"no node is called {strangers[0]!r}; there are: {', '.join(sorted(known))}")
     lost = request.state == "lost"
+    if not lost and request.state not in frozenset(NodeState):
+        return Refusal(error=f"state: {request.state[:40]!r} is none; online, offline, drain and lost are")
     state = NodeState.OFFLINE if lost else NodeState(request.state)
     nodes = []
     for node in draft.nodes:
@@ -491,7 +495,7 @@ def pause(draft: Draft, uid: Uid, host: HostName, why: str) -> None:
     """This user's starts avoid this node for a while, twice as long each time."""
     old = draft.pauses.get((uid, host))
     failures = old.failures + 1 if old is not None else 1
-    wait_s = min(PAUSE_FIRST_S * 2.0 ** (failures - 1), PAUSE_MOST_S)
+    wait_s = min(PAUSE_FIRST_S * 2.0 ** min(failures - 1, 16), PAUSE_MOST_S)  # (2.0 ** 1024 is an error)
     draft.pauses[(uid, host)] = Pause(why=why, until_s=draft.now.boot_s + wait_s, failures=failures)
 
 

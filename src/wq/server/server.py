@@ -226,6 +226,8 @@ class Server:
             return clock().boot_s + 1.0
         draft.settle()
         self.tell(draft)
+        for item in inbox:  # reports have no answer
+            self.waiting_for_answer.pop(item.reply_to, None)
         if queries:
             self.answer_queries(queries)
         return draft.wake_s
@@ -250,8 +252,6 @@ class Server:
             launcher = self.launchers.get(order.uid)
             if launcher is not None:
                 launcher.send(messages.encode_word(order))
-        if not draft.answers:
-            self.waiting_for_answer = {k: v for k, v in self.waiting_for_answer.items() if v[0] in self.peers}
         self.tell_waiting()
 
     def tell_waiting(self) -> None:

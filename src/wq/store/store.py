@@ -25,6 +25,7 @@ from wq.core.plan import Limit
 SCHEMA_VERSION = 1
 KEEP_FINISHED_S = 7 * 86400.0
 MOST_FINISHED = 10_000  # in one answer
+LARGEST_ID = (1 << 63) - 1  # that SQLite can compare with
 
 
 class SpoolInUse(Exception):
@@ -141,7 +142,7 @@ class Store:
         else:
             pairs = list(ids)
             where = " OR ".join("id BETWEEN ? AND ?" for _ in pairs) or "0"
-            values = [value for pair in pairs for value in pair]
+            values = [max(-LARGEST_ID, min(value, LARGEST_ID)) for pair in pairs for value in pair]
         sql = f"SELECT job FROM jobs WHERE state = 'done' AND ({where}) ORDER BY id DESC LIMIT {MOST_FINISHED}"
         return [msgspec.json.decode(text, type=Job) for (text,) in self.db.execute(sql, values)]
 

@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from wq.server import server
 
     log = server.log_to_stderr
+    allow_many_connections()
     if remark:
         log(remark)
     settings = server.Settings(
@@ -69,6 +70,14 @@ def run(args: argparse.Namespace) -> int:
         daemon.say_trouble(args.ready_fd, str(error))
         raise WqError(str(error), error.status) from None
     return 0
+
+
+def allow_many_connections() -> None:
+    """As many descriptors as this user may have: each client and launcher needs one."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def remember_own(port: int) -> None:

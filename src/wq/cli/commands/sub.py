@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     status = 0
     for task, _ in jobs:
-        link, _ = reach(args, start=True)
+        link = reach(args)
         ended = foreground.run(link, task, setting(), stdin_used="-" in args.files)
         status = status or ended
         if ended >= 128:
@@ -63,12 +63,14 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def reach(args: argparse.Namespace, *, start: bool) -> tuple[LauncherLink, bool]:
+def reach(args: argparse.Namespace) -> LauncherLink:
     """One's own launcher for the queue, both started where needed."""
-    server = connect(args.port, start_private=start)
+    server = connect(args.port, start_private=True)
     if not server.private and server.uid != os.getuid():
         server.hello_only()  # the first contact is shown and remembered
-    return LauncherLink(server), server.private
+    link = LauncherLink(server)
+    server.sock.close()
+    return link
 
 
 # --- what to submit
@@ -263,7 +265,7 @@ def setting() -> dict[str, Any]:
 
 def submit_batch(args: argparse.Namespace, jobs: list[tuple[dict[str, Any], str | None]]) -> int:
     """Queue them all, and print a line for each."""
-    link, _ = reach(args, start=True)
+    link = reach(args)
     tasks = [task for task, _ in jobs]
     link.send({"type": "sub", "tasks": tasks, "stems": [stem for _, stem in jobs], "setting": setting()})
     for message in link.messages():
