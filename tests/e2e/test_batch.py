@@ -297,84 +297,87 @@ class TestOutputFile:
         assert read(work / "precious") == "precious\n"
 
 
+@pytest.fixture(scope="module")
+def private(base: rig.Base) -> Path:
+    """Another directory here than on the node."""
+    return base.directory("private", 0o1777)
+
+
+@pytest.fixture(scope="module")
+def far_user(accounts: rig.Users) -> User:
+    """Who has the far node to himself."""
+    return accounts.create()
+
+
+@pytest.fixture(scope="module")
+def far(base: rig.Base, public_wq: Path, far_user: User, private: Path) -> Iterator[Queue]:
+    """The queue of a node that does not share everything with us."""
+    if reason := rig.no_namespaces():
+        pytest.skip(reason)
+    with NetNodes(base, ["n1"], users=[far_user], private=[private]) as net:
+        cluster = far_user.write(base.directory("queue") / "cluster.txt", "n1 4 8\n")
+        with Queue(wq=public_wq, owner=far_user, users=[far_user], cluster=cluster, at=net.head) as queue:
+            yield queue
+
+
 class TestFarNode:
     """A node that has its own copy of the directory of submission, or none: output is brought back."""
 
-    @pytest.fixture(scope="class")
-    def private(self, base: rig.Base) -> Path:
-        """Another directory here than on the node."""
-        return base.directory("private", 0o1777)
-
-    @pytest.fixture(scope="class")
-    def user(self, base: rig.Base, accounts: rig.Users) -> User:
-        return accounts.create()
-
-    @pytest.fixture(scope="class")
-    def net(self, base: rig.Base, user: User, private: Path) -> Iterator[NetNodes]:
-        if reason := rig.no_namespaces():
-            pytest.skip(reason)
-        with NetNodes(base, ["n1"], users=[user], private=[private]) as made:
-            yield made
-
-    @pytest.fixture(scope="class")
-    def far(self, base: rig.Base, net: NetNodes, public_wq: Path, user: User) -> Iterator[Queue]:
-        cluster = user.write(base.directory("queue") / "cluster.txt", "n1 4 8\n")
-        with Queue(wq=public_wq, owner=user, users=[user], cluster=cluster, at=net.head) as made:
-            yield made
-
-    def both(self, far: Queue, user: User, path: Path) -> Path:
+    def both(self, far: Queue, far_user: User, path: Path) -> Path:
         """Makes a directory here, and another one of the same name on the node."""
-        far.run(user, ["mkdir", path])
-        far.run(user, ["ssh", "n1", f"mkdir {path}"])
+        far.run(far_user, ["mkdir", path])
+        far.run(far_user, ["ssh", "n1", f"mkdir {path}"])
         return path
 
-    def test_several_megabytes_come_back_while_they_grow(self, far: Queue, user: User, private: Path) -> None:
-        work = self.both(far, user, private / "work")
-        go = user.home / "go-on"
-        job = far.batch(user, f"pwd; echo there > mark; {until(go)}; seq 700000; echo aside >&2; exit 3", cwd=work)
+    def test_several_megabytes_come_back_while_they_grow(self, far: Queue, far_user: User, private: Path) -> None:
+        work = self.both(far, far_user, private / "work")
+        go = far_user.home / "go-on"
+        job = far.batch(far_user, f"pwd; echo there > mark; {until(go)}; seq 700000; echo aside >&2; exit 3", cwd=work)
         log = work / f"pwd-{job}.wqlog"
         wait_for(lambda: read(log) == f"{work}\n", PATIENCE_S, "the first line")
         assert not (work / "mark").exists()
-        assert far.run(user, ["ssh", "n1", f"cat {work}/mark"]).stdout == "there\n"
+        assert far.run(far_user, ["ssh", "n1", f"cat {work}/mark"]).stdout == "there\n"
         assert far.state(job) == "running"
-        user.write(go, "")
+        far_user.write(go, "")
         assert far.wait_for_end(job)["exit_status"] == 3
         expected = f"{work}\n" + "".join(f"{n}\n" for n in range(1, 700_001)) + "aside\n"
         wait_for(lambda: log.stat().st_size >= len(expected), PATIENCE_S, "all of the output")
         assert read(log) == expected
-        assert (log.stat().st_uid, log.stat().st_mode & 0o777) == (user.uid, 0o644)
-        assert far.run(user, ["ssh", "n1", f"ls {work}"]).stdout == "mark\n"
+        assert (log.stat().st_uid, log.stat().st_mode & 0o777) == (far_user.uid, 0o644)
+        assert far.run(far_user, ["ssh", "n1", f"ls {work}"]).stdout == "mark\n"
 
-    def test_a_second_run_of_a_job_file(self, far: Queue, user: User, private: Path) -> None:
-        work = self.both(far, user, private / "again")
+    def test_a_second_run_of_a_job_file(self, far: Queue, far_user: User, private: Path) -> None:
+        work = self.both(far, far_user, private / "again")
         for text in ("a long first text", "short"):
-            user.write(work / "a.yaml", f"command: echo {text}\n")
-            job = int(far.wq(user, "sub", "-b", "-q", "a.yaml", cwd=work).stdout)
+            far_user.write(work / "a.yaml", f"command: echo {text}\n")
+            job = int(far.wq(far_user, "sub", "-b", "-q", "a.yaml", cwd=work).stdout)
             assert far.wait_for_end(job)["exit_status"] == 0
             wait_for(lambda text=text: read(work / "a.yaml.wqlog") == f"{text}\n", PATIENCE_S, "the output")  # type: ignore[misc]
 
-    def test_silence_comes_back_too(self, far: Queue, user: User, private: Path) -> None:
-        work = self.both(far, user, private / "silent")
-        job = far.batch(user, "exit 4", cwd=work)
+    def test_silence_comes_back_too(self, far: Queue, far_user: User, private: Path) -> None:
+        work = self.both(far, far_user, private / "silent")
+        job = far.batch(far_user, "exit 4", cwd=work)
         assert far.wait_for_end(job)["exit_status"] == 4
         assert read(work / f"exit-{job}.wqlog") == ""
 
-    def test_a_directory_that_the_node_does_not_have(self, far: Queue, user: User, private: Path) -> None:
+    def test_a_directory_that_the_node_does_not_have(self, far: Queue, far_user: User, private: Path) -> None:
         work = private / "here-only"
-        far.run(user, ["mkdir", work])
-        outcome = far.wait_for_end(far.batch(user, "touch /tmp/ran-somewhere", cwd=work))
+        far.run(far_user, ["mkdir", work])
+        job = far.batch(far_user, "touch /tmp/ran-somewhere", cwd=work)
+        outcome = far.wait_for_end(job)
         assert outcome["kind"] == "failed"
+        assert not re.search("[0-9a-f]{16}", read(work / f"touch-{job}.wqlog"))  # what wq itself wrote there is gone
         assert str(work) in outcome["message"]
-        done = far.wq(user, "sub", "-c", "touch /tmp/ran-somewhere", cwd=work, status=1)
+        done = far.wq(far_user, "sub", "-c", "touch /tmp/ran-somewhere", cwd=work, status=1)
         assert done.stdout == ""
         [line] = done.stderr.splitlines()
         assert str(work) in line
-        assert far.run(user, ["ssh", "n1", "ls /tmp/ran-somewhere"], status=None).returncode != 0
+        assert far.run(far_user, ["ssh", "n1", "ls /tmp/ran-somewhere"], status=None).returncode != 0
 
-    def test_nothing_of_wq_stays_on_the_node(self, far: Queue, user: User, private: Path) -> None:
+    def test_nothing_of_wq_stays_on_the_node(self, far: Queue, far_user: User, private: Path) -> None:
         """What a job leaves in the spool goes when its end and its output are acknowledged."""
-        work = self.both(far, user, private / "clean")
-        job = far.batch(user, "seq 1000", cwd=work)
+        work = self.both(far, far_user, private / "clean")
+        job = far.batch(far_user, "seq 1000", cwd=work)
         far.wait_for_end(job)
 
         def left() -> str:

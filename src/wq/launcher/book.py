@@ -21,6 +21,7 @@ CREATE TABLE entries (
     token TEXT NOT NULL, place INTEGER NOT NULL, setting TEXT NOT NULL REFERENCES settings (name),
     entry BLOB NOT NULL, PRIMARY KEY (token, place)
 ) WITHOUT ROWID;
+CREATE INDEX entries_setting ON entries (setting);
 PRAGMA user_version = 1;
 COMMIT;
 """
@@ -57,6 +58,7 @@ class Book:
         elif version != SCHEMA_VERSION:
             raise OSError(f"the ledger has version {version}; this wq knows version {SCHEMA_VERSION}")
         self.settings: dict[str, tuple[Setting, str]] = {}  # token -> the setting and its name
+        self.stored: set[str] = set()  # names of settings that are surely on disk
 
     def load(self, ledger: Ledger) -> None:
         """Read all that was stored."""
@@ -102,21 +104,33 @@ class Book:
                     self.db.execute("DELETE FROM entries WHERE token = ? AND place = ?", (token, place))
                 else:
                     self.put(entry)
-            if None in ledger.dirty.values():
-                self.db.execute("DELETE FROM settings WHERE name NOT IN (SELECT setting FROM entries)")
+            over = {
+                token for (token, _), entry in ledger.dirty.items() if entry is None and not ledger.per_token[token]
+            }
+            self.drop_settings(over)
             self.db.execute("COMMIT")
         except BaseException:
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
+            self.stored.clear()
             raise
-        for (token, _), entry in ledger.dirty.items():
-            if entry is None and (token, 0) not in ledger.entries and not any(t == token for t, _ in ledger.entries):
-                self.settings.pop(token, None)
+        for token in over:
+            self.settings.pop(token, None)
+            del ledger.per_token[token]
         ledger.dirty = {}
+
+    def drop_settings(self, tokens: set[str]) -> None:
+        """The settings of submissions that are over, unless another one has the same."""
+        for name in {self.settings[token][1] for token in tokens if token in self.settings}:
+            used = "SELECT 1 FROM entries WHERE setting = ?"
+            self.db.execute(f"DELETE FROM settings WHERE name = ? AND NOT EXISTS ({used})", (name, name))
+            self.stored.discard(name)
 
     def put(self, entry: Entry) -> None:
         setting, name = self.settings[entry.token]
-        self.db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, msgspec.json.encode(setting)))
+        if name not in self.stored:
+            self.db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, msgspec.json.encode(setting)))
+            self.stored.add(name)
         stored = Stored(
             task=entry.task,
             id=entry.id,

@@ -37,6 +37,7 @@ from wq.launcher.ledger import (
     SendStart,
     Tell,
 )
+from wq.launcher.link import surface
 from wq.launcher.links import Links
 from wq.launcher.links import Session as UserSession
 from wq.launcher.outputs import Outputs
@@ -147,6 +148,7 @@ class Launcher:
         task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(surface)
 
     # --- the server
 
@@ -288,6 +290,7 @@ class Launcher:
             return
         assert self.submissions is not None
         entries = self.submissions.store(sub)
+        self.mark_unfinished()
         if entries[0].task.foreground:
             client.entry = entries[0]
             self.foreground[(client.entry.token, client.entry.index)] = client
@@ -295,6 +298,7 @@ class Launcher:
             await self.submissions.submit(entries)
         except (ServerAway, Refused) as error:
             client.entry = None
+            self.foreground.pop((entries[0].token, entries[0].index), None)
             client.say({"error": str(error), "status": error.status if isinstance(error, Refused) else 75})
             return
         if not entries[0].task.foreground:

@@ -8,6 +8,7 @@ An action is carried out only after the entries it follows from are on disk.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -124,6 +125,7 @@ class Ledger:
     def __init__(self) -> None:
         self.entries: dict[tuple[str, int], Entry] = {}
         self.by_id: dict[JobId, Entry] = {}
+        self.per_token: Counter[str] = Counter()  # entries of each submission
         self.dirty: dict[tuple[str, int], Entry | None] = {}
         self.up: set[HostName] = set()
 
@@ -132,6 +134,7 @@ class Ledger:
     def add(self, entry: Entry, *, stored: bool = False) -> None:
         """A new entry, or one read from disk."""
         self.entries[(entry.token, entry.index)] = entry
+        self.per_token[entry.token] += 1
         if entry.id is not None:
             self.by_id[entry.id] = entry
         if not stored:
@@ -157,7 +160,9 @@ class Ledger:
 
     def drop(self, entry: Entry) -> None:
         """Forget an entry."""
-        self.entries.pop((entry.token, entry.index), None)
+        if self.entries.pop((entry.token, entry.index), None) is None:
+            return
+        self.per_token[entry.token] -= 1
         if entry.id is not None:
             self.by_id.pop(entry.id, None)
         self.dirty[(entry.token, entry.index)] = None

@@ -28,6 +28,12 @@ BOOT = (
 )
 
 
+def surface(task: asyncio.Task[None]) -> None:
+    """A bug in a task is not kept silent: raised here, it reaches the loop's handler."""
+    if not task.cancelled():
+        task.result()
+
+
 class Link:
     """A connection to the shepherd of one node. Its owner hears of it through the callbacks.
 
@@ -57,6 +63,7 @@ class Link:
     def open(self, ssh_command: str, env: dict[str, str]) -> None:
         """Begin to connect."""
         self.task = asyncio.create_task(self.run(ssh_command, env))
+        self.task.add_done_callback(surface)
 
     def argv(self, ssh_command: str) -> list[str]:
         boot = BOOT.format(size=len(SOURCE), key=self.key)

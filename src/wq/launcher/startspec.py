@@ -152,10 +152,13 @@ def make_output(path: str, token: str, umask: int) -> None:
     Raises OutputTrouble. A link, or a file of somebody else, is never written to.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    ours = os.umask(umask)
     try:
-        fd = os.open(path, flags, 0o666 & ~umask)
+        fd = os.open(path, flags, 0o666)
     except OSError as error:
         raise OutputTrouble(f"cannot write the output file {path}: {error.strerror}") from None
+    finally:
+        os.umask(ours)
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():

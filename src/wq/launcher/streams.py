@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
+PROBE_BYTES = 36  # "wq ", 32 hexadecimal digits, a newline
 BUFFERED_BYTES = 1 << 20  # to a client, before its job has to wait
 
 
@@ -22,13 +23,18 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
+def is_probe(data: bytes) -> bool:
+    """True if this is all that the launcher wrote to find out who sees the file, and nothing of the job's."""
+    return len(data) == PROBE_BYTES and data.startswith(b"wq ")
+
+
 class FileSink:
     """Brings the output of a node that does not see the submitting directory back into its file."""
 
     def __init__(self, path: str, *, resume: bool) -> None:
         """Raises OSError. resume: go on where the file ends."""
-        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        if not resume:
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        if not resume or is_probe(os.pread(self.fd, PROBE_BYTES + 1, 0)):
             os.ftruncate(self.fd, 0)
         self.have = {1: os.fstat(self.fd).st_size}
 

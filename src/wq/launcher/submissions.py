@@ -77,7 +77,7 @@ class Submissions:
         try:
             await self.ask(token)
         except ServerAway:
-            return
+            self.by_token.pop(token, None)  # to be repeated when the server is back
         except Refused as error:
             log(f"a submission repeated after a restart was refused: {error}")
             self.take_back(entries)
@@ -87,6 +87,8 @@ class Submissions:
         for entry in entries:
             self.by_token.pop(entry.token, None)
             if entry.id is not None:
+                entry.cancelled = True  # if the server is away, it hears of it when it is back
+                self.ledger.change(entry)
                 self.session.report(Remove(ids=((entry.id, entry.id),)))
             else:
                 self.ledger.drop(entry)
