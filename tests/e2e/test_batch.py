@@ -382,7 +382,7 @@ class TestFarNode:
 
         def left() -> str:
             return far.run(
-                user, ["ssh", "n1", "cd /var/tmp/wq-* && find . -name '*.out' -o -name '*.sh' -o -name '*.hosts'"]
+                far_user, ["ssh", "n1", "cd /var/tmp/wq-* && find . -name '*.out' -o -name '*.sh' -o -name '*.hosts'"]
             ).stdout
 
         wait_for(lambda: not left(), PATIENCE_S, "the files of the job to go")

@@ -43,11 +43,6 @@ class Server:
             self.bodies = self.frames.feed(data)
         message = decode(self.bodies.pop(0))
         assert isinstance(message, dict)
-        if "remark" in message:
-            from wq.cli.main import complain
-
-            complain(str(message["remark"]))
-            return self.receive()
         if "error" in message:
             status = message.get("status")
             raise WqError(str(message["error"]), status if isinstance(status, int) else FAILED)
@@ -144,11 +139,11 @@ def others_here(port: int) -> list[int]:
     return sorted(uids)
 
 
-def connect(port: int, *, start_private: bool = False, revive_private: bool = True) -> Server:
+def connect(port: int, *, start_private: bool = False, recall: bool = False) -> Server:
     """The server to talk to on this port: see spec section 4. Raises WqError, status 75 if there is none.
 
-    start_private: start one's own if no other is configured, remembered or running; revive_private: only if it
-    was there before.
+    start_private: start one's own if no other is configured, remembered or running. Without it, one that was there
+    before is started again only if it has unfinished work, or (recall) if its past is asked about.
     """
     settings = config.load()
     named = settings.get("server_user")
@@ -163,7 +158,7 @@ def connect(port: int, *, start_private: bool = False, revive_private: bool = Tr
         return server
     sock = try_connect(me, port, private=True)
     if sock is None:
-        if not start_private and not (revive_private and private_state_exists(port)):
+        if not start_private and not private_work_is_left(port) and not (recall and private_state_exists(port)):
             hint = "`wq sub` starts a private one, `wq serve` a shared one"
             raise WqError(f"no queue is running on port {port}; {hint}", AWAY)
         start_private_server(port)
@@ -253,6 +248,12 @@ def private_spool(port: int) -> str:
     return places.state_dir(f"private-{port}")[0]
 
 
+def private_work_is_left(port: int) -> bool:
+    """The launcher of the private queue has unfinished work."""
+    state = places.state_dir(places.launcher_state_name(port, os.getuid(), private=True))[0]
+    return os.path.exists(os.path.join(state, places.UNFINISHED))
+
+
 def private_state_exists(port: int) -> bool:
     return os.path.exists(os.path.join(private_spool(port), "queue.db"))
 
@@ -304,8 +305,10 @@ class LauncherLink:
         self.frames = Frames(64 << 20)
         taken = ("SSH_AUTH_SOCK", "KRB5CCNAME", "SSH_AGENT_PID", "DISPLAY", "XAUTHORITY")
         env = {name: os.environ[name] for name in taken if name in os.environ}
-        hello: Message = {"type": "hello", "version": PROTOCOL, "env": env}
-        ssh_command = os.environ.get("WQ_SSH") or config.load().get("ssh_command")
+        settings = config.load()
+        any_node = settings.get("nodes") == "any"
+        hello: Message = {"type": "hello", "version": PROTOCOL, "env": env, "any_node": any_node}
+        ssh_command = os.environ.get("WQ_SSH") or settings.get("ssh_command")
         if ssh_command:
             hello["ssh_command"] = ssh_command
         self.sock.sendall(encode(hello))
@@ -320,8 +323,6 @@ class LauncherLink:
         words = ["launcher", "-p", str(server.port), "--server-uid", str(server.uid), "--state", state]
         if server.private:
             words.append("--private")
-        if config.load().get("nodes") == "any":
-            words.append("--any-node")
         trouble = daemon.start(words, os.path.join(state, "launcher.log"))
         if trouble:
             raise WqError(f"your launcher did not start: {trouble}")

@@ -21,29 +21,56 @@ def go_there_if_configured(verb: str, words: list[str], tail: list[str] | None) 
     if not host or is_here(host):
         return
     settings = settings or config.load()
-    from wq.backends import ssh
+    program = os.environ.get("WQ_SSH") or settings.get("ssh_command", "ssh")
+    text = command_there(verb, words, tail, settings.get("remote_command", "wq"), host)
+    sys.stdout.flush()
+    if verb == "sub":
+        terminal = os.isatty(0) and os.isatty(1)
+        argv = ssh_argv(program, host, text, terminal=terminal)
+        try:
+            os.execvp(argv[0], argv)  # signals, streams and the exit status are ssh's own business
+        except OSError as error:
+            raise WqError(f"cannot run {argv[0]}: {error.strerror}") from None
+    sys.exit(status_there(program, host, text))
 
-    wq = settings.get("remote_command", "wq")
+
+def command_there(verb: str, words: list[str], tail: list[str] | None, wq: str, host: str) -> str:
+    """What the login shell there is to run. Only a submission needs the directory."""
     line = [wq, verb, *map(shlex.quote, words)]
     if "-p" not in words and "--port" not in words and os.environ.get("WQ_PORT"):
         line += ["-p", shlex.quote(os.environ["WQ_PORT"])]
     if tail is not None:
         line += ["--", *map(shlex.quote, tail)]
-    directory = shlex.quote(os.getcwd())
-    text = f"cd {directory} && WQ_SERVER= exec {' '.join(line)}"
-    terminal = verb == "sub" and os.isatty(0) and os.isatty(1)
+    script = f"WQ_SERVER= exec {' '.join(line)}"
+    if verb == "sub":
+        directory = shlex.quote(os.getcwd())
+        sentence = shlex.quote(f"wq: the directory {os.getcwd()} is not there on {host}")
+        script = f"cd {directory} 2>/dev/null || {{ echo {sentence} >&2; exit 2; }}; {script}"
+    return f"exec /bin/sh -c {shlex.quote(script)}"
+
+
+def ssh_argv(program: str, host: str, text: str, *, terminal: bool) -> list[str]:
+    from wq.backends import ssh
+
     try:
-        argv = ssh.command(
-            os.environ.get("WQ_SSH") or settings.get("ssh_command", "ssh"),
-            host,
-            words=[text],
-            options=["-x", "-tt" if terminal else "-T"],
-            batch=False,
-        )
-        sys.stdout.flush()
-        os.execvp(argv[0], argv)
-    except (ValueError, OSError) as error:
-        raise WqError(f"cannot reach the server's host {host!r}: {error}", AWAY) from None
+        options = ["-x", "-tt" if terminal else "-T"]
+        return ssh.command(program, host, words=[text], options=options, batch=False)
+    except ValueError as error:
+        raise WqError(f"server: {error}", 2) from None
+
+
+def status_there(program: str, host: str, text: str) -> int:
+    """Run it there and answer its exit status. ssh says 255 for its own failures: then the server is out of reach."""
+    import subprocess
+
+    argv = ssh_argv(program, host, text, terminal=False)
+    try:
+        status = subprocess.call(argv)
+    except OSError as error:
+        raise WqError(f"cannot run {argv[0]}: {error.strerror}") from None
+    if status == 255:
+        raise WqError(f"the server's host {host} cannot be reached (what ssh said stands above)", AWAY)
+    return status if status >= 0 else 128 - status
 
 
 def is_here(host: str) -> bool:

@@ -65,6 +65,14 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """The owner's look at a node failed. since_s: when it first did, in seconds since 1970, only shown."""
+
+    why: str
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSet:
     """A limit was set. by_owner: the server's owner's layer; else the user's own."""
 
@@ -102,7 +110,7 @@ class Queue:
     nodes: tuple[Node, ...] = ()
     block_allowed: bool = True
     # --- not stored
-    unseen: dict[HostName, str] = field(default_factory=dict)  # the owner's look at them failed, and why
+    unseen: dict[HostName, Unseen] = field(default_factory=dict)
     present: frozenset[Uid] = frozenset()  # their launchers are connected
     pauses: dict[tuple[Uid, HostName], Pause] = field(default_factory=dict)
 
@@ -110,14 +118,15 @@ class Queue:
         return self.active.get(job) or self.queued.get(job) or self.held.get(job)
 
 
-def with_looks(nodes: Iterable[Node], unseen: Mapping[HostName, str]) -> tuple[Node, ...]:
+def with_looks(nodes: Iterable[Node], unseen: Mapping[HostName, Unseen]) -> tuple[Node, ...]:
     """The nodes as they are to be used and shown: offline, too, where the owner's own look failed."""
-    return tuple(
-        replace(node, state=NodeState.OFFLINE, reason=unseen[node.host], by="look")
-        if node.host in unseen and node.state is not NodeState.OFFLINE
-        else node
-        for node in nodes
-    )
+    shown = []
+    for node in nodes:
+        look = unseen.get(node.host)
+        if look is not None and node.state is not NodeState.OFFLINE:
+            node = replace(node, state=NodeState.OFFLINE, reason=look.why, since_s=look.since_s, by="look")
+        shown.append(node)
+    return tuple(shown)
 
 
 def effective_limit(limits: Iterable[Limit]) -> Limit:
@@ -294,7 +303,9 @@ def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | None:
             if request.ok:
                 draft.unseen.pop(request.host, None)
             else:
-                draft.unseen[request.host] = request.why
+                old = draft.unseen.get(request.host)
+                since_s = draft.now.wall_s if old is None else old.since_s
+                draft.unseen[request.host] = Unseen(why=request.why, since_s=since_s)
         case _:
             assert_never(request)
     return None

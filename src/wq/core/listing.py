@@ -108,7 +108,8 @@ def counts(queue: Queue) -> Row:
 def user_rows(queue: Queue, only: str | None = None) -> list[Row]:
     """Users who have jobs or limits, or the one who is asked for."""
     names = dict(queue.users)
-    wanted = {job.spec.uid for job in live_jobs(queue)} | {uid for uid, _ in queue.limits}
+    limited = {uid for (uid, _), limit in queue.limits.items() if limit != Limit()}
+    wanted = {job.spec.uid for job in live_jobs(queue)} | limited
     rows = []
     for uid in sorted(set(names) if only is not None else wanted):
         name = names.get(uid, f"uid {uid}")

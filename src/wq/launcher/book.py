@@ -39,6 +39,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome | None
     rank_hosts: tuple[str, ...]
     cancelled: bool
+    ran_before: bool
     server_knows: bool
     node_done: bool
 
@@ -79,6 +80,7 @@ class Book:
                 outcome=stored.outcome,
                 rank_hosts=frozenset(HostName(host) for host in stored.rank_hosts),
                 cancelled=stored.cancelled,
+                ran_before=stored.ran_before,
                 server_knows=stored.server_knows,
                 node_done=stored.node_done,
             )
@@ -141,6 +143,7 @@ class Book:
             outcome=entry.outcome,
             rank_hosts=tuple(sorted(entry.rank_hosts)),
             cancelled=entry.cancelled,
+            ran_before=entry.ran_before,
             server_knows=entry.server_knows,
             node_done=entry.node_done,
         )

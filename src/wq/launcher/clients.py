@@ -18,9 +18,13 @@ STDIN_WINDOW_BYTES = 256 << 10
 
 
 class Hello(msgspec.Struct, kw_only=True):
-    """A client's first word. env: what connections need of its session; ssh_command: how to call ssh."""
+    """A client's first word. env: what connections need of its session; ssh_command: how to call ssh.
+
+    any_node: its configuration says that jobs may run wherever the server says.
+    """
 
     version: int
+    any_node: bool = False
     env: dict[str, str] = {}
     ssh_command: str | None = None
 

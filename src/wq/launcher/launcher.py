@@ -63,7 +63,6 @@ class Settings:
     private: bool
     state: Path
     user: str
-    any_node: bool = False
 
 
 class Launcher:
@@ -95,6 +94,7 @@ class Launcher:
         self.last_work = time.monotonic()
         self.done = asyncio.Event()
         self.crashed = False
+        self.any_node = False
         self.marked = (settings.state / places.UNFINISHED).exists()
         path = places.server_socket(settings.server_uid, settings.port, private=settings.private)
         self.session = Session(
@@ -222,7 +222,7 @@ class Launcher:
     def ordered_start(self, order: Start) -> None:
         hosts = order.allocation.hosts
         refused = None
-        if not self.settings.any_node and self.settings.server_uid != os.getuid():
+        if not self.any_node and self.settings.server_uid != os.getuid():
             refused = known.first_outside(hosts, self.settings.port, self.settings.server_uid)
         evil = next((host for host in hosts if not HOST_PATTERN.fullmatch(host)), None)
         if refused is not None or evil is not None:
@@ -268,6 +268,7 @@ class Launcher:
         """A command of our user: its session's credentials are the newest, and are used for connections."""
         self.clients.add(client)
         self.session_of_user.env.update(hello.env)
+        self.any_node = hello.any_node
         if hello.ssh_command is not None:
             self.session_of_user.ssh_command = hello.ssh_command
         self.session.retry.set()
@@ -436,8 +437,8 @@ class Launcher:
         probe = f"wq {secrets.token_hex(16)}\n"
         try:
             if not entry.task.foreground:
-                assert entry.task.output is not None
-                make_output(entry.task.output, probe, setting.umask)
+                assert entry.output is not None
+                make_output(entry.output, probe, setting.umask)
         except OutputTrouble as error:
             entry.main_end = {"error": str(error)}
             entry.node_done = True

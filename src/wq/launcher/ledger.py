@@ -43,6 +43,7 @@ class Entry:
     outcome: Outcome | None = None
     rank_hosts: frozenset[HostName] = frozenset()
     cancelled: bool = False  # its foreground client is gone
+    ran_before: bool = False  # an earlier attempt may have written output
     server_knows: bool = False  # the server has the end on its disk
     node_done: bool = True  # nothing of it is left on nodes
     # ---
@@ -58,6 +59,14 @@ class Entry:
     def att(self) -> str:
         """The name of the current attempt on the nodes."""
         return f"{self.id}.{self.attempt}"
+
+    @property
+    def output(self) -> str | None:
+        """Where the output of the current attempt goes: that of an earlier one is not written over."""
+        path = self.task.output
+        if path is None or not self.ran_before:
+            return path
+        return f"{path.removesuffix('.wqlog')}.{self.attempt}.wqlog"
 
     @property
     def main_host(self) -> HostName:
@@ -179,6 +188,7 @@ class Ledger:
             return self.repeat(entry)
         if entry.phase is Phase.ENDED:
             return self.repeat(entry)
+        entry.ran_before = entry.ran_before or (entry.phase is Phase.INTENDED and entry.maybe_sent)
         entry.phase = Phase.INTENDED
         entry.attempt, entry.allocation, entry.declared = order.attempt, order.allocation, order.declared
         entry.maybe_sent = entry.started = False

@@ -37,11 +37,11 @@ class Outputs:
         if entry.att in self.sinks or not view.get("chs"):
             return
         sink: Sink = NoSink()
-        if not entry.task.foreground and entry.task.output is not None:
+        if not entry.task.foreground and entry.output is not None:
             try:
-                sink = FileSink(entry.task.output, resume=resume)
+                sink = FileSink(entry.output, resume=resume)
             except OSError as error:
-                self.log(f"output of job {entry.id} is lost: {entry.task.output}: {error.strerror}")
+                self.log(f"output of job {entry.id} is lost: {entry.output}: {error.strerror}")
         self.sinks[entry.att] = sink
 
     def have(self, att: str) -> dict[int, int]:

@@ -69,7 +69,7 @@ def start_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[str
     spec["io"] = "tty" if task.tty else "stream" if task.foreground else "file"
     spec["x"] = task.x
     if spec["io"] == "file":
-        spec.update(out=task.output, probe=probe)
+        spec.update(out=entry.output, probe=probe)
     return spec
 
 

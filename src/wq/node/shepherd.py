@@ -45,6 +45,10 @@ CHUNK_BYTES = 64 << 10
 STDIN, STDOUT, STDERR = 0, 1, 2
 SILENCE_S = 300.0  # a link that says nothing for so long is dead
 SIDE_WAIT_S = 90.0  # a job with a terminal waits so long for its side connection
+ALONE_S = 10.0  # a new shepherd whose attacher never came goes after that
+ATTACH_S = 15.0  # the shepherd must have answered by then
+HOUSEKEEPING_S = 6 * 3600.0
+UNASKED_S = 30 * 86400.0  # what nobody has asked for so long is let go
 LEFTOVER_GRACE_S = 1.0  # between TERM and KILL for what a job leaves behind
 CLOCK_BOOTTIME = 7
 RLIMIT_RTTIME = 15
@@ -141,14 +145,20 @@ def set_title(title):
         pass
 
 
-def start_time(pid):
-    """The start of a process in clock ticks since boot, which with its pid is its identity; None if gone."""
+def look_at(pid):
+    """(state, pid of its parent, start in clock ticks since boot) of a process, zombies included; None if gone."""
     try:
-        with open("/proc/{}/stat".format(pid)) as f:
-            fields = f.read().rpartition(")")[2].split()
+        with open("/proc/{}/stat".format(pid), "rb") as f:
+            fields = f.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in ("Z", "X") else int(fields[19])
+    return fields[0].decode(), int(fields[1]), int(fields[19])
+
+
+def start_time(pid):
+    """The start of a process in clock ticks since boot, which with its pid is its identity; None if gone."""
+    found = look_at(pid)
+    return None if found is None or found[0] in "ZX" else found[2]
 
 
 def tag_of(pid):
@@ -171,6 +181,19 @@ def children_of(pid):
             return [int(word) for word in f.read().split()]
     except OSError:
         return []
+
+
+def own_processes():
+    """The pids of all processes of this user."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                if os.stat("/proc/" + name).st_uid == os.getuid():
+                    found.append(int(name))
+            except OSError:
+                pass
+    return found
 
 
 def tree_below(pids):
@@ -229,7 +252,10 @@ class Trouble(Exception):
 
 
 def enter_spool(key):
-    """Make and enter the private directory of one queue and node; answers its path."""
+    """Make and enter the private directory of one queue and node; answers its path.
+
+    FileNotFoundError: a shepherd that leaves was taking it away; try again.
+    """
     uid = os.getuid()
     base = "/var/tmp" if os.access("/var/tmp", os.W_OK) else "/tmp"
     path = base
@@ -238,7 +264,7 @@ def enter_spool(key):
         try:
             os.mkdir(path, 0o700)
         except OSError as error:
-            if error.errno != errno.EEXIST:
+            if error.errno not in (errno.EEXIST, errno.ENOENT):
                 raise Trouble("cannot make {}: {}".format(path, error.strerror))
         made = os.lstat(path)
         if not stat.S_ISDIR(made.st_mode) or made.st_uid != uid or made.st_mode & 0o077:
@@ -249,15 +275,26 @@ def enter_spool(key):
 
 def take_lock():
     """The descriptor of the spool's lock, or None if somebody has it. Must be in the spool."""
-    fd = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None  # the spool has just been taken away
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(fd).st_ino == os.stat("lock").st_ino:
+        if still_ours(fd):
             return fd
     except OSError:
         pass
     os.close(fd)
     return None
+
+
+def still_ours(lock):
+    """Is the lock that we hold the one that others see? If not, the spool is a newer keeper's, or nobody's."""
+    try:
+        return os.fstat(lock).st_ino == os.stat("lock").st_ino
+    except OSError:
+        return os.path.exists("journal")
 
 
 def write_new(path, data, mode=0o600):
@@ -275,12 +312,30 @@ def write_all(fd, data):
         view = view[os.write(fd, view) :]
 
 
+def raw(text):
+    """The bytes of a text that came in a message. (Python 3.6 in the C locale would take it for ASCII.)"""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def sync_directory(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 class Journal:
-    """Records, a line each, appended; synced in groups before an end is told."""
+    """Records, a line each, appended; synced in groups before a job starts and before an end is told."""
 
     def __init__(self, path):
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self.dirty = False
+        for directory in (".", "..", "../.."):
+            try:
+                sync_directory(directory)
+            except OSError:
+                pass  # not ours to read, or a file system that cannot
 
     def replay(self):
         """All whole records so far. A torn last line is cut off: it was never acted on."""
@@ -351,6 +406,12 @@ class Source:
             self.acked = offset
             self.sent = max(self.sent, offset)
 
+    def rewind(self, offset):
+        """After a new link: go on from here. A file is kept to the end, and can be sent again from any place."""
+        if self.is_file:
+            self.acked = min(offset, self.acked)
+        self.sent = self.acked
+
     def end(self):
         """No more will come."""
         self.total = os.fstat(self.fd).st_size if self.is_file else self.acked + len(self.kept)
@@ -374,18 +435,19 @@ class Attempt:
         self.stdin_left = bytearray()
         self.stdin_eof = False
         self.end = None
+        self.boot_ok = True  # it belongs to this boot of the node
         self.stop_signal = 0
         self.kill_at = None
         self.killing = False
+        self.warned = set()  # (pid, start) of processes that have had a TERM
         self.side = None  # the side connection of a terminal or of X
         self.master = None
         self.shared = None
-        self.acked = False
 
     @property
     def channels(self):
         """The streams whose end a launcher must wait for."""
-        return [channel for channel in self.sources]
+        return list(self.sources)
 
     def view(self):
         """What a launcher is told of it on a new link."""
@@ -404,12 +466,16 @@ class Shepherd:
     def __init__(self, key, spool, keeper_pipe, keeper_pid):
         self.key, self.spool = key, spool
         self.keeper_pid = keeper_pid
+        self.scattered = False  # processes of attempts may be children of init
         self.attempts = {}
         self.running = {}  # pid -> Attempt
         self.selector = selectors.DefaultSelector()
         self.timers = []
         self.serial = 0
         self.link = None
+        self.asked_at = now()
+        self.alone_until = now() + ALONE_S
+        self.gates = []  # of new processes, which wait for the journal
         self.rank_calls = {}  # (att, number) -> agent connection
         self.next_rank = 0
         self.journal = Journal("journal")
@@ -437,6 +503,8 @@ class Shepherd:
         self.listener.setblocking(False)
         self.on_read(self.listener.fileno(), self.accept)
         self.recover()
+        self.after(ALONE_S, self.leave_if_idle)
+        self.housekeeping()
 
     # the loop
 
@@ -458,17 +526,31 @@ class Shepherd:
         while not self.finished:
             timeout = max(0.0, self.timers[0][0] - now()) if self.timers else None
             for key, _ in self.selector.select(timeout):
-                key.data()
+                if self.selector.get_map().get(key.fd) is key:  # not if an earlier call has let it go
+                    key.data()
             while self.timers and self.timers[0][0] <= now():
                 self.timers.pop(0)[2]()
             self.reap()
             self.journal.sync()
+            self.open_gates()
             self.tell_reports()
             self.leave_if_idle()
 
+    def housekeeping(self):
+        """Keep the spool from those who clear away what is old; let go what nobody asks for any more."""
+        for name in [*os.listdir("."), ".", ".."]:
+            try:
+                os.utime(name)
+            except OSError:
+                pass
+        forgotten = self.link is None and now() - self.asked_at > UNASKED_S
+        if forgotten and all(attempt.state in ("ended", "never") for attempt in self.attempts.values()):
+            self.attempts = {}
+        self.after(HOUSEKEEPING_S, self.housekeeping)
+
     def leave_if_idle(self):
         """It goes when nothing is left to know and nobody is connected, and its files with it."""
-        if self.link is not None or any(not a.acked for a in self.attempts.values()):
+        if self.finished or self.link is not None or self.attempts or now() < self.alone_until:
             return
         self.listener.close()
         for name in os.listdir("."):
@@ -487,18 +569,20 @@ class Shepherd:
 
     def recover(self):
         """Replay the journal; take up again what still runs; find out how the rest ended."""
-        boot = boot_id()
+        boot, keeper = boot_id(), [self.keeper_pid, start_time(self.keeper_pid)]
         same_boot = True
         for record in self.journal.replay():
             kind = record["r"]
             if kind == "boot":
                 same_boot = record["id"] == boot
+                self.scattered = self.scattered or record["keeper"] != keeper
                 continue
             attempt = self.attempts.get(record["att"])
             if kind == "intent":
                 attempt = self.attempts[record["att"]] = Attempt(record["att"], record["tag"])
                 attempt.spec = {"io": record["io"], "rank": record.get("rank", False)}
                 attempt.shared = record.get("shared")
+                attempt.boot_ok = same_boot
             elif kind == "never":
                 attempt = self.attempts[record["att"]] = Attempt(record["att"], 0)
                 attempt.state = "never"
@@ -506,19 +590,20 @@ class Shepherd:
                 continue
             elif kind == "start":
                 attempt.state, attempt.pid, attempt.start = "running", record["pid"], record["start"]
-                attempt.boot_ok = same_boot
             elif kind == "exit":
                 attempt.state, attempt.end = "sweeping", record["end"]
             elif kind == "gone":
                 attempt.state = "ended"
             elif kind == "ack":
                 del self.attempts[record["att"]]
-        self.journal.append({"r": "boot", "id": boot})
+        self.journal.append({"r": "boot", "id": boot, "keeper": keeper})
         for attempt in list(self.attempts.values()):
-            self.take_up(attempt, same_boot)
+            self.take_up(attempt)
         self.read_notes()
+        for attempt in list(self.running.values()):
+            self.follow(attempt)
 
-    def take_up(self, attempt, same_boot):
+    def take_up(self, attempt):
         """One attempt of an earlier shepherd."""
         out = attempt.att.replace("/", "_") + ".out"
         if attempt.spec.get("io") == "file" and attempt.shared is False and os.path.exists(out):
@@ -527,59 +612,68 @@ class Shepherd:
             self.watch.add(out, attempt.att)
             if attempt.state == "ended":
                 source.end()
-        if not same_boot and attempt.state in ("intent", "running", "sweeping"):
-            if attempt.end is None:
-                self.exited(attempt, {"lost": "the node was rebooted while it ran"})
-            return
-        if attempt.state == "intent":
-            found = [pid for pid in self.strays() if tag_of(pid) == attempt.tag]
-            if found:
-                attempt.state, attempt.pid, attempt.start = "running", min(found), start_time(min(found))
-        if attempt.state == "running":
-            self.running[attempt.pid] = attempt
-            if start_time(attempt.pid) != attempt.start:
-                self.after(0.2, lambda: self.surely_gone(attempt))
-            else:
-                self.follow(attempt)
+        if attempt.state in ("intent", "running") and not attempt.boot_ok:
+            self.exited(attempt, {"lost": "the node was rebooted while it ran"})
         elif attempt.state == "intent":
-            self.after(0.2, lambda: self.surely_gone(attempt))
+            self.never(attempt)
+        elif attempt.state == "running":
+            self.running[attempt.pid] = attempt
         elif attempt.state == "sweeping":
             self.sweep(attempt)
 
+    def never(self, attempt):
+        """It is sure that it did not start, and that it will not."""
+        if self.running.get(attempt.pid) is attempt:
+            del self.running[attempt.pid]
+        self.journal.append({"r": "never", "att": attempt.att})
+        attempt.state, attempt.pid = "never", 0
+        for source in attempt.sources.values():
+            os.close(source.fd)
+        attempt.sources = {}
+        self.report(dict(attempt.view(), say="state"))
+
     def follow(self, attempt):
         """See the end of a process that is not our child (an earlier shepherd's); the keeper has its status."""
+        if attempt.state != "running":
+            return
+        found = look_at(attempt.pid)
+        if found is None or found[2] != attempt.start:
+            self.surely_gone(attempt)
+            return
+        if found[0] in "ZX":
+            if found[1] == self.keeper_pid:
+                self.after(0.05, lambda: self.follow(attempt))  # it writes the status down before it lets go of it
+            else:
+                self.surely_gone(attempt)
+            return
         try:
             fd = os.pidfd_open(attempt.pid)
         except (AttributeError, OSError):
-            if start_time(attempt.pid) == attempt.start:
-                self.after(1.0, lambda: self.follow(attempt))
-            else:
-                self.after(0.2, lambda: self.surely_gone(attempt))
+            self.after(0.5, lambda: self.follow(attempt))
             return
 
         def ended():
             self.forget_fd(fd)
             os.close(fd)
-            self.after(0.2, lambda: self.surely_gone(attempt))
+            self.follow(attempt)
 
         self.on_read(fd, ended)
 
     def surely_gone(self, attempt):
         """The process is gone; if the keeper knows no status, nobody does."""
         self.read_notes()
-        if attempt.end is None and attempt.state in ("intent", "running"):
-            if attempt.state == "running" and start_time(attempt.pid) == attempt.start:
-                return
+        if attempt.state == "running":
             self.exited(attempt, {"lost": "the shepherd was killed, and its keeper too"})
 
     def keeper_poked(self, fd):
         if os.read(fd, 4096):
             self.read_notes()
         else:
+            self.scattered = True
             self.forget_fd(fd)
 
     def read_notes(self):
-        """The keeper's notes: a line `pid code status tag` for each process that it waited for."""
+        """A line `pid code status start` for each process that the keeper waited for; code 0: it never got to run."""
         try:
             with open("notes", "rb") as f:
                 f.seek(self.notes_at)
@@ -589,13 +683,13 @@ class Shepherd:
         whole = data[: data.rfind(b"\n") + 1]
         self.notes_at += len(whole)
         for line in whole.splitlines():
-            pid, code, status, tag = (int(word) for word in line.split())
-            attempt = self.running.get(pid)
-            if attempt is None:
-                same = [a for a in self.attempts.values() if a.tag == tag and a.state == "intent"]
-                attempt = same[0] if same and tag else None
-            if attempt is not None and attempt.end is None:
-                self.exited(attempt, end_of(code, status))
+            words = [int(word) for word in line.split() if word.isdigit()]
+            attempt = self.running.get(words[0]) if len(words) == 4 else None
+            if attempt is not None and attempt.start == words[3]:
+                if words[1] == 0:
+                    self.never(attempt)
+                else:
+                    self.exited(attempt, end_of(words[1], words[2]))
 
     # connections on this node
 
@@ -605,9 +699,10 @@ class Shepherd:
         except OSError:
             return
         conn.settimeout(2.0)
+        fds = array.array("i")
         try:
-            data, ancillary, _, _ = conn.recvmsg(1 << 16, socket.CMSG_SPACE(4 * struct.calcsize("i")))
-            fds = array.array("i")
+            room = socket.CMSG_SPACE(4 * struct.calcsize("i"))
+            data, ancillary, _, _ = conn.recvmsg(1 << 16, room, socket.MSG_CMSG_CLOEXEC)
             for level, kind, chunk in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     fds.frombytes(chunk[: len(chunk) - len(chunk) % fds.itemsize])
@@ -622,12 +717,19 @@ class Shepherd:
         except (OSError, ValueError, KeyError, IndexError, TypeError, Trouble) as error:
             log("connection refused: {!r}".format(error))
             conn.close()
+            for fd in fds:
+                os.close(fd)
 
     def new_link(self, conn, word, fds):
-        """A launcher's connection: the newest is the one that counts."""
+        """A launcher's connection: the newest is the one that counts. Its attacher gets a byte as a receipt."""
+        read_fd, write_fd = fds
+        conn.send(b"+")
         if self.link is not None:
             self.link.close()
-        self.link = Link(self, conn, fds[0], fds[1])
+        self.journal.sync()
+        self.link = Link(self, conn, read_fd, write_fd)
+        del fds[:]
+        self.asked_at, self.alone_until = now(), 0.0
         self.link.write(b"\n" + GREETING)
         for attempt in self.attempts.values():
             for source in attempt.sources.values():
@@ -640,13 +742,14 @@ class Shepherd:
                 "cores": len(os.sched_getaffinity(0)),
                 "hostname": socket.gethostname(),
                 "spool": self.spool,
-                "attempts": [a.view() for a in self.attempts.values() if not a.acked],
+                "attempts": [attempt.view() for attempt in self.attempts.values()],
             }
         )
 
     def link_lost(self, link):
         if self.link is link:
             self.link = None
+            self.asked_at = now()
 
     def say(self, message):
         if self.link is not None:
@@ -736,7 +839,7 @@ class Shepherd:
         spec = attempt.spec
         attempt.shared = False
         try:
-            fd = os.open(spec["out"], os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            fd = os.open(raw(spec["out"]), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return
         token = spec["probe"].encode()
@@ -758,13 +861,27 @@ class Shepherd:
         attempt.start = start_time(attempt.pid)
         attempt.state = "running"
         self.running[attempt.pid] = attempt
+        self.gates.append(plan.gate)
         self.journal.append({"r": "start", "att": attempt.att, "pid": attempt.pid, "start": attempt.start})
-        self.say({"say": "started", "att": attempt.att, "pid": attempt.pid, "shared": attempt.shared})
+        self.report({"say": "started", "att": attempt.att, "pid": attempt.pid, "shared": attempt.shared})
         for channel, source in attempt.sources.items():
             if source.is_file:
                 self.watch.add(attempt.att.replace("/", "_") + ".out", attempt.att)
             else:
                 self.on_read(source.fd, lambda c=channel: self.source_ready(attempt, c))
+
+        if attempt.stdin_left or attempt.stdin_eof:
+            self.pump_stdin(attempt)
+
+    def open_gates(self):
+        """Their starts are on disk: now the new processes may become the programs that they are to run."""
+        gates, self.gates = self.gates, []
+        for gate in gates:
+            try:
+                os.write(gate, b"+")
+            except OSError:
+                pass  # it was killed already
+            os.close(gate)
 
     # streams
 
@@ -810,7 +927,7 @@ class Shepherd:
         """On a new link the launcher says what it has; the rest is sent again."""
         for channel, source in attempt.sources.items():
             source.held = False
-            source.sent = source.acked
+            source.rewind(have.get(str(channel), 0))
             self.got(attempt, channel, have.get(str(channel), 0))
         self.say({"say": "stdin_at", "att": attempt.att, "off": attempt.stdin_at})
 
@@ -877,7 +994,8 @@ class Shepherd:
 
     def exited(self, attempt, end, noted=False):
         """Its first process is gone (or never was); what it left behind goes next."""
-        self.running.pop(attempt.pid, None)
+        if self.running.get(attempt.pid) is attempt:
+            del self.running[attempt.pid]
         attempt.end = end
         attempt.state = "sweeping"
         if not noted:
@@ -887,28 +1005,49 @@ class Shepherd:
     def strays(self):
         """Children of ours, or of the keeper, that are nobody's first process."""
         pids = children_of(os.getpid())
-        if self.keeper_pid and os.getppid() == self.keeper_pid:
+        if os.getppid() == self.keeper_pid:
             pids += [pid for pid in children_of(self.keeper_pid) if pid != os.getpid()]
         return [pid for pid in pids if pid not in self.running]
 
     def leftovers(self, attempt):
         """What still lives of an attempt: its process tree, and what escaped from it (found by the tag)."""
-        roots = [pid for pid in self.strays() if attempt.tag and tag_of(pid) == attempt.tag]
-        if attempt.pid in self.running:
+        roots = [pid for pid in self.strays() if self.is_from(attempt, tag_of(pid))]
+        if self.scattered and attempt.tag:
+            roots += [pid for pid in own_processes() if tag_of(pid) == attempt.tag]
+        if self.running.get(attempt.pid) is attempt and start_time(attempt.pid) == attempt.start:
             roots.append(attempt.pid)
-        return [pid for pid in tree_below(roots) if start_time(pid) is not None]
+        return [pid for pid in set(tree_below(roots)) if start_time(pid) is not None]
+
+    def is_from(self, attempt, tag):
+        """Does a stray with this tag come from this attempt? One that has lost its tag is the last attempt's."""
+        if tag == attempt.tag:
+            return True
+        return not self.running and not any(other.tag == tag for other in self.attempts.values())
 
     def sweep(self, attempt, started=None):
-        """End what a job left behind; its end is told, and its cores are free, when nothing is left."""
+        """End what a job left behind; its end is told, and its cores are free, when nothing is left.
+
+        Each process has one TERM and then the grace that the job was stopped with, or a short one.
+        """
         left = self.leftovers(attempt)
-        if left:
-            started = now() if started is None else started
-            patient = attempt.stop_signal != signal.SIGKILL and now() - started < LEFTOVER_GRACE_S
-            send_signal(left, signal.SIGTERM if patient else signal.SIGKILL)
-            send_signal(left, signal.SIGCONT)
-            self.after(0.05, lambda: self.sweep(attempt, started))
+        if not left:
+            self.ended(attempt)
             return
-        self.ended(attempt)
+        started = now() if started is None else started
+        due = started + LEFTOVER_GRACE_S if attempt.kill_at is None else attempt.kill_at
+        if now() < due and attempt.stop_signal != signal.SIGKILL:
+            self.warn(attempt, left)
+        else:
+            send_signal(left, signal.SIGKILL)
+        self.after(0.05, lambda: self.sweep(attempt, started))
+
+    def warn(self, attempt, pids):
+        """TERM to those that have not had it."""
+        named = [(pid, start_time(pid)) for pid in pids]
+        new = [pid for pid, start in named if (pid, start) not in attempt.warned]
+        attempt.warned.update(named)
+        send_signal(new, signal.SIGTERM)
+        send_signal(new, signal.SIGCONT)
 
     def ended(self, attempt):
         attempt.state = "ended"
@@ -929,10 +1068,13 @@ class Shepherd:
         """End an attempt: a signal, so many seconds of grace, KILL; the whole process tree."""
         if attempt.state == "intent":
             self.exited(attempt, {"error": "removed before it started"})
-        elif attempt.state == "running":
+        elif attempt.state in ("running", "sweeping"):
             left = self.leftovers(attempt)
-            send_signal(left, number)
-            send_signal(left, signal.SIGCONT)
+            if number == signal.SIGTERM:
+                self.warn(attempt, left)
+            else:
+                send_signal(left, number)
+                send_signal(left, signal.SIGCONT)
             due = now() + grace_s
             if attempt.kill_at is None or due < attempt.kill_at:
                 attempt.kill_at = due
@@ -957,7 +1099,6 @@ class Shepherd:
         """The launcher has the end and all of the output: nothing of it stays here."""
         if attempt.state not in ("ended", "never"):
             return
-        attempt.acked = True
         self.say({"say": "acked", "att": attempt.att})
         self.journal.append({"r": "ack", "att": attempt.att})
         for source in attempt.sources.values():
@@ -999,7 +1140,8 @@ class Shepherd:
         self.next_rank += 1
         agent = Agent(self, attempt, conn, "{}/{}.{}".format(attempt.att, os.getpid(), self.next_rank))
         self.rank_calls[agent.rank] = agent
-        self.say({"say": "rank", "att": attempt.att, "rank": agent.rank, "host": word["host"], "command": word["command"]})
+        word = {"say": "rank", "att": attempt.att, "rank": agent.rank, "host": word["host"], "command": word["command"]}
+        self.say(word)
 
     def rank_report(self, message):
         agent = self.rank_calls.get(message["rank"])
@@ -1161,7 +1303,7 @@ class Spawn:
         self.cwd = self.spec["cwd"] or shepherd.home
         self.env = self.environment()
         try:
-            os.chdir(self.cwd)
+            os.chdir(raw(self.cwd))
         except OSError as error:
             raise Trouble("the directory {} is not usable here: {}".format(self.cwd, error.strerror))
         finally:
@@ -1178,7 +1320,7 @@ class Spawn:
             env = {k: own[k] for k in ("HOME", "USER", "LOGNAME", "SHELL", "PATH") if k in own}
         if spec["env_mode"] == "submit":
             env.update(spec["env"])
-            if not os.path.isdir(env.get("HOME", "")):
+            if not os.path.isdir(raw(env.get("HOME", ""))):
                 env["HOME"] = shepherd.home
         env.update(spec["set"])
         env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
@@ -1199,8 +1341,8 @@ class Spawn:
             self.hostfile = os.path.join(self.cwd, hosts["path"])
             if not self.spec.get("rank"):
                 try:
-                    with open(self.hostfile, "w") as f:
-                        f.write(hosts["text"])
+                    with open(raw(self.hostfile), "wb") as f:
+                        f.write(hosts["text"].encode())
                 except OSError as error:
                     raise Trouble("cannot write the hostfile {}: {}".format(self.hostfile, error.strerror))
         agent = os.path.join(self.shepherd.spool, "agent")
@@ -1221,7 +1363,7 @@ class Spawn:
         shell = spec.get("shell") or self.env.get("SHELL") or "/bin/sh"
         if shell == "login":
             shell = pwd.getpwuid(os.getuid()).pw_shell
-        if not os.access(shell, os.X_OK):
+        if not os.access(raw(shell), os.X_OK):
             shell = "/bin/sh"
         name = os.path.basename(shell)
         return shell, [("-" if spec["env_mode"] == "login" else "") + name, script]
@@ -1245,7 +1387,7 @@ class Spawn:
             return in_r, out_w, err_w
         null = os.open("/dev/null", os.O_RDONLY)
         if attempt.shared:
-            out = os.open(self.spec["out"], os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+            out = os.open(raw(self.spec["out"]), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
             os.ftruncate(out, 0)
         else:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -1255,18 +1397,28 @@ class Spawn:
         return null, out, out
 
     def fork(self):
-        """The pid of the new process, in a session of its own, all signals at their defaults."""
+        """The pid of the new process, in a session of its own, all signals at their defaults.
+
+        It waits at its gate until its start is on disk: whoever finds no start in the journal knows that none was.
+        """
+        go, self.gate = os.pipe()
         pid = os.fork()
         if pid == 0:
+            os.close(self.gate)
+            status = 126
             try:
-                self.child()
+                status = self.child(go)
+            except BaseException as error:
+                os.write(2, "wq: cannot start it here: {!r}\n".format(error).encode())
             finally:
-                os._exit(126)
+                os._exit(status)
+        os.close(go)
         for fd in self.to_close:
             os.close(fd)
         return pid
 
-    def child(self):
+    def child(self, go):
+        """Become the program; answers the exit status if that cannot be."""
         spec = self.spec
         os.setsid()
         for number in range(1, signal.NSIG):
@@ -1288,15 +1440,26 @@ class Spawn:
             if hard != -1 and (soft == -1 or soft > hard):
                 soft = hard
             resource.setrlimit(LIMITS[name], (soft, hard))
-        resource.setrlimit(RLIMIT_RTTIME, (self.attempt.tag, resource.getrlimit(RLIMIT_RTTIME)[1]))
+        hard = resource.getrlimit(RLIMIT_RTTIME)[1]
+        if hard == -1 or hard > self.attempt.tag:
+            resource.setrlimit(RLIMIT_RTTIME, (self.attempt.tag, hard))
         pin(spec["cores"], spec["declared"])
-        os.chdir(self.cwd)
+        os.chdir(raw(self.cwd))
         program, argv = self.argv
+        env = {raw(name): raw(value) for name, value in self.env.items()}
+        if not os.read(go, 1):
+            self.unborn()
+            return 126
         try:
-            os.execvpe(program, argv, self.env)
+            os.execvpe(raw(program), [raw(word) for word in argv], env)
         except OSError as error:
-            os.write(2, "wq: {}: {}\n".format(program, error.strerror).encode())
-            os._exit(127 if error.errno == errno.ENOENT else 126)
+            os.write(2, "wq: {}: {}\n".format(program, error.strerror).encode("utf-8", "surrogateescape"))
+            return 127 if error.errno == errno.ENOENT else 126
+
+    def unborn(self):
+        """The shepherd was killed before it opened the gate: the next one is to know that this never ran."""
+        notes = os.open(self.shepherd.spool + "/notes", os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        os.write(notes, "{} 0 0 {}\n".format(os.getpid(), start_time(os.getpid())).encode())
 
 
 def pin(cores, declared):
@@ -1321,9 +1484,7 @@ def log(text):
 def send_fds(conn, word, fds):
     """A JSON line with descriptors, over a Unix socket."""
     packed = array.array("i", fds)
-    conn.setblocking(True)
     conn.sendmsg([json.dumps(word).encode() + b"\n"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
-    conn.setblocking(False)
 
 
 def connect():
@@ -1339,31 +1500,47 @@ def connect():
 
 def attach(key, source):
     """Give this session's stdin and stdout to the shepherd, start one if there is none, stay until it lets go."""
-    spool = enter_spool(key)
-    deadline = now() + 15.0
-    conn = connect()
+    deadline = now() + ATTACH_S
+    conn = None
     while conn is None:
-        lock = take_lock()
-        if lock is not None:
-            daemonize(key, spool, source, lock)
-            os.close(lock)
-        elif now() > deadline:
-            raise Trouble("the shepherd of {} does not answer".format(spool))
-        time.sleep(0.01)
-        if not os.path.exists(spool):
+        if now() > deadline:
+            raise Trouble("the shepherd of {} does not answer".format(key))
+        try:
             spool = enter_spool(key)
+        except FileNotFoundError:
+            continue
         conn = connect()
-    send_fds(conn, {"op": "link"}, [0, 1])
+        if conn is None:
+            lock = take_lock()
+            if lock is not None:
+                daemonize(key, spool, source, lock)
+                os.close(lock)
+            time.sleep(0.01)
+        elif not hand_over(conn, deadline - now()):
+            conn.close()
+            conn = None
+            time.sleep(0.01)
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
-    conn.setblocking(True)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         conn.recv(1)
     except OSError:
         pass
     os._exit(0)
+
+
+def hand_over(conn, patience_s):
+    """Send stdin and stdout; True if the shepherd has them. (It may be killed, or leave, just now.)"""
+    try:
+        conn.settimeout(max(patience_s, 0.1))
+        send_fds(conn, {"op": "link"}, [0, 1])
+        taken = conn.recv(1) == b"+"
+        conn.settimeout(None)
+        return taken
+    except OSError:
+        return False
 
 
 def daemonize(key, spool, source, lock):
@@ -1408,12 +1585,12 @@ def keep(key, spool, lock):
         signal.signal(number, signal.SIG_IGN)
     notes = os.open("notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     born = []
-    poke, shepherd = fork_shepherd(key, spool)
+    poke, shepherd = fork_shepherd(key, spool, lock)
     while True:
         seen = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         if seen.si_pid != shepherd:
-            note = "{} {} {} {}\n".format(seen.si_pid, seen.si_code, seen.si_status, tag_of(seen.si_pid))
-            os.write(notes, note.encode())
+            start = look_at(seen.si_pid)[2]
+            note_down(notes, "{} {} {} {}\n".format(seen.si_pid, seen.si_code, seen.si_status, start).encode())
             os.waitpid(seen.si_pid, 0)
             try:
                 os.write(poke, b".")
@@ -1428,14 +1605,31 @@ def keep(key, spool, lock):
         if len(born) > 20:
             time.sleep(5.0)
         log("the shepherd ended by {}; here is the next".format(seen.si_status))
-        poke, shepherd = fork_shepherd(key, spool)
+        poke, shepherd = fork_shepherd(key, spool, lock)
 
 
-def fork_shepherd(key, spool):
+def note_down(notes, line):
+    """Write a note, however long the disk is full: until then the kernel keeps the status."""
+    while True:
+        try:
+            write_all(notes, line)
+            return
+        except OSError:
+            time.sleep(0.5)
+            line = b"\n" + line.lstrip()  # part of it may be there
+
+
+def fork_shepherd(key, spool, lock):
     """(the keeper's end of a pipe that says: there is a new note; the pid)"""
     keeper = os.getpid()
     read_end, write_end = os.pipe()
-    pid = os.fork()
+    pid = -1
+    while pid < 0:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            log("the shepherd cannot be started: {}".format(error.strerror))
+            time.sleep(1.0)
     if pid:
         os.close(read_end)
         os.set_blocking(write_end, False)
@@ -1446,7 +1640,8 @@ def fork_shepherd(key, spool):
         os.set_blocking(read_end, False)
         become_subreaper()
         set_title("wq-shepherd " + key)
-        Shepherd(key, spool, read_end, keeper).run()
+        if still_ours(lock):
+            Shepherd(key, spool, read_end, keeper).run()
         status = 0
     except BaseException:
         import traceback

@@ -124,7 +124,12 @@ class Server:
             if isinstance(word, LauncherHere):
                 self.new_launcher(peer)
             if isinstance(word, Refresh):
-                self.read_cluster(peer, look=peer.who.uid in (self.uid, 0))
+                trouble = self.read_cluster(look=peer.who.uid in (self.uid, 0))
+                if trouble is not None:
+                    peer.answer(seq, {"error": f"{trouble}; the server goes on with what it had", "status": 2})
+                    self.inbox.append(Incoming(who=peer.who, request=word))
+                    self.something.set()
+                    return
             self.enqueue(peer, word, seq)
         self.something.set()
 
@@ -165,19 +170,22 @@ class Server:
 
     # the cluster
 
-    def read_cluster(self, peer: Peer | None = None, *, look: bool = True) -> None:
-        """Read the cluster file again (with an error in it, go on with what there was), and look at the nodes."""
+    def read_cluster(self, *, look: bool = True) -> str | None:
+        """Read the cluster file again, and look at the nodes; an error in it is answered, and changes nothing."""
         try:
             nodes = self.cluster_nodes()
-        except (FormatError, OSError) as error:
-            self.log(f"{error}; going on with the nodes as they were")
-            if peer is not None:
-                peer.send(messages.encode_message({"remark": f"{error}; the server goes on with what it had"}))
-            return
-        self.inbox.append(Incoming(who=self.myself, request=ClusterRead(nodes=nodes)))
-        if look:
-            self.look_at(nodes)
-        self.something.set()
+        except (FormatError, UnicodeDecodeError) as error:
+            trouble = str(error)
+        except OSError as error:
+            trouble = f"{self.settings.cluster}: {error.strerror}"
+        else:
+            self.inbox.append(Incoming(who=self.myself, request=ClusterRead(nodes=nodes)))
+            if look:
+                self.look_at(nodes)
+            self.something.set()
+            return None
+        self.log(f"{trouble}; going on with the nodes as they were")
+        return trouble
 
     def cluster_nodes(self) -> tuple[Node, ...]:
         if self.settings.cluster is None:

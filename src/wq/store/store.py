@@ -10,6 +10,7 @@ import fcntl
 import os
 import secrets
 import sqlite3
+import stat
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
@@ -32,12 +33,21 @@ class SpoolInUse(Exception):
     """Another server has this spool."""
 
 
+def make_private(spool: Path) -> None:
+    """A directory that its owner alone can enter. Raises OSError if it is somebody else's."""
+    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = spool.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise PermissionError(f"the spool {spool} is not a directory of uid {os.getuid()}")
+    spool.chmod(0o700)
+
+
 class Store:
     """The database of one queue."""
 
     def __init__(self, spool: Path) -> None:
         """Open or make it. Raises SpoolInUse if another process has it, OSError if the directory is unusable."""
-        spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(spool)
         self.lock_fd = os.open(spool / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,11 +57,8 @@ def a_job(state: State) -> Job:
     return found
 
 
-def pairs(*, legal: bool) -> Iterator[tuple[State, JobEvent]]:
-    for state in State:
-        for event in EVENTS:
-            if (type(event) in TABLE[state]) is legal:
-                yield state, event
+def pairs(*, legal: bool) -> list[tuple[State, JobEvent]]:
+    return [(state, event) for state in State for event in EVENTS if (type(event) in TABLE[state]) is legal]
 
 
 def name_of(value: object) -> str:

@@ -20,7 +20,6 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server-uid", type=int, required=True)
     parser.add_argument("--state", required=True)
     parser.add_argument("--private", action="store_true")
-    parser.add_argument("--any-node", action="store_true")
     parser.add_argument("--ready-fd", type=int)
 
 
@@ -46,7 +45,6 @@ def run(args: argparse.Namespace) -> int:
         private=args.private,
         state=Path(args.state),
         user=user,
-        any_node=args.any_node,
     )
     try:
         asyncio.run(launcher.launch(settings, lambda: daemon.say_ready(args.ready_fd), log_to_stderr))

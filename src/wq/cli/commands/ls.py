@@ -31,7 +31,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    server = connect(args.port)
+    server = connect(args.port, recall=bool(args.ids) or args.all)
     users = [name for name in (args.user or "").split(",") if name]
     facts = server.ask("ls", users=users, ids=id_ranges(args.ids), finished=args.all, why=args.full or args.json)
     rows = sorted(facts["jobs"], key=lambda row: row["id"])

@@ -18,7 +18,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    server = connect(args.port, revive_private=False)
+    server = connect(args.port)
     facts = server.ask("shutdown")
     while server.sock.recv(4096):
         pass  # until it is gone

@@ -127,6 +127,8 @@ def from_file(path: str, args: argparse.Namespace, foreground: bool) -> list[tup
 
     source = "standard input" if path == "-" else path
     text = read_text(path, source)
+    if text.startswith("#!"):
+        raise WqError(f"{source} is a script, not a job file; run it with `wq sub -- {path}`", BAD_INPUT)
     jobs: list[tuple[dict[str, Any], str | None]] = []
     try:
         required = parse_requirement(args.require) if args.require is not None else None
