@@ -501,6 +501,8 @@ class Launcher:
 
     def finish(self, entry: Entry) -> None:
         """It is over: tell the server when the output is home (foreground: at once, the cores are free)."""
+        if entry.outcome is not None and entry.outcome.kind is OutcomeKind.FAILED:
+            self.say_in_output(entry, entry.outcome.message or "it could not be started")
         self.outputs.expected.setdefault(entry.att, ())
         if self.outputs.complete(entry.att):
             self.deliver(entry)
@@ -508,6 +510,13 @@ class Launcher:
             self.tell_end(entry)
         else:
             asyncio.get_running_loop().call_later(OUTPUT_HOME_S, self.tell_end, entry)
+
+    def say_in_output(self, entry: Entry, sentence: str) -> None:
+        """A batch job that could not be started has the reason in its output file, where its user will look."""
+        assert self.book is not None
+        if entry.output is not None and not entry.task.foreground:
+            with contextlib.suppress(OutputTrouble):
+                make_output(entry.output, f"wq: {sentence}\n", self.book.setting(entry.token).umask)
 
     def tell_end(self, entry: Entry) -> None:
         if entry.phase is Phase.ENDED and not entry.server_knows and entry.id is not None:

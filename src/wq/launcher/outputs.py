@@ -7,7 +7,7 @@ from typing import Any
 
 from wq.core.job import HostName
 from wq.launcher.clients import Client
-from wq.launcher.ledger import Entry, Ledger
+from wq.launcher.ledger import Entry, Ledger, Phase
 from wq.launcher.streams import ClientSink, FileSink, NoSink, Sink
 
 
@@ -51,6 +51,9 @@ class Outputs:
 
     def chunk(self, att: str, channel: int, offset: int, payload: bytes) -> None:
         """A piece of output; what was had already is cut off, a gap is asked for again on the next link."""
+        entry = self.ledger.find(att)
+        if entry is not None and entry.phase is Phase.INTENDED and offset == 0:
+            self.open(entry, {"chs": [channel]}, resume=False)  # it may come before the word that it was started
         sink = self.sinks.get(att)
         if sink is None:
             return

@@ -863,7 +863,8 @@ class Shepherd:
         self.running[attempt.pid] = attempt
         self.gates.append(plan.gate)
         self.journal.append({"r": "start", "att": attempt.att, "pid": attempt.pid, "start": attempt.start})
-        self.report({"say": "started", "att": attempt.att, "pid": attempt.pid, "shared": attempt.shared})
+        chs = attempt.channels
+        self.report({"say": "started", "att": attempt.att, "pid": attempt.pid, "shared": attempt.shared, "chs": chs})
         for channel, source in attempt.sources.items():
             if source.is_file:
                 self.watch.add(attempt.att.replace("/", "_") + ".out", attempt.att)
