@@ -1,14 +1,20 @@
-"""A user and nodes for the shepherd's own tests: of the rig, where we are root, else whoever runs them."""
+"""What the shepherd's own tests share. The user is one of the rig's where we are root, else whoever runs them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 
 import pytest
 
-from tests.contract.driver import Backend, Local, Ssh
+from tests.contract.driver import Backend, Driver, Local, Ssh
 from tests.e2e import rig
+from tests.e2e.rig import User, popen_as
 from tests.e2e.sshnodes import Nodes, chatty
+
+NUMBERS = count()
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +25,7 @@ def base() -> Iterator[rig.Base]:
 
 
 @pytest.fixture(scope="session")
-def user(base: rig.Base) -> Iterator[rig.User]:
+def user(base: rig.Base) -> Iterator[User]:
     """Whose shepherds they are."""
     if rig.no_accounts():
         yield rig.current_user()
@@ -30,7 +36,7 @@ def user(base: rig.Base) -> Iterator[rig.User]:
 
 
 @pytest.fixture(scope="session")
-def nodes(base: rig.Base, user: rig.User) -> Iterator[Nodes]:
+def nodes(base: rig.Base, user: User) -> Iterator[Nodes]:
     """node1, and node2, which prints 10 kB at each login."""
     if reason := rig.missing_program("sshd", "ssh", "ssh-keygen"):
         pytest.skip(reason)
@@ -39,8 +45,65 @@ def nodes(base: rig.Base, user: rig.User) -> Iterator[Nodes]:
 
 
 @pytest.fixture(params=["local", "ssh"])
-def backend(request: pytest.FixtureRequest, user: rig.User) -> Backend:
+def backend(request: pytest.FixtureRequest, user: User) -> Backend:
     """The two ways to a shepherd."""
     if request.param == "local":
         return Local(user=user)
     return Ssh(user=user, nodes=request.getfixturevalue("nodes"))
+
+
+@pytest.fixture
+def key() -> str:
+    """The name of a spool that nobody has."""
+    return f"contract{os.getpid()}-{next(NUMBERS)}"
+
+
+@pytest.fixture
+def driver(backend: Backend, key: str) -> Iterator[Driver]:
+    """Connected to a new shepherd. At the end everything is acknowledged, and no process and no file may remain."""
+    with Driver(backend, key) as made:
+        made.open()
+        yield made
+
+
+@pytest.fixture
+def local(user: User, key: str) -> Iterator[Driver]:
+    """The same, where the way there does not matter."""
+    with Driver(Local(user=user), key) as made:
+        made.open()
+        yield made
+
+
+@pytest.fixture
+def work(base: rig.Base, user: User) -> Path:
+    """A directory where jobs leave their marks."""
+    path = base.directory("work")
+    user.own(path, 0o755)
+    return path
+
+
+@pytest.fixture
+def bystander(user: User) -> Iterator[int]:
+    """A process of the same user that is nobody's job."""
+    process = popen_as(user, ["sleep", "5000"], start_new_session=True)
+    yield process.pid
+    assert process.poll() is None, "a process that has nothing to do with it was ended"
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[int]:
+    """A process for which /var/tmp is a disk of 256 kB of its own."""
+    if os.geteuid() != 0 or rig.missing_program("unshare", "nsenter", "setpriv"):
+        pytest.skip("only root can mount a small disk")
+    mount = "mount -t tmpfs -o size=256k,mode=1777 none /var/tmp && echo ready && exec sleep infinity"
+    holder = popen_as(rig.current_user(), ["unshare", "--mount", "sh", "-c", mount])
+    assert holder.stdout is not None
+    ready = holder.stdout.readline()
+    if ready == b"ready\n":
+        yield holder.pid
+    holder.kill()
+    holder.communicate()
+    if ready != b"ready\n":
+        pytest.skip("no mounts here")

@@ -17,7 +17,6 @@ import contextlib
 import dataclasses
 import os
 import select
-import shlex
 import shutil
 import signal
 import subprocess
@@ -103,11 +102,6 @@ def spec(user: User, script: str, **changes: Any) -> Word:
     return {**made, **changes}
 
 
-def until(path: Path) -> str:
-    """A piece of shell that waits until the file is there."""
-    return f"until [ -e {shlex.quote(str(path))} ]; do sleep 0.02; done"
-
-
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Seen:
     """What the shepherd has said of one attempt."""
@@ -135,9 +129,10 @@ class Seen:
 class Driver:
     """One launcher's worth of connections to the shepherd of one spool."""
 
-    def __init__(self, backend: Backend, key: str, *, source: bytes = SOURCE) -> None:
+    def __init__(self, backend: Backend, key: str, *, source: bytes = SOURCE, user: User | None = None) -> None:
+        """user: whose shepherd it is, if not the one that the backend runs as."""
         self.backend, self.key, self.source = backend, key, source
-        self.user = backend.user
+        self.user = user or backend.user
         self.bystanders: set[int] = set()  # pids of the user that are none of ours
         self.seen: dict[str, Seen] = {}
         self.here: Word = {}
@@ -242,9 +237,9 @@ class Driver:
                 time.sleep(0.01)
 
     def send(self, word: Word) -> None:
-        self._write(shepherd.pack(word))  # type: ignore[no-untyped-call]
+        self.write(shepherd.pack(word))  # type: ignore[no-untyped-call]
 
-    def _write(self, frame: bytes) -> None:
+    def write(self, frame: bytes) -> None:
         """Lost if the connection is: as in the launcher."""
         if self.process is not None and self.up:
             assert self.process.stdin is not None
@@ -335,7 +330,7 @@ class Driver:
 
     def feed(self, att: str, offset: int, payload: bytes) -> None:
         """Input for a job; all that comes before offset has been sent."""
-        self._write(shepherd.pack_data(att, 0, offset, payload))  # type: ignore[no-untyped-call]
+        self.write(shepherd.pack_data(att, 0, offset, payload))  # type: ignore[no-untyped-call]
 
     def end_input(self, att: str) -> None:
         self.send({"do": "eof", "att": att})

@@ -332,8 +332,13 @@ class TestFarNode:
     def test_several_megabytes_come_back_while_they_grow(self, far: Queue, far_user: User, private: Path) -> None:
         work = self.both(far, far_user, private / "work")
         go = far_user.home / "go-on"
-        job = far.batch(far_user, f"pwd; echo there > mark; {until(go)}; seq 700000; echo aside >&2; exit 3", cwd=work)
-        log = work / f"pwd-{job}.wqlog"
+        job = far.batch(
+            far_user,
+            f"pwd; echo there > mark; {until(go)}; seq 700000; echo aside >&2; exit 3",
+            "job_name: j",
+            cwd=work,
+        )
+        log = work / f"j-{job}.wqlog"
         wait_for(lambda: read(log) == f"{work}\n", PATIENCE_S, "the first line")
         assert not (work / "mark").exists()
         assert far.run(far_user, ["ssh", "n1", f"cat {work}/mark"]).stdout == "there\n"

@@ -11,6 +11,8 @@ from wq.core.place import impossible
 MOST_CORES = 1_000_000
 LONGEST_NAME = 200
 LONGEST_COMMAND = 8192  # of the copy for listings
+LONGEST_PATH = 4096
+MOST_GROUPS = 100
 
 
 def admit(spec: JobSpec, nodes: Sequence[Node]) -> str | None:
@@ -33,10 +35,14 @@ def admit(spec: JobSpec, nodes: Sequence[Node]) -> str | None:
         return "mode: bygroup needs group"
     if need.host is not None and not HOST_PATTERN.fullmatch(need.host):
         return "host: not the name of a host"
+    if len(need.groups) + len(need.notgroups) > MOST_GROUPS:
+        return f"group: at most {MOST_GROUPS} names"
     if any(not GROUP_PATTERN.fullmatch(group) for group in (*need.groups, *need.notgroups)):
         return "group: not the name of a group"
     if not spec.name or len(spec.name) > LONGEST_NAME:
         return f"job_name: at most {LONGEST_NAME} characters"
     if len(spec.command) > LONGEST_COMMAND:
         return f"command: the copy for listings has at most {LONGEST_COMMAND} characters"
+    if len(spec.submit_dir) > LONGEST_PATH:
+        return f"submit_dir: at most {LONGEST_PATH} characters"
     return impossible(need, nodes)

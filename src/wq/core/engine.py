@@ -45,6 +45,9 @@ from wq.core.requests import (
 ROOT = Uid(0)
 PAUSE_FIRST_S = 5.0
 PAUSE_MOST_S = 300.0
+LONGEST_TOKEN = 100
+LONGEST_SENTENCE = 1000
+MOST_RANGES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,11 +203,11 @@ class Draft:
 
     def follow_up(self, job: Job, event: JobEvent) -> None:
         """The order that follows from an event."""
+        if isinstance(event, Ended | Requeued) and any(node.leaving for node in self.nodes):
+            busy = {host for other in self.active.values() for host in held_hosts(other)}
+            self.nodes = tuple(node for node in self.nodes if not node.leaving or node.host in busy)
         if isinstance(event, Ended):
             self.orders.append(Gone(uid=job.spec.uid, id=job.id, outcome=job.outcome))
-            if any(node.leaving for node in self.nodes):
-                busy = {host for other in self.active.values() for host in held_hosts(other)}
-                self.nodes = tuple(node for node in self.nodes if not node.leaving or node.host in busy)
         else:
             order = order_for(job, self.nodes)
             if order is not None:
@@ -327,7 +330,11 @@ def owner_name(draft: Draft) -> str:
 def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
     """Queue jobs, all or none."""
     key = (who.uid, request.token)
+    if len(request.token) > LONGEST_TOKEN:
+        return Refusal(error=f"a token has at most {LONGEST_TOKEN} characters")
     if request.token and key in draft.tokens:
+        for job_id in draft.tokens[key]:
+            remind(draft, who.uid, job_id)
         return Answer(facts={"ids": list(draft.tokens[key])})
     for spec in request.jobs:
         trouble = admit(spec, draft.nodes)
@@ -349,6 +356,8 @@ def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
 
 def remove(draft: Draft, who: Who, request: Remove) -> Answer | Refusal:
     """Remove jobs; running ones are ended first. Answers which were, and why others were not."""
+    if len(request.ids) > MOST_RANGES:
+        return Refusal(error=f"{len(request.ids)} ids and ranges are too many at once; at most {MOST_RANGES}")
     if request.lost and not is_owner(draft, who):
         return Refusal(error=f"only the server's owner ({owner_name(draft)}) and root may declare a job lost")
     live = [*draft.active.values(), *draft.queued.values(), *draft.held.values()]
@@ -459,19 +468,22 @@ def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer:
     draft.present |= {who.uid}
     theirs = {held.id for held in request.jobs}
     for held in request.jobs:
-        job = draft.find(held.id)
-        if job is None or job.spec.uid != who.uid:
-            draft.orders.append(Gone(uid=who.uid, id=held.id, outcome=None))
+        remind(draft, who.uid, held.id)
     mine = [*draft.active.values(), *draft.queued.values(), *draft.held.values()]
     for job in [job for job in mine if job.spec.uid == who.uid]:
-        if job.id in theirs:
-            order = order_for(job, draft.nodes)
-            if order is not None:
-                draft.orders.append(order)
-        elif job.spec.token not in request.tokens:
+        if job.id not in theirs and job.spec.token not in request.tokens:
             outcome = Outcome(kind=OutcomeKind.LOST, message="its launcher no longer knows it")
             draft.apply(Ended(id=job.id, outcome=outcome, at_s=draft.now.wall_s))
     return Answer()
+
+
+def remind(draft: Draft, uid: Uid, job_id: JobId) -> None:
+    """Order again what is due for a job that a launcher names, or tell it that the job is over."""
+    job = draft.find(job_id)
+    if job is None or job.spec.uid != uid:
+        draft.orders.append(Gone(uid=uid, id=job_id, outcome=None))
+    elif (order := order_for(job, draft.nodes)) is not None:
+        draft.orders.append(order)
 
 
 def report(draft: Draft, who: Who, news: AttemptStarted | AttemptEnded | AttemptTakenBack) -> None:
@@ -488,18 +500,23 @@ def report(draft: Draft, who: Who, news: AttemptStarted | AttemptEnded | Attempt
             if job.state is State.STARTING:
                 draft.apply(Started(id=job.id, at_s=draft.now.wall_s))
         case AttemptEnded():
-            outcome = news.outcome
+            outcome = replace(news.outcome, by=None, message=cut(news.outcome.message))
             if job.state is State.STOPPING:
                 outcome = replace(outcome, kind=OutcomeKind.REMOVED, by=job.stop_by)
             draft.apply(Ended(id=job.id, outcome=outcome, at_s=draft.now.wall_s))
         case AttemptTakenBack():
             if news.host is not None and news.host in held_hosts(job):
-                pause(draft, who.uid, news.host, news.why)
+                pause(draft, who.uid, news.host, cut(news.why) or "")
             if job.state is State.STOPPING:
                 outcome = Outcome(kind=OutcomeKind.REMOVED, by=job.stop_by, message="removed before it started")
                 draft.apply(Ended(id=job.id, outcome=outcome, at_s=draft.now.wall_s))
             else:
-                draft.apply(Requeued(id=job.id, why=news.why))
+                draft.apply(Requeued(id=job.id, why=cut(news.why) or ""))
+
+
+def cut(text: str | None) -> str | None:
+    """A sentence from a launcher, at the length of a sentence: others' listings carry it."""
+    return text if text is None or len(text) <= LONGEST_SENTENCE else text[: LONGEST_SENTENCE - 3] + "..."
 
 
 def pause(draft: Draft, uid: Uid, host: HostName, why: str) -> None:

@@ -181,13 +181,17 @@ class Ledger:
     def ordered_start(self, order: Start) -> list[Action]:
         """One start per attempt, whatever the server repeats."""
         entry = self.by_id.get(order.id)
+        if entry is None and any(other.id is None for other in self.entries.values()):
+            return []  # of a submission whose answer is still to come; it is ordered again after that
         if entry is None:
             lost = Outcome(kind=OutcomeKind.LOST, message="its launcher no longer knows it")
             return [Tell(report=AttemptEnded(id=order.id, attempt=order.attempt, outcome=lost))]
         if order.attempt <= entry.attempt:
             return self.repeat(entry)
-        if entry.phase is Phase.ENDED:
+        if entry.phase is Phase.ENDED:  # the server took the attempt that ended for lost
+            entry.attempt = order.attempt
             return self.repeat(entry)
+        left = self.leftovers(entry)
         entry.ran_before = entry.ran_before or (entry.phase is Phase.INTENDED and entry.maybe_sent)
         entry.phase = Phase.INTENDED
         entry.attempt, entry.allocation, entry.declared = order.attempt, order.allocation, order.declared
@@ -197,7 +201,14 @@ class Ledger:
         entry.rank_hosts = frozenset()
         entry.live_ranks, entry.hosts_asked = {}, set()
         self.change(entry)
-        return [NeedLinks(hosts=entry.allocation.hosts), *self.try_start(entry)]
+        return [*left, NeedLinks(hosts=entry.allocation.hosts), *self.try_start(entry)]
+
+    def leftovers(self, entry: Entry) -> list[Action]:
+        """End what may still run of an attempt that the owner has declared lost, where it can be reached."""
+        if entry.phase is not Phase.INTENDED or not entry.maybe_sent:
+            return []
+        there = {entry.att: entry.main_host, **entry.live_ranks}
+        return [Send(host=host, word={"do": "stop", "att": att, "grace_s": 2.0}) for att, host in there.items()]
 
     def repeat(self, entry: Entry) -> list[Action]:
         """Say again what is known of an attempt."""
@@ -304,6 +315,8 @@ class Ledger:
                 else:
                     actions.append(Finished(entry=entry))
             if entry.phase is Phase.INTENDED:
+                unseen = [rank for rank, at in entry.live_ranks.items() if at == host and rank not in views]
+                actions += [Send(host=host, word={"do": "query", "att": rank}) for rank in unseen]
                 actions += self.try_start(entry)
                 actions += self.check_ranks(entry)
         return actions
@@ -312,6 +325,8 @@ class Ledger:
         """Something on a node that is no current attempt: an earlier one, or a rank of one."""
         base = att.split("/")[0]
         if view["state"] in ("ended", "never"):
+            if any(att in entry.live_ranks for entry in ours):
+                return []  # its end goes the way of all ranks
             return [Send(host=host, word={"do": "ack", "att": att})]
         for entry in ours:
             if entry.att == base and entry.main_end is None:

@@ -866,9 +866,7 @@ class Shepherd:
         chs = attempt.channels
         self.report({"say": "started", "att": attempt.att, "pid": attempt.pid, "shared": attempt.shared, "chs": chs})
         for channel, source in attempt.sources.items():
-            if source.is_file:
-                self.watch.add(attempt.att.replace("/", "_") + ".out", attempt.att)
-            else:
+            if not source.is_file:
                 self.on_read(source.fd, lambda c=channel: self.source_ready(attempt, c))
 
         if attempt.stdin_left or attempt.stdin_eof:
@@ -1192,7 +1190,7 @@ class Link:
         try:
             for message in self.frames.feed(data):
                 self.shepherd.handle(message)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
             log("the launcher said what nobody understands: {!r}".format(error))
             self.close()
 
@@ -1394,6 +1392,7 @@ class Spawn:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             out = os.open(self.base + ".out", flags, 0o600)
             attempt.sources = {STDOUT: Source(os.open(self.base + ".out", os.O_RDONLY | os.O_CLOEXEC), True)}
+            self.shepherd.watch.add(self.base + ".out", attempt.att)  # before the process can write
         self.to_close = [null, out]
         return null, out, out
 

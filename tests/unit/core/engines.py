@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import assert_never
 
 from tests.unit.core.worlds import cluster, grant, need, shown
-
 from wq.core.engine import Draft, Now, Queue, tick
 from wq.core.job import (
     AttemptNo,
@@ -75,7 +75,7 @@ class Play:
 
     def draft(self, *incoming: tuple[Who, Request]) -> Draft:
         """A tick that is not settled."""
-        inbox = [Incoming(who=who, request=request, reply_to=number) for number, (who, request) in enumerate(incoming, 1)]
+        inbox = [Incoming(who=who, request=it, reply_to=number) for number, (who, it) in enumerate(incoming, 1)]
         return tick(self.queue, inbox, self.now)
 
     def turn(self, *incoming: tuple[Who, Request]) -> Draft:
@@ -125,7 +125,9 @@ class Play:
     def ended(self, number: int, who: Who = ANZE, attempt: int = 1, outcome: Outcome = EXITED) -> None:
         self.say(who, AttemptEnded(id=JobId(number), attempt=AttemptNo(attempt), outcome=outcome))
 
-    def taken_back(self, number: int, host: str | None = None, attempt: int = 1, who: Who = ANZE, why: str = "no") -> None:
+    def taken_back(
+        self, number: int, host: str | None = None, attempt: int = 1, who: Who = ANZE, why: str = "no"
+    ) -> None:
         at = HostName(host) if host is not None else None
         self.say(who, AttemptTakenBack(id=JobId(number), attempt=AttemptNo(attempt), host=at, why=why))
 
@@ -177,6 +179,8 @@ def order_word(order: Order) -> str:
             text = f"stop {order.id}.{order.attempt} by {order.by}"
         case Gone():
             text = f"gone {order.id}"
+        case _:
+            assert_never(order)
     return text if order.uid == ANZE.uid else f"{order.uid}: {text}"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.unit.core.worlds import grant, job
 
+from tests.unit.core.worlds import grant, job
 from wq.core import lifecycle
 from wq.core.job import AttemptNo, Job, JobId, Outcome, OutcomeKind, State
 from wq.core.lifecycle import (
