@@ -87,14 +87,20 @@ def guarded(verb: str, words: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        drop_stdout()
         return 141
     except ConnectionError:
         complain("the server closed the connection; is it being stopped?")
         return AWAY
     except OSError as error:
+        drop_stdout()
         complain(f"{error.strerror}: {error.filename}" if error.filename else str(error))
         return 1
+
+
+def drop_stdout() -> None:
+    """What could not be written is not tried again at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def complain(sentence: str) -> None:

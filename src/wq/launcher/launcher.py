@@ -23,7 +23,17 @@ from typing import Any
 from wq.backends import ssh
 from wq.core.cluster import HOST_PATTERN, LOCALHOST
 from wq.core.job import HostName, JobId, Outcome, OutcomeKind
-from wq.core.requests import AttemptEnded, AttemptStarted, Gone, HeldJob, LauncherHere, Remove, Start, Stop
+from wq.core.requests import (
+    AttemptEnded,
+    AttemptStarted,
+    AttemptTakenBack,
+    Gone,
+    HeldJob,
+    LauncherHere,
+    Remove,
+    Start,
+    Stop,
+)
 from wq.launcher.book import Book
 from wq.launcher.clients import STDIN_WINDOW_BYTES, Client, Hello, Sub
 from wq.launcher.ledger import (
@@ -178,6 +188,8 @@ class Launcher:
                 continue
             if entry.phase is Phase.ENDED and not entry.server_knows and entry.outcome is not None:
                 self.session.report(AttemptEnded(id=entry.id, attempt=entry.attempt, outcome=entry.outcome))
+            elif entry.phase is Phase.WAITING and entry.attempt:
+                self.session.report(AttemptTakenBack(id=entry.id, attempt=entry.attempt))
             elif entry.started:
                 self.session.report(AttemptStarted(id=entry.id, attempt=entry.attempt))
             if entry.cancelled and entry.phase is not Phase.ENDED:
@@ -243,6 +255,8 @@ class Launcher:
         entry = self.ledger.gone(order.id)
         if entry is None:
             return
+        if entry.phase is Phase.INTENDED:  # its cores are another's now: what still runs of it ends
+            self.act(self.ledger.stop(entry, 2.0))
         client = self.client_of(entry)
         if client is not None and entry.outcome is None:
             outcome = order.outcome or Outcome(kind=OutcomeKind.LOST, message="the server no longer knows it")
@@ -400,6 +414,10 @@ class Launcher:
             entry = self.ledger.find(att)
             if entry is not None and "/" not in att:
                 self.outputs.open(entry, view, resume=True)
+                if view["state"] == "ended":
+                    self.outputs.expect(entry, view)
+            elif "/" in att:
+                self.ranks.word(host, "state", view)
             got = self.ranks.have(att) if "/" in att else self.outputs.have(att)
             have = {str(channel): at for channel, at in got.items()}
             self.links.send(host, {"do": "resume", "att": att, "have": have})
@@ -423,7 +441,8 @@ class Launcher:
             self.act(self.ledger.main_ended(entry, word["end"]))
         elif said == "state":
             self.outputs.open(entry, word, resume=False)
-            self.outputs.expect(entry, word)
+            if word["state"] == "ended":
+                self.outputs.expect(entry, word)
             self.act(self.ledger.state_said(entry, word))
         elif said == "eof":
             self.outputs.eof(att, int(word["ch"]), int(word["off"]))

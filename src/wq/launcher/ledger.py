@@ -188,9 +188,9 @@ class Ledger:
             return [Tell(report=AttemptEnded(id=order.id, attempt=order.attempt, outcome=lost))]
         if order.attempt <= entry.attempt:
             return self.repeat(entry)
-        if entry.phase is Phase.ENDED:  # the server took the attempt that ended for lost
-            entry.attempt = order.attempt
-            return self.repeat(entry)
+        if entry.phase is Phase.ENDED:  # the server took the attempt that ended for lost: its end is the job's
+            outcome = entry.outcome or Outcome(kind=OutcomeKind.LOST, message="nobody knows how it ended")
+            return [Tell(report=AttemptEnded(id=order.id, attempt=order.attempt, outcome=outcome))]
         left = self.leftovers(entry)
         entry.ran_before = entry.ran_before or (entry.phase is Phase.INTENDED and entry.maybe_sent)
         entry.phase = Phase.INTENDED

@@ -77,7 +77,7 @@ class Ranks:
         """News of a remote process."""
         rank = str(word["att"])
         call = self.calls.get(rank)
-        if said == "ended" or (said == "state" and word["state"] == "ended"):
+        if said == "ended" or (said == "state" and word["state"] in ("ended", "never")):
             if call is None:
                 entry = self.ledger.find(rank)
                 if entry is not None:
@@ -85,7 +85,8 @@ class Ranks:
                 else:
                     self.send(host, {"do": "ack", "att": rank})
                 return
-            call.end, call.channels = word["end"], tuple(int(ch) for ch in word.get("chs") or ())
+            lost = {"error": f"the connection to {host} was lost before it started"}
+            call.end, call.channels = word.get("end", lost), tuple(int(ch) for ch in word.get("chs") or ())
         elif said == "eof" and call is not None:
             call.eofs[int(word["ch"])] = int(word["off"])
         if call is not None:

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from wq.core import listing
 from wq.core.cluster import LOCALHOST, Node
 from wq.core.engine import Draft, Now, Queue, planned, tick
 from wq.core.job import HostName, Job, JobId, State, Uid
-from wq.core.plan import Plan, ahead
+from wq.core.plan import Plan, Reason, ahead
 from wq.core.policies.fifo import Fifo
 from wq.core.requests import (
     Answer,
@@ -43,6 +45,7 @@ from wq.server.looks import Looks
 from wq.store.store import SpoolInUse, Store
 
 PRUNE_EVERY_S = 3600.0
+PAGE_BYTES = 400_000  # of a listing
 FINISHED_SHOWN_S = 86400.0
 PRIVATE_IDLE_S = 1800.0
 
@@ -309,16 +312,15 @@ class Server:
             jobs = [job for job in jobs if job.spec.user in query.users]
         self.send_rows(peer, seq, jobs, self.plan().why if query.why else None)
 
-    def send_rows(self, peer: Peer, seq: int, jobs: list[Job], why: Any) -> None:
-        rows = listing.job_rows(jobs, why)
+    def send_rows(self, peer: Peer, seq: int, jobs: list[Job], why: Callable[[Job], Reason] | None) -> None:
         page: list[object] = []
-        size = 0
-        for row in rows:
-            size += 600 + 2 * (len(str(row["command"])) + len(str(row["hosts"])) + len(str(row["reason"])))
+        size_bytes = 0
+        for row in listing.job_rows(jobs, why):
+            size_bytes += len(msgspec.json.encode(row))
             page.append(row)
-            if size > 400_000:
+            if size_bytes > PAGE_BYTES:
                 peer.answer(seq, {"page": page})
-                page, size = [], 0
+                page, size_bytes = [], 0
         peer.answer(seq, {"ok": {"jobs": page, "counts": listing.counts(self.queue)}})
 
     def shutdown(self, peer: Peer, seq: int) -> None:
