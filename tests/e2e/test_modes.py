@@ -243,8 +243,9 @@ class TestHostfiles:
         [line] = done.stderr.splitlines()
         assert "/nosuch/hosts" in line
 
-    def test_nothing_is_replaced_where_none_is_asked_for(self, queue: Queue, dana: User) -> None:
-        assert queue.wq(dana, "sub", "-c", "echo %hostfile%").stdout == "%hostfile%\n"
+    def test_there_is_one_without_asking(self, queue: Queue, dana: User) -> None:
+        done = queue.wq(dana, "sub", "-r", "N: 2", "-c", "cat %hostfile%; cat $WQ_HOSTFILE")
+        assert done.stdout == "node1\n" * 4
 
 
 class TestOrder:
