@@ -17,6 +17,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -138,6 +139,7 @@ class Queue(Owned):
         self.everybody = list(dict.fromkeys([owner, *users]))
         self.port = self._own_port()
         self._cluster_text = cluster.read_text()
+        self._printed: dict[Path, int] = {}
         self._undo.callback(self._end_all)
         if serve:
             self.serve()
@@ -307,6 +309,16 @@ class Queue(Owned):
 
     # ---- between tests, and at the end
 
+    def print_logs(self) -> None:
+        """What server and launchers have logged since the last time: pytest shows it with a test that fails."""
+        for user in self.everybody:
+            for log in sorted(user.home.glob(f".local/state/wq/*/*-{self.port}/*.log")):
+                with log.open(errors="replace") as file:
+                    file.seek(self._printed.get(log, 0))
+                    for line in file.read().splitlines():
+                        sys.stdout.write(f"{user.name} {log.name}: {line}\n")
+                    self._printed[log] = file.tell()
+
     def directory(self, user: User) -> Path:
         """A new directory of the user's."""
         number = len(list(user.home.glob("work*")))
@@ -405,4 +417,5 @@ def module_queue(base: rig.Base, four: Nodes, public_wq: Path, cene: User, dana:
 def queue(module_queue: Queue) -> Iterator[Queue]:
     """The module's queue; whatever a test leaves in it is removed after the test."""
     yield module_queue
+    module_queue.print_logs()
     module_queue.reset()

@@ -267,7 +267,6 @@ class TestNodes:
         accounts_lost = [four[name] for name in ("node1", "node2")]
         for each in accounts_lost:
             each.refuse(erin)
-            each.kill_sessions()
         pid = queue.launcher_pid(erin)
         if pid is not None:
             rig.signal_all([pid])
