@@ -123,7 +123,7 @@ class Seen:
     @property
     def is_home(self) -> bool:
         """True if the end and all of the output are here."""
-        return self.end is not None and all(len(self.out[ch]) == self.eof.get(ch, -1) for ch in self.channels)
+        return self.state == "ended" and all(len(self.out[ch]) == self.eof.get(ch, -1) for ch in self.channels)
 
 
 class Driver:
@@ -363,13 +363,10 @@ class Driver:
         if not self.up:
             self.open(tries=3)
         for att, seen in self.seen.items():
-            if seen.state in ("intent", "running", "sweeping"):
+            if self.query(att) != "never":
                 self.stop(att, 0.0)
-            if seen.state not in ("", "never"):
-                self.take(att, 1)
-                self.take(att, 2)
-        for att, seen in self.seen.items():
-            if seen.state not in ("", "never"):
+                for channel in seen.channels:
+                    self.take(att, channel)
                 self.wait_for_end(att)
             self.ack(att)
         self.hang_up()
@@ -427,7 +424,8 @@ class Driver:
         """kill -9 of these, at the same moment; returns when they are gone."""
         pids = [self.pid(role) for role in roles]
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # an attacher goes with its shepherd
+                os.kill(pid, signal.SIGKILL)
         self.wait_for_pids(*pids)
 
     def wait_for_pids(self, *pids: int) -> None:

@@ -213,7 +213,7 @@ class TestConnection:
         with Driver(backend, key, source=SOURCE.replace(b"ALONE_S = 10.0", b"ALONE_S = 0.3")) as driver:
             for _ in range(5):
                 process = driver.connect()
-                wait_for(lambda: driver.spool.exists(), PATIENCE_S, "the spool")
+                wait_for(lambda: driver.pids("wq-keeper"), PATIENCE_S, "the keeper")
                 process.kill()
                 driver.hang_up()
                 driver.wait_until_gone()

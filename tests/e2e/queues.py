@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -300,12 +301,20 @@ class Queue(Owned):
         titles = {pid: title_of(pid) for pid in rig.processes_of(user.uid)}
         return [pid for pid, title in titles.items() if title.startswith(first) and title.endswith(last)]
 
-    def job_processes(self) -> list[int]:
-        """What runs below the shepherds of this queue's users."""
+    def processes(self) -> dict[int, str]:
+        """All processes of this queue: server, launchers, connections, shepherds and what runs below them."""
+        mark = re.compile(rf"\b{self.port}\b")
         titles = {pid: title_of(pid) for user in self.everybody for pid in rig.processes_of(user.uid)}
-        keepers = [pid for pid, title in titles.items() if title.startswith("wq-keeper ")]
-        below = {child for keeper in keepers for child in rig.descendants_of(keeper) if rig.is_alive(child)}
-        return [pid for pid in below if not titles.get(pid, "").startswith("wq-")]
+        ours = {pid for pid, title in titles.items() if mark.search(title)}
+        ours |= {child for pid in ours if titles[pid].startswith("wq-keeper ") for child in rig.descendants_of(pid)}
+        return {pid: titles.get(pid, "") for pid in ours if rig.is_alive(pid)}
+
+    def job_processes(self) -> list[int]:
+        """What runs below the shepherds."""
+        ours = self.processes()
+        keepers = [pid for pid, title in ours.items() if title.startswith("wq-keeper ")]
+        below = {child for keeper in keepers for child in rig.descendants_of(keeper)}
+        return [pid for pid in below if pid in ours and not ours[pid].startswith("wq-")]
 
     # ---- between tests, and at the end
 
@@ -337,6 +346,8 @@ class Queue(Owned):
             self.write_cluster(self._cluster_text)
             self.wq(self.owner, "refresh")
         self.wq(self.owner, "rm", "--grace", "0", ALL_IDS)
+        for user in {row["user"] for row in self.ls()}:
+            self.wq(next(each for each in self.everybody if each.name == user), "ls")  # his launcher, should it be gone
         wait_for(lambda: not self.ls(), PATIENCE_S, "all jobs to be gone")
         wait_for(lambda: not self.job_processes(), PATIENCE_S, "all processes of jobs to be gone")
         for host, row in self.nodes().items():
@@ -348,23 +359,19 @@ class Queue(Owned):
                 self.wq(next(user for user in self.everybody if user.name == row["user"]), "limit", "clear")
 
     def _end_all(self) -> None:
-        """Ends the server, the launchers, and whatever else is left of these users."""
+        """Ends the server and the launchers; shepherds and connections must then go by themselves."""
         if self.server_pid is not None:
             with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
                 self.shutdown()
         for user in self.everybody:
             rig.signal_all(self._titled(user, "wq launcher ", f" -p {self.port}"), signal.SIGTERM)
-
-        def left() -> list[int]:
-            return [pid for user in self.everybody for pid in rig.processes_of(user.uid)]
-
         try:
-            wait_for(lambda: not left(), 10, "server, launchers and shepherds to go in order")
+            wait_for(lambda: not self.processes(), 10, "server, launchers and shepherds to go in order")
         except AssertionError as error:
-            error.add_note("\n".join(f"{pid} {title_of(pid)}" for pid in left()))
+            error.add_note("\n".join(f"{pid} {title}" for pid, title in self.processes().items()))
             raise
         finally:
-            rig.signal_all(left())
+            rig.signal_all(self.processes())
 
 
 def title_of(pid: int) -> str:

@@ -409,6 +409,8 @@ class Launcher:
         self.links.came_up(host)
         self.links[host].spool = word["spool"]
         self.act(self.ledger.node_up(host, word["attempts"]))
+        for entry in [entry for entry in self.ledger.entries.values() if entry.over]:
+            self.forget_if_over(entry)  # its acknowledgement had come through, the answer to it had not
         for view in word["attempts"]:
             att = str(view["att"])
             entry = self.ledger.find(att)
@@ -430,6 +432,8 @@ class Launcher:
         elif entry is None:
             if said == "ended" or (said == "state" and word["state"] in ("ended", "never")):
                 self.links.send(host, {"do": "ack", "att": att})
+        elif said in ("ended", "state") and entry.phase is not Phase.INTENDED:
+            pass  # told again, after a second stop: it is known
         elif said == "started":
             self.main_started(entry, word)
         elif said == "side":
@@ -589,6 +593,8 @@ class Launcher:
         """Until there is nothing to do for a while."""
         session = asyncio.create_task(self.session.run())
         idle = asyncio.create_task(self.leave_when_idle())
+        for task in (session, idle):
+            task.add_done_callback(surface)
         try:
             await self.done.wait()
         finally:

@@ -186,3 +186,6 @@ class Link:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+        if process.stdin is not None:  # what could not be written is no news: the connection is over
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                await asyncio.wait_for(process.stdin.wait_closed(), 1.0)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from wq.core.cluster import LOCALHOST
 from wq.core.job import HostName
 from wq.launcher.link import Link
+from wq.launcher.startspec import own_session
 
 AGAIN_FIRST_S = 0.5
 AGAIN_MOST_S = 60.0
@@ -53,7 +55,8 @@ class Links:
         if host in self.links or host in self.waits:
             return
         link = self.links[host] = Link(host, self.spool_key(host), on_word=self.on_word, on_down=self.down)
-        link.open(self.session.ssh_command, self.session.env)
+        env = own_session(self.session.env) if host == LOCALHOST else self.session.env
+        link.open(self.session.ssh_command, env)
 
     def spool_key(self, host: HostName) -> str:
         """The name of our spool on a node: one for each queue and node, as nodes may share a file system."""

@@ -130,6 +130,16 @@ def taken_along(env: dict[str, str]) -> dict[str, str]:
     return {k: v for k, v in env.items() if k not in NOT_TAKEN_ALONG and not k.startswith(left_out)}
 
 
+def own_session(env: dict[str, str]) -> dict[str, str]:
+    """Of the launcher's environment, what a login on this machine would have too: for the shepherd of `localhost`.
+
+    The launcher has that of the client that started it, and the newest credentials, which are for its connections alone.
+    """
+    stays = {"USER", "LOGNAME", "MAIL", "HOSTNAME", "HOST", "HOSTTYPE"}
+    left_out = NOT_TAKEN_ALONG - stays
+    return {k: v for k, v in env.items() if k not in left_out and not k.startswith(OTHER_SYSTEMS)}
+
+
 def hostfile(allocation: Allocation, threads: int | None) -> str:
     """The nodes of an allocation, a line for each MPI rank: for each core, or for each `threads` cores."""
     names = (outward_name(part.host, allocation) for part in allocation.slices)

@@ -594,6 +594,7 @@ class Shepherd:
                 attempt.state, attempt.end = "sweeping", record["end"]
             elif kind == "gone":
                 attempt.state = "ended"
+                attempt.end.update(record["used"])
             elif kind == "ack":
                 del self.attempts[record["att"]]
         self.journal.append({"r": "boot", "id": boot, "keeper": keeper})
@@ -901,6 +902,8 @@ class Shepherd:
         chunk = source.next_chunk()
         while chunk is not None:
             self.link.write(pack_data(attempt.att, channel, chunk[0], chunk[1]))
+            if self.link is None:
+                return  # it has just turned out to be lost
             chunk = source.next_chunk()
         if source.total is not None and source.sent >= source.total and not source.eof_told and not source.held:
             source.eof_told = True
@@ -1050,7 +1053,8 @@ class Shepherd:
 
     def ended(self, attempt):
         attempt.state = "ended"
-        self.journal.append({"r": "gone", "att": attempt.att})
+        used = {"cpu_s": attempt.end["cpu_s"]} if "cpu_s" in attempt.end else {}
+        self.journal.append({"r": "gone", "att": attempt.att, "used": used})
         self.close_stdin(attempt)
         for channel, source in attempt.sources.items():
             if source.is_file and source.total is None:
@@ -1234,6 +1238,9 @@ class Side:
     def __init__(self, shepherd, attempt, conn, word):
         self.shepherd, self.attempt, self.conn = shepherd, attempt, conn
         self.env = {str(k): str(v) for k, v in word.get("env", {}).items()}
+        if not attempt.spec.get("x"):
+            for name in ("DISPLAY", "XAUTHORITY"):
+                self.env.pop(name, None)
         shepherd.on_read(conn.fileno(), self.gone)
 
     def gone(self):

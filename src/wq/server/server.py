@@ -375,9 +375,9 @@ async def serve(settings: Settings, ready: Callable[[], None], log: Callable[[st
     store.load(server.queue)
     marked = store.marked_nodes()
     server.queue.nodes = tuple(marked.get(node.host, node) for node in nodes)
-    server.read_cluster()
     path = places.server_socket(server.uid, settings.port, private=settings.private)
     listening = await listen(server, path, meeting, private=settings.private)
+    server.read_cluster()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
