@@ -107,7 +107,7 @@ class Storm:
     def connect(self) -> None:
         """Be connected, and know of each attempt whether it is there."""
         for _ in range(TRIES):
-            with contextlib.suppress(ConnectionError, AssertionError):
+            with contextlib.suppress(ConnectionError):
                 self.connections += 1
                 self.driver.open()
                 for job in self.open_jobs:
@@ -183,9 +183,10 @@ class Storm:
         kind = self.random.choices(list(kinds), list(kinds.values()))[0]
         if kind == "keeper" and not self.keeper_lives:
             return
-        self.kills[kind] += 1
         match kind:
             case "client":
+                if not self.driver.up:
+                    return
                 self.driver.kill_client()
             case "client while connecting":
                 process = self.driver.connect()
@@ -196,14 +197,21 @@ class Storm:
                 process.kill()
                 self.driver.hang_up()
             case "attacher":
-                rig.signal_all(self.driver.pids("attach"))  # none, if it has gone with its shepherd
+                pids = self.driver.pids("attach")
+                if not pids:
+                    return  # it has gone with its shepherd
+                rig.signal_all(pids)
             case _:
                 roles = kind.split(" and ")
                 self.random.shuffle(roles)
+                titles = [f"wq-{role}" for role in roles]
+                if not all(map(self.driver.pids, titles)):
+                    return  # after the last kill nobody has connected yet
                 for job in self.open_jobs:
                     job.killed.update(roles if job.sent else ())
-                self.driver.kill(*(f"wq-{role}" for role in roles))
+                self.driver.kill(*titles)
                 self.keeper_lives = kind != "keeper"
+        self.kills[kind] += 1
 
     def run(self, kills: int, say: Callable[[str], None] = lambda _: None) -> None:
         """So many kills; raises AssertionError if anything is not as it should be."""

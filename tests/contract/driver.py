@@ -194,7 +194,7 @@ class Driver:
             with contextlib.suppress(ConnectionError):
                 self.wait(lambda: self.here, "the shepherd's greeting")
                 return
-        raise AssertionError(f"no greeting; the login said {self.noise!r}")
+        raise ConnectionError(f"no greeting; the login said {self.noise!r}")
 
     def turn(self, timeout_s: float) -> None:
         """Take what comes within so many seconds. Raises ConnectionError when the connection is over."""

@@ -148,7 +148,7 @@ class TestSpool:
         driver.spool.mkdir()
         user.own(driver.spool, 0o755)
         try:
-            with pytest.raises(AssertionError, match=f"{driver.spool} is not a private directory of uid {user.uid}"):
+            with pytest.raises(ConnectionError, match=f"{driver.spool} is not a private directory of uid {user.uid}"):
                 driver.open()
             assert driver.noise.startswith(b"\nwq-shepherd/1 error ")
         finally:

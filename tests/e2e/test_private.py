@@ -69,7 +69,7 @@ def test_shutdown_ends_it(alone: Queue, franc: User) -> None:
     alone.wq(franc, "sub", "-c", "true")
     assert len(servers(franc)) == 1
     assert alone.wq(franc, "shutdown").stderr == ""
-    wait_for(lambda: not servers(franc), PATIENCE_S, "the server to go")
+    wait_for(lambda: not alone.processes(), PATIENCE_S, "the server to go, with the launcher and the shepherd")
     assert alone.wq(franc, "sub", "-c", "true").stderr.startswith("wq: no server here")
 
 

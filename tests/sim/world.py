@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ USERS = (1000, 1001)
 FAULTS_S = 150.0
 PATIENCE_S = 4000.0  # of virtual time, after the faults
 WALL_S = 1.7e9
+JOBS_PER_MESSAGE = 2
 TICK_S = 1e-6  # between messages of one lane: equal times would be in any order
 
 
@@ -59,6 +61,14 @@ class Killed(Exception):
 
     def __init__(self, process: ServerProcess | LauncherProcess) -> None:
         super().__init__("killed")
+        self.process = process
+
+
+class DiskFull(sqlite3.OperationalError):
+    """There is no room for what was to be stored; a launcher goes when that happens to it."""
+
+    def __init__(self, process: ServerProcess | LauncherProcess) -> None:
+        super().__init__("database or disk is full")
         self.process = process
 
 
@@ -297,6 +307,9 @@ class Mortal:
     doom: str = ""
 
     def maybe_die(self, side: str) -> None:
+        if self.world.disk_full and side == "before":
+            assert isinstance(self, ServerProcess | LauncherProcess)
+            raise DiskFull(self)
         if self.doom == side:
             self.doom = ""
             assert isinstance(self, ServerProcess | LauncherProcess)
@@ -420,6 +433,8 @@ class SimClient(Client):
             world.told_end(self, message["outcome"])
             self.leave()
         elif "error" in message:
+            if len(self.names) <= JOBS_PER_MESSAGE:  # of a larger one, the first jobs may have run before it failed
+                world.refused.update(self.names)
             self.leave()
 
     def send_chunk(self, channel: int, payload: bytes) -> None:
@@ -474,11 +489,14 @@ class World:
     running: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)  # (host, att) -> cores
     began_once: Counter[str] = field(default_factory=Counter)
     ends: dict[str, Word] = field(default_factory=dict)  # att of a main process -> how it ended
+    forgotten: set[str] = field(default_factory=set)  # attempts whose ends burnt with their node
     excused: set[str] = field(default_factory=set)  # their output went down with their node
     story: list[str] = field(default_factory=list)
     trouble: BaseException | None = None
     slow: bool = False
-    calm: bool = False
+    disk_full: bool = False
+    refused: set[str] = field(default_factory=set)  # their client was told that nothing was kept
+    declared_lost: set[JobId] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
@@ -505,7 +523,11 @@ class World:
 
     def bug(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = self.loop.context_of(context)
-        if not isinstance(error, Killed) and self.trouble is None:
+        if isinstance(error, DiskFull):
+            error.process.kill()  # (only launchers let it out)
+            assert isinstance(error.process, LauncherProcess)
+            self.loop.call_later(self.random.uniform(0.0, 8.0), self.revive_launcher, error.process.uid)
+        elif not isinstance(error, Killed) and self.trouble is None:
             self.trouble = error
 
     # what really runs
@@ -659,6 +681,8 @@ class World:
             (4, self.cut_link),
             (2, self.lose_sight),
             (1, self.reboot),
+            (1, self.burn),
+            (1, self.fill_disk),
             (3, self.remove),
             (1, self.mark_node),
             (1, self.edit_cluster),
@@ -725,12 +749,54 @@ class World:
     def reboot(self) -> None:
         host = self.random.choice(list(self.hosts))
         self.note(f"{host} is rebooted")
+        self.reboot_host(host)
+
+    def reboot_host(self, host: str) -> None:
         for link in self.links:
             if link.host == host:
                 link.cut()
         for (_, name), shepherd in self.shepherds.items():
             if name == host:
                 shepherd.reboot()
+
+    def burn(self) -> None:
+        """A node is gone for good, and with it what ran there, says the owner. (Another one gets its name.)"""
+        host = self.random.choice(list(self.hosts))
+        if any(held == host and "/" not in att and self.is_wide(att) for held, att in self.running):
+            return  # what it has on other nodes would be given up without evidence
+        self.note(f"{host} burns down")
+        self.reboot_host(host)
+        for (_, name), shepherd in self.shepherds.items():
+            if name == host:
+                self.forgotten.update(shepherd.attempts)
+                shepherd.attempts = {}
+        self.unreachable.add(host)
+        self.loop.call_later(self.random.uniform(0.1, 60.0), self.unreachable.discard, host)
+        self.loop.call_later(self.random.uniform(0.0, 5.0), self.declare_lost, host)
+
+    def is_wide(self, att: str) -> bool:
+        """Does the attempt have remote processes on other nodes."""
+        return any(other.startswith(f"{att}/") for _, other in self.running)
+
+    def declare_lost(self, host: str) -> None:
+        server = self.server.server
+        if server is not None and not self.server.dead:
+            on_it = [job for job in server.queue.active.values() if job.allocation and host in job.allocation.hosts]
+            running = {JobId(int(att.split(".")[0])) for _, att in self.running}
+            if not running & {job.id for job in on_it}:
+                self.note(f"{host} is declared lost, with {[int(job.id) for job in on_it]}")
+                self.declared_lost |= {job.id for job in on_it}
+                self.tell_server(ME, type="node", hosts=[host], state="lost")
+        self.loop.call_later(20.0, lambda: self.tell_server(ME, type="node", hosts=[host], state="online"))
+
+    def fill_disk(self) -> None:
+        self.note("the disk is full")
+        self.disk_full = True
+        self.loop.call_later(self.random.uniform(0.1, 10.0), self.clear_disk)
+
+    def clear_disk(self) -> None:
+        self.note("there is room again")
+        self.disk_full = False
 
     def mark_node(self) -> None:
         host, state = self.random.choice(list(self.hosts)), self.random.choice(["offline", "drain", "online"])
@@ -823,11 +889,18 @@ class World:
             if job is None:
                 raise Broken(f"job {promise.id} was accepted and is lost")
             self.check_end(promise, job)
+        for job in done.values():
+            ran = [att for att in self.began_once if att.startswith(f"{job.id}.")]
+            if job.spec.name in self.refused and job.id not in self.promises and ran:
+                raise Broken(f"the client of {job.spec.name} was told that nothing was kept, and it ran: {ran}")
+        ends = server.store.db.execute("SELECT job, count(*) FROM events WHERE kind = 'Ended' GROUP BY job").fetchall()
+        if any(count != 1 for _, count in ends):
+            raise Broken(f"ended more than once: {ends}")
 
     def check_end(self, promise: Promise, job: Job) -> None:
         program = self.programs[promise.name]
         atts = {att: end for att, end in self.ends.items() if att.startswith(f"{job.id}.")}
-        whole = [att for att, end in atts.items() if "exit" in end]
+        whole = [att for att, end in atts.items() if "exit" in end and att not in self.forgotten]
         if len(whole) > 1:
             raise Broken(f"job {job.id} ran to its end more than once: {whole}")
         assert job.state is State.DONE
@@ -840,7 +913,7 @@ class World:
             if not promise.foreground:
                 self.check_output(promise, program, last)
         elif kind is OutcomeKind.LOST:
-            if "lost" not in atts.get(last, {}):
+            if "lost" not in atts.get(last, {}) and job.id not in self.declared_lost:
                 raise Broken(f"job {job.id} is lost ({job.outcome.message}), the truth is {atts}")
         elif kind is OutcomeKind.REMOVED:
             if not promise.wanted_gone and not promise.foreground:
@@ -914,6 +987,7 @@ def play(seed: int, place: Path, patch: pytest.MonkeyPatch) -> World:
     patch.setattr(session_module, "places", PlacesShim)
     patch.setattr(session_module, "random", Random(seed))
     patch.setattr(submissions_module.secrets, "token_hex", lambda n: f"{tokens.getrandbits(8 * n):0{2 * n}x}")
+    patch.setattr(submissions_module, "JOBS_PER_MESSAGE", JOBS_PER_MESSAGE)
     patch.setattr(links_module, "Link", SimLink)
     patch.setattr(launcher_module, "Book", CrashingBook)
     patch.setattr(connections_module, "peer_uid", lambda wire: wire.uid)

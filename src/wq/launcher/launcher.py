@@ -14,7 +14,6 @@ import shlex
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +100,7 @@ class Launcher:
         self.tasks: set[asyncio.Task[None]] = set()
         self.pending: list[Action] = []
         self.flushing = False
-        self.last_work = time.monotonic()
+        self.idle_timer: asyncio.TimerHandle | None = None
         self.done = asyncio.Event()
         self.crashed = False
         self.any_node = False
@@ -128,7 +127,7 @@ class Launcher:
             self.mark_unfinished()
         for action in pending:
             self.perform(action)
-        self.last_work = time.monotonic()
+        self.work_seen()
 
     def mark_unfinished(self) -> None:
         """A file that tells any later command of this user to bring the launcher back, should it die."""
@@ -286,7 +285,7 @@ class Launcher:
         if hello.ssh_command is not None:
             self.session_of_user.ssh_command = hello.ssh_command
         self.session.retry.set()
-        self.last_work = time.monotonic()
+        self.work_seen()
 
     def client_of(self, entry: Entry | None) -> Client | None:
         return self.foreground.get((entry.token, entry.index)) if entry is not None else None
@@ -333,7 +332,7 @@ class Launcher:
         if client.entry is not None:
             self.foreground.pop((client.entry.token, client.entry.index), None)
             self.outputs.to_nobody(client.entry.att)
-        self.last_work = time.monotonic()
+        self.work_seen()
 
     def cancel(self, client: Client, grace_s: float) -> None:
         """The client of a foreground job wants it ended, or is gone: here at once, and at the server."""
@@ -409,8 +408,8 @@ class Launcher:
         self.links.came_up(host)
         self.links[host].spool = word["spool"]
         self.act(self.ledger.node_up(host, word["attempts"]))
-        for entry in [entry for entry in self.ledger.entries.values() if entry.over]:
-            self.forget_if_over(entry)  # its acknowledgement had come through, the answer to it had not
+        for over in [entry for entry in self.ledger.entries.values() if entry.over]:
+            self.forget_if_over(over)  # its acknowledgement had come through, the answer to it had not
         for view in word["attempts"]:
             att = str(view["att"])
             entry = self.ledger.find(att)
@@ -592,14 +591,12 @@ class Launcher:
     async def run(self) -> None:
         """Until there is nothing to do for a while."""
         session = asyncio.create_task(self.session.run())
-        idle = asyncio.create_task(self.leave_when_idle())
-        for task in (session, idle):
-            task.add_done_callback(surface)
+        session.add_done_callback(surface)
+        self.work_seen()
         try:
             await self.done.wait()
         finally:
             session.cancel()
-            idle.cancel()
             self.links.close()
             await asyncio.sleep(0.1)
 
@@ -612,15 +609,17 @@ class Launcher:
     def busy(self) -> bool:
         return bool(self.clients or self.ledger.entries)
 
-    async def leave_when_idle(self) -> None:
-        """Without work, links are let go after a while, and then the launcher goes as well."""
-        while True:
-            await asyncio.sleep(5.0)
-            idle_s = time.monotonic() - self.last_work
-            if self.busy():
-                self.last_work = time.monotonic()
-            elif idle_s > LINGER_S:
-                self.done.set()
+    def work_seen(self) -> None:
+        """Without work for a while from now on, the warm links are let go, and the launcher goes too."""
+        if self.idle_timer is not None:
+            self.idle_timer.cancel()
+        self.idle_timer = asyncio.get_running_loop().call_later(LINGER_S, self.leave_if_idle)
+
+    def leave_if_idle(self) -> None:
+        if self.busy():
+            self.work_seen()
+        else:
+            self.done.set()
 
     def leave_if_alone(self) -> None:
         """The private server was shut down, and there is no work."""

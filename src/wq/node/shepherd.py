@@ -452,7 +452,7 @@ class Attempt:
     def view(self):
         """What a launcher is told of it on a new link."""
         view = {"att": self.att, "state": self.state, "pid": self.pid, "shared": self.shared, "chs": self.channels}
-        if self.end is not None:
+        if self.state == "ended":
             view["end"] = self.end
         return view
 
