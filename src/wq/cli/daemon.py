@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any, NoReturn
+
 READY = b"ready\n"
 PROGRAM = "import sys;sys.path[:]={path!r};from wq.cli.main import main;sys.exit(main({words!r}))"
 
@@ -38,6 +43,22 @@ def start(words: list[str], log_path: str) -> str | None:
         return None
     status = process.wait()
     return said.decode("utf-8", "replace").strip() or f"it ended with status {status}; see {log_path}"
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> NoReturn:
+    """Run a server or launcher to its end, and leave the process at once.
+
+    All that matters is on disk by then. asyncio.run would cancel what is still under way, and can wait for ever for a
+    process that is just being started (CPython 3.11, _make_subprocess_transport).
+    """
+    import asyncio
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(main)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def say_ready(fd: int | None) -> None:

@@ -39,7 +39,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome | None
     rank_hosts: tuple[str, ...]
     cancelled: bool
-    ran_before: bool
+    ran_before: bool = False
     server_knows: bool
     node_done: bool
 

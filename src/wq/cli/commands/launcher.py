@@ -24,8 +24,6 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import asyncio
-
     from wq.cli import daemon
     from wq.cli.connection import user_name
     from wq.launcher import launcher
@@ -47,11 +45,10 @@ def run(args: argparse.Namespace) -> int:
         user=user,
     )
     try:
-        asyncio.run(launcher.launch(settings, lambda: daemon.say_ready(args.ready_fd), log_to_stderr))
+        daemon.run_loop(launcher.launch(settings, lambda: daemon.say_ready(args.ready_fd), log_to_stderr))
     except (PlaceError, OSError) as error:
         daemon.say_trouble(args.ready_fd, str(error))
         raise WqError(str(error)) from None
-    return 0
 
 
 def take_turn(lock: int, args: argparse.Namespace) -> bool:

@@ -37,8 +37,6 @@ def run(args: argparse.Namespace) -> int:
     spool, remark = spool_of(args)
     if args.detach:
         return detach(args, cluster, spool)
-    import asyncio
-
     from wq.cli import daemon
     from wq.node.shepherd import set_title
     from wq.server import server
@@ -65,11 +63,10 @@ def run(args: argparse.Namespace) -> int:
         daemon.say_ready(args.ready_fd)
 
     try:
-        asyncio.run(server.serve(settings, ready, log))
+        daemon.run_loop(server.serve(settings, ready, log))
     except server.ServeError as error:
         daemon.say_trouble(args.ready_fd, str(error))
         raise WqError(str(error), error.status) from None
-    return 0
 
 
 def allow_many_connections() -> None:
