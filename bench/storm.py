@@ -281,7 +281,7 @@ def crashing(role: str, at: int, flag: Path) -> bytes:
     assert SOURCE.count(ARMED[role]) == 1
     hook = HOOK.replace(b"FLAG", repr(str(flag)).encode())
     armed = ARMED[role] + f"; _crash.arm({at})".encode()
-    return hook + SOURCE.replace(ARMED[role], armed)
+    return hook + SOURCE.replace(ARMED[role], armed).replace(b"ALONE_S = 10.0", b"ALONE_S = 0.5")
 
 
 def crash_point(backend: Backend, role: str, at: int, *, key: str, marks: Path) -> bool:

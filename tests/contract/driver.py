@@ -28,7 +28,8 @@ from typing import Any, Protocol, Self, TypeVar
 
 from tests.e2e.rig import Nodes, User, is_alive, popen_as, processes_of
 from wq.backends import ssh
-from wq.launcher.link import BOOT, SOURCE
+from wq.launcher.link import BOOT
+from wq.launcher.link import SOURCE as SOURCE
 from wq.node import shepherd
 
 T = TypeVar("T")
@@ -42,7 +43,8 @@ SYSTEM_PYTHON = shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin") or 
 class Backend(Protocol):
     """How the shepherd's source is brought to where it runs."""
 
-    user: User
+    @property
+    def user(self) -> User: ...
 
     def connect(self, boot: str) -> subprocess.Popen[bytes]:
         """A process on whose stdin and stdout python reads the source, and then the shepherd answers."""

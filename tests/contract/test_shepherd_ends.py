@@ -1,4 +1,4 @@
-"""The end of a job is the end of all that it started, and of nothing else; then the spool goes too. Any Python will do."""
+"""The end of a job is the end of all that it started, and of nothing else; then the spool goes too. Any Python does."""
 
 from __future__ import annotations
 

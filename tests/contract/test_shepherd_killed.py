@@ -1,4 +1,4 @@
-"""kill -9 of the shepherd, of its keeper, of both; a torn journal, a reboot, a full disk: ends stay true or are lost."""
+"""kill -9 of the shepherd, of its keeper, of both; a torn journal, a reboot, a full disk: ends are true or lost."""
 
 from __future__ import annotations
 

@@ -316,6 +316,11 @@ class Queue(Owned):
         below = {child for keeper in keepers for child in rig.descendants_of(keeper)}
         return [pid for pid in below if pid in ours and not ours[pid].startswith("wq-")]
 
+    def unfinished(self) -> list[Path]:
+        """The marks of launchers that have not got and given all news yet."""
+        pattern = f".local/state/wq/*/launcher-*-{self.port}/unfinished"
+        return [mark for user in self.everybody for mark in user.home.glob(pattern)]
+
     # ---- between tests, and at the end
 
     def print_logs(self) -> None:
@@ -350,6 +355,7 @@ class Queue(Owned):
             self.wq(next(each for each in self.everybody if each.name == user), "ls")  # his launcher, should it be gone
         wait_for(lambda: not self.ls(), PATIENCE_S, "all jobs to be gone")
         wait_for(lambda: not self.job_processes(), PATIENCE_S, "all processes of jobs to be gone")
+        wait_for(lambda: not self.unfinished(), PATIENCE_S, "all ends and outputs to be acknowledged")
         for host, row in self.nodes().items():
             if row["state"] != "online" or row["reason"]:
                 self.wq(self.owner, "node", host, "online")

@@ -318,6 +318,7 @@ def far(base: rig.Base, public_wq: Path, far_user: User, private: Path) -> Itera
         cluster = far_user.write(base.directory("queue") / "cluster.txt", "n1 4 8\n")
         with Queue(wq=public_wq, owner=far_user, users=[far_user], cluster=cluster, at=net.head) as queue:
             yield queue
+            wait_for(lambda: not queue.unfinished(), PATIENCE_S, "all ends and outputs to be acknowledged")
 
 
 class TestFarNode:

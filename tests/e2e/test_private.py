@@ -40,6 +40,8 @@ def alone(base: rig.Base, public_wq: Path, franc: User, gita: User) -> Iterator[
         made.print_logs()
         for user in (franc, gita):
             made.wq(user, "rm", "--grace", "0", "all", status=None)
+        wait_for(lambda: not made.unfinished(), PATIENCE_S, "all ends and outputs to be acknowledged")
+        for user in (franc, gita):
             made.wq(user, "shutdown", status=None)
 
 

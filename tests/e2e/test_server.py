@@ -26,6 +26,7 @@ def other(base: rig.Base, four: rig.Nodes, public_wq: Path, cene: User, dana: Us
     cluster = cene.write(base.directory("queue") / "cluster.txt", FOUR_NODES)
     with Queue(wq=public_wq, owner=cene, users=[dana, erin], cluster=cluster, serve=False) as made:
         yield made
+        wait_for(lambda: not made.unfinished(), PATIENCE_S, "all ends and outputs to be acknowledged")
 
 
 def gone(pid: int | None) -> bool:

@@ -908,10 +908,10 @@ class World:
         kind = job.outcome.kind
         last = f"{job.id}.{job.attempt}"
         if kind is OutcomeKind.EXITED:
-            if atts.get(last) != {"exit": job.outcome.exit_status}:
+            if [atts[att] for att in whole] != [{"exit": job.outcome.exit_status}]:
                 raise Broken(f"job {job.id}: the outcome is {job.outcome}, the truth {atts}")
             if not promise.foreground:
-                self.check_output(promise, program, last)
+                self.check_output(promise, program, whole[0])
         elif kind is OutcomeKind.LOST:
             if "lost" not in atts.get(last, {}) and job.id not in self.declared_lost:
                 raise Broken(f"job {job.id} is lost ({job.outcome.message}), the truth is {atts}")

@@ -188,6 +188,8 @@ class Ledger:
             return [Tell(report=AttemptEnded(id=order.id, attempt=order.attempt, outcome=lost))]
         if order.attempt <= entry.attempt:
             return self.repeat(entry)
+        if entry.phase is Phase.INTENDED and entry.main_end is not None:
+            return self.ended_after_all(entry, order)
         if entry.phase is Phase.ENDED:  # the server took the attempt that ended for lost: its end is the job's
             outcome = entry.outcome or Outcome(kind=OutcomeKind.LOST, message="nobody knows how it ended")
             return [Tell(report=AttemptEnded(id=order.id, attempt=order.attempt, outcome=outcome))]
@@ -202,6 +204,16 @@ class Ledger:
         entry.live_ranks, entry.hosts_asked = {}, set()
         self.change(entry)
         return [*left, NeedLinks(hosts=entry.allocation.hosts), *self.try_start(entry)]
+
+    def ended_after_all(self, entry: Entry, order: Start) -> list[Action]:
+        """Its end waited only for word from nodes that the owner has declared lost: it is not run again."""
+        assert entry.main_end is not None
+        entry.phase = Phase.ENDED
+        entry.outcome = outcome_of(entry.main_end)
+        entry.live_ranks = {}
+        self.change(entry)
+        ended = AttemptEnded(id=order.id, attempt=order.attempt, outcome=entry.outcome)
+        return [Tell(report=ended), Finished(entry=entry)]
 
     def leftovers(self, entry: Entry) -> list[Action]:
         """End what may still run of an attempt that the owner has declared lost, where it can be reached."""

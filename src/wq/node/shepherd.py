@@ -273,6 +273,16 @@ def enter_spool(key):
     return path
 
 
+def remove_directory(spool):
+    """Take away the directory of a spool, if nothing is in it, and that of all spools."""
+    os.chdir("/")
+    try:
+        os.rmdir(spool)
+        os.rmdir(os.path.dirname(spool))
+    except OSError:
+        pass
+
+
 def take_lock():
     """The descriptor of the spool's lock, or None if somebody has it. Must be in the spool."""
     try:
@@ -557,12 +567,7 @@ class Shepherd:
             if name != "lock":
                 os.unlink(name)
         os.unlink("lock")
-        os.chdir("/")
-        try:
-            os.rmdir(self.spool)
-            os.rmdir(os.path.dirname(self.spool))
-        except OSError:
-            pass
+        remove_directory(self.spool)
         self.finished = True
 
     # what was there before: the journal and the keeper's notes
@@ -1649,6 +1654,8 @@ def fork_shepherd(key, spool, lock):
         set_title("wq-shepherd " + key)
         if still_ours(lock):
             Shepherd(key, spool, read_end, keeper).run()
+        else:
+            remove_directory(spool)
         status = 0
     except BaseException:
         import traceback
