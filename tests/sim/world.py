@@ -49,7 +49,7 @@ from wq.store.store import Store
 
 ME = os.getuid()
 USERS = (1000, 1001)
-FAULTS_S = 150.0
+FAULTS_S = 60.0
 PATIENCE_S = 4000.0  # of virtual time, after the faults
 WALL_S = 1.7e9
 JOBS_PER_MESSAGE = 2
@@ -254,8 +254,8 @@ class SimLink:
         if not self.lost:
             self.lost = True
             random = self.world.random
-            self.world.loop.call_later(random.uniform(0.0, 16.0), self.down, "the connection is lost")
-            self.world.loop.call_later(random.uniform(0.0, 16.0), self.node.link_lost, self)
+            self.world.loop.call_later(random.choice([0.1, 1.0, 16.0]) * random.random(), self.down, "the connection is lost")
+            self.world.loop.call_later(random.choice([0.1, 1.0, 16.0]) * random.random(), self.node.link_lost, self)
 
     def down(self, why: str) -> None:
         if not (self.over or self.process.dead):
@@ -601,11 +601,11 @@ class World:
         random = self.random
         return Program(
             name=name,
-            takes_s=random.choice([0.001, 0.1, 2.0, 20.0]) * random.uniform(0.5, 1.5),
+            takes_s=random.choice([0.001, 0.1, 1.0, 8.0]) * random.uniform(0.5, 1.5),
             exit_status=random.choice([0, 0, 3]),
             stubborn=random.random() < 0.2,
             output_bytes=random.choice([0, 10, 3000]),
-            rank_s=random.uniform(0.01, 20.0) if random.random() < 0.6 else None,
+            rank_s=random.uniform(0.01, 8.0) if random.random() < 0.6 else None,
         )
 
     def a_requirement(self) -> Requirement:
@@ -699,7 +699,7 @@ class World:
                 self.server.kill()
             else:
                 self.server.doom = how
-            self.loop.call_later(self.random.uniform(0.0, 8.0), self.revive_server)
+            self.loop.call_later(self.random.uniform(0.0, 5.0), self.revive_server)
 
     def revive_server(self) -> None:
         self.server.doom = ""
@@ -716,7 +716,7 @@ class World:
                 process.kill()
             else:
                 process.doom = how
-            self.loop.call_later(self.random.uniform(0.0, 8.0), self.revive_launcher, process.uid)
+            self.loop.call_later(self.random.uniform(0.0, 5.0), self.revive_launcher, process.uid)
 
     def revive_launcher(self, uid: int) -> None:
         self.launchers[uid].doom = ""
@@ -744,7 +744,7 @@ class World:
         for link in self.links:
             if link.host == host:
                 link.cut()
-        self.loop.call_later(self.random.uniform(0.1, 40.0), self.unreachable.discard, host)
+        self.loop.call_later(self.random.uniform(0.1, 15.0), self.unreachable.discard, host)
 
     def reboot(self) -> None:
         host = self.random.choice(list(self.hosts))
@@ -822,13 +822,13 @@ class World:
         """The whole life of a world. Raises Broken, or whatever bug came up."""
         self.loop.set_exception_handler(self.bug)
         self.server.start()
-        for _ in range(self.random.randint(3, 8)):
-            self.loop.call_later(self.random.uniform(0.0, FAULTS_S * 0.7), self.submit)
-        for _ in range(self.random.choice([0, 2, 5, 10])):
+        for _ in range(self.random.randint(3, 12)):
+            self.loop.call_later(self.random.uniform(0.0, FAULTS_S * 0.8), self.submit)
+        for _ in range(self.random.choice([0, 3, 10, 30])):
             self.loop.call_later(self.random.uniform(0.5, FAULTS_S), self.fault)
         await self.watch(FAULTS_S)
         self.note("calm")
-        await self.watch(50.0)
+        await self.watch(30.0)
         self.unreachable = set()
         self.revive_server()
         self.mend_cluster()

@@ -133,7 +133,7 @@ def taken_along(env: dict[str, str]) -> dict[str, str]:
 def own_session(env: dict[str, str]) -> dict[str, str]:
     """Of the launcher's environment, what a login on this machine would have too: for the shepherd of `localhost`.
 
-    The launcher has that of the client that started it, and the newest credentials, which are for its connections alone.
+    The launcher has that of the client that started it, and the newest credentials, for its connections alone.
     """
     stays = {"USER", "LOGNAME", "MAIL", "HOSTNAME", "HOST", "HOSTTYPE"}
     left_out = NOT_TAKEN_ALONG - stays

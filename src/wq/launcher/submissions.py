@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
-from wq.core.job import JobSpec
+import msgspec
+
 from wq.core.requests import Remove, Submit
 from wq.launcher.book import Book
 from wq.launcher.clients import Sub
@@ -30,16 +31,22 @@ class Submissions:
         token = secrets.token_hex(8)
         taken = {entry.task.output for entry in self.ledger.entries.values() if entry.phase is not Phase.ENDED}
         entries: list[Entry] = []
-        for number, at in enumerate(range(0, len(sub.tasks), JOBS_PER_MESSAGE)):
+        number, size_bytes = 0, 0
+        for task, stem in zip(sub.tasks, sub.stems, strict=True):
+            cost = len(msgspec.json.encode(listed(task, sub.setting)))
             name = f"{token}.{number}"
-            self.book.keep_setting(name, sub.setting)
-            part = zip(sub.tasks[at : at + JOBS_PER_MESSAGE], sub.stems[at : at + JOBS_PER_MESSAGE], strict=True)
-            for index, (task, stem) in enumerate(part):
-                entry = Entry(token=name, index=index, task=with_output(task, stem, taken))
-                taken.add(entry.task.output)
-                self.ledger.add(entry)
-                self.by_token.setdefault(name, []).append(entry)
-                entries.append(entry)
+            if size_bytes + cost > BYTES_PER_MESSAGE or len(self.by_token.get(name, ())) >= JOBS_PER_MESSAGE:
+                number, size_bytes = number + 1, 0
+                name = f"{token}.{number}"
+            size_bytes += cost
+            if name not in self.by_token:
+                self.by_token[name] = []
+                self.book.keep_setting(name, sub.setting)
+            entry = Entry(token=name, index=len(self.by_token[name]), task=with_output(task, stem, taken))
+            taken.add(entry.task.output)
+            self.by_token[name].append(entry)
+            self.ledger.add(entry)
+            entries.append(entry)
         self.book.commit(self.ledger)
         return entries
 
@@ -56,8 +63,7 @@ class Submissions:
         """The entries of one token. Asked again with the same token, the server gives the same ids."""
         setting = self.book.setting(token)
         entries = self.by_token[token]
-        most = max(60, BYTES_PER_MESSAGE // max(len(entries), 1) - 500)
-        jobs = tuple(shortened(listed(entry.task, setting), most) for entry in entries)
+        jobs = tuple(listed(entry.task, setting) for entry in entries)
         await self.session.ask(Submit(token=token, jobs=jobs), at_once=lambda facts: self.accepted(token, facts["ids"]))
         self.by_token.pop(token, None)
 
@@ -107,8 +113,3 @@ def with_output(task: Task, stem: str | None, taken: set[str | None]) -> Task:
     if task.output in taken:
         return replace(task, output=f"{task.output.removesuffix('.wqlog')}-\0.wqlog")
     return task
-
-
-def shortened(spec: JobSpec, most: int) -> JobSpec:
-    """The server's copy of the command, cut so that many jobs fit into one message."""
-    return spec if len(spec.command) <= most else replace(spec, command=spec.command[: most - 3] + "...")

@@ -60,4 +60,11 @@ def report(facts: dict[str, list[object]]) -> None:
 
 
 def numbers(ids: list[object]) -> str:
-    return ", ".join(str(number) for number in ids)
+    """Ids for people: 12, 15-19."""
+    runs: list[list[int]] = []
+    for number in sorted(int(str(value)) for value in ids):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
