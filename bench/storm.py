@@ -63,7 +63,6 @@ class Storm:
         self.kills: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         self.connections = 0
-        self.keeper_lives = True
 
     # ---- jobs
 
@@ -167,22 +166,19 @@ class Storm:
         self.driver.hang_up()
         self.driver.wait_until_gone()
         self.driver.seen.clear()
-        self.keeper_lives = True
 
     # ---- kills
 
     def kill(self) -> None:
         """One kill, as the dice will have it."""
-        kinds = {"client": 8, "attacher": 5, "client while connecting": 3, "keeper": 1}
-        if self.keeper_lives:
-            kinds |= {"shepherd": 9, "shepherd and keeper": 1}
-        elif self.random.random() < 0.3:
+        kinds = {"client": 8, "attacher": 5, "client while connecting": 3}
+        if self.driver.pids("wq-keeper"):
+            kinds |= {"shepherd": 9, "shepherd and keeper": 1, "keeper": 1}
+        elif self.random.random() < 0.3:  # a shepherd alone is spared, and in the end given the time to go
             self.drain()
             self.connect()
             return
         kind = self.random.choices(list(kinds), list(kinds.values()))[0]
-        if kind == "keeper" and not self.keeper_lives:
-            return
         match kind:
             case "client":
                 if not self.driver.up:
@@ -210,7 +206,6 @@ class Storm:
                 for job in self.open_jobs:
                     job.killed.update(roles if job.sent else ())
                 self.driver.kill(*titles)
-                self.keeper_lives = kind != "keeper"
         self.kills[kind] += 1
 
     def run(self, kills: int, say: Callable[[str], None] = lambda _: None) -> None:

@@ -372,9 +372,13 @@ class Queue(Owned):
         for user in self.everybody:
             rig.signal_all(self._titled(user, "wq launcher ", f" -p {self.port}"), signal.SIGTERM)
         try:
-            wait_for(lambda: not self.processes(), 10, "server, launchers and shepherds to go in order")
+            wait_for(lambda: not self.processes(), PATIENCE_S, "server, launchers and shepherds to go in order")
         except AssertionError as error:
             error.add_note("\n".join(f"{pid} {title}" for pid, title in self.processes().items()))
+            for name in ("journal", "log"):
+                for user in self.everybody:
+                    for path in Path(f"/var/tmp/wq-{user.uid}").glob(f"*-{self.port}-*/{name}"):
+                        error.add_note(f"{path}:\n{read(path)}")
             raise
         finally:
             rig.signal_all(self.processes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
 import signal
 from collections.abc import Callable, Iterator
@@ -59,10 +58,33 @@ def module_queue(
         yield made
 
 
+def waits_because(queue: Queue, job: int, text: str) -> None:
+    """Waits until that is the reason why it waits."""
+    wait_for(lambda: text in (queue.why(job) or {"text": ""})["text"], PATIENCE_S, f"job {job} to wait: {text}")
+
+
 def only(queue: Queue, *names: str) -> None:
     """The cluster is these nodes, and all are looked at again."""
     queue.write_cluster("".join(f"{name} 2 8\n" for name in names))
     queue.wq(queue.owner, "refresh")
+
+
+def ssh_clients(queue: Queue, user: User) -> list[int]:
+    """The ssh processes below the user's launcher."""
+    launcher = queue.launcher_pid(user)
+    below = rig.descendants_of(launcher) if launcher else []
+    return [pid for pid in below if read(Path(f"/proc/{pid}/comm")) == "ssh\n"]
+
+
+def let_go_of(queue: Queue, node: rig.Node, user: User) -> None:
+    """Breaks the warm connection to a node, if there is one; the launcher knows."""
+    node.kill_sessions()
+    words = b"--\0" + node.name.encode()
+    wait_for(
+        lambda: not any(words in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in ssh_clients(queue, user)),
+        PATIENCE_S,
+        f"the connection to {node.name} to be given up",
+    )
 
 
 # ---- a node with a trouble
@@ -139,7 +161,7 @@ def test_a_job_avoids_a_node_that_fails_or_says_why_it_waits(
     only(queue, trouble.node)
     work = queue.directory(gil)
     job = queue.batch(gil, "echo $WQ_HOSTS >where; exit 4", cwd=work)
-    wait_for(lambda: trouble.says in queue.why(job)["text"], PATIENCE_S, "the reason")
+    waits_because(queue, job, trouble.says)
     assert trouble.says in queue.wq(gil, "ls", "-f", str(job)).stdout
     if trouble.is_seen_by_owner:
         assert f"[XX]   {trouble.node}" in queue.wq(gil, "stat").stdout
@@ -158,9 +180,10 @@ def test_a_job_avoids_a_node_that_fails_or_says_why_it_waits(
 def test_a_trouble_of_one_user_is_not_anothers(queue: Queue, nodes: Nodes, gil: User, fay: User) -> None:
     only(queue, "node3")
     nodes["node3"].refuse(gil)
+    let_go_of(queue, nodes["node3"], gil)
     try:
         waits = queue.batch(gil, "exit 3")
-        wait_for(lambda: "refuses your key" in queue.why(waits)["text"], PATIENCE_S, "the reason")
+        waits_because(queue, waits, "node3 refuses your key")
         job = queue.batch(fay, "exit 5")
         assert queue.wait_for_end(job)["exit_status"] == 5
         assert queue.state(waits) == "queued"
@@ -171,6 +194,7 @@ def test_a_trouble_of_one_user_is_not_anothers(queue: Queue, nodes: Nodes, gil: 
 def test_a_foreground_job_on_a_node_that_fails_waits_and_goes_on(queue: Queue, nodes: Nodes, gil: User) -> None:
     only(queue, "node3")
     nodes["node3"].refuse(gil)
+    let_go_of(queue, nodes["node3"], gil)
     try:
         with queue.start(gil, "sub", "-c", "echo done; exit 6") as client:
             wait_for(lambda: "node3 refuses your key" in client.err, PATIENCE_S, "the reason")
@@ -205,13 +229,6 @@ def test_a_node_that_is_down_is_shown_so_and_comes_back(queue: Queue, nodes: Nod
 
 
 # ---- links that break under a job
-
-
-def ssh_clients(queue: Queue, user: User) -> list[int]:
-    """The ssh processes below the user's launcher."""
-    launcher = queue.launcher_pid(user)
-    assert launcher is not None
-    return [pid for pid in rig.descendants_of(launcher) if read(Path(f"/proc/{pid}/comm")) == "ssh\n"]
 
 
 def kill_sshd_sessions(queue: Queue, nodes: Nodes, user: User) -> None:
@@ -285,18 +302,19 @@ def artful(nodes: Nodes, hal: User) -> str:
         f"    LocalCommand touch {hal.home}/local-command",
         "Host node4",
         "    ControlMaster auto",
-        f"    ControlPath {hal.home}/.ssh/master-%C",
+        f"    ControlPath {hal.home}/%n",
         "    ControlPersist 600",
         "Match all",
     ]
-    config = hal.write(hal.home / "odd config", "\n".join(lines) + "\n" + nodes.ssh_config(hal).read_text())
+    config = hal.write(hal.home / "config", "\n".join(lines) + "\n" + nodes.ssh_config(hal).read_text())
     return f"ssh -F {shlex.quote(str(config))}"
 
 
+@pytest.mark.usefixtures("artful")
 def test_without_the_configuration_that_wq_ssh_names_there_is_no_way(queue: Queue, hal: User) -> None:
     only(queue, "node5")
     job = queue.batch(hal, "exit 3")
-    wait_for(lambda: "node5" in queue.why(job)["text"], PATIENCE_S, "the reason")
+    waits_because(queue, job, "node5")
     assert queue.state(job) == "queued"
 
 
@@ -308,7 +326,7 @@ def test_any_ssh_configuration_will_do(queue: Queue, hal: User, artful: str, nod
     done = queue.wq(hal, "sub", "-c", "cat; echo err >&2; exit 8", env=env, stdin="in\n", status=8)
     assert (done.stdout, done.stderr) == ("in\n", "err\n")
     assert not (hal.home / "local-command").exists()
-    assert not list((hal.home / ".ssh").glob("master-*"))
+    assert not (hal.home / "node4").exists()
 
 
 def test_a_master_of_the_users_own_may_be_used_and_may_go(
@@ -319,7 +337,7 @@ def test_a_master_of_the_users_own_may_be_used_and_may_go(
     options = ["-o", "RemoteCommand=none", "-o", "ClearAllForwardings=yes", "-o", "RequestTTY=no"]
     master = popen_as(hal, [*shlex.split(artful), *options, "-M", "-N", "node4"])
     try:
-        wait_for(lambda: list((hal.home / ".ssh").glob("master-*")), PATIENCE_S, "the master's socket")
+        wait_for(lambda: (hal.home / "node4").exists(), PATIENCE_S, "the master's socket")
         work = queue.directory(hal)
         env = {"WQ_SSH": artful}
         words = ["sub", "-b", "-q", "-c", f"echo x >>ran; {until(work / 'go')}; exit 9"]
@@ -333,5 +351,4 @@ def test_a_master_of_the_users_own_may_be_used_and_may_go(
     finally:
         master.kill()
         master.communicate()
-        for socket in (hal.home / ".ssh").glob("master-*"):
-            os.unlink(socket)
+        (hal.home / "node4").unlink(missing_ok=True)

@@ -129,7 +129,8 @@ class TestFacts:
             assert telling in text
         row = json.loads(queue.wq(dana, "user", erin.name, "--json").stdout)
         assert (row["user"], row["cores"], row["limits"]) == (erin.name, 2, {"run": 25, "cores": 100})
-        assert dana.name in queue.wq(dana, "user").stdout
+        assert dana.name in queue.wq(dana, "user").stdout  # who has nothing here
+        assert json.loads(queue.wq(erin, "user", dana.name, "--json").stdout)["jobs"] == 0
         assert "nobody-here" in queue.wq(dana, "user", "nobody-here", status=1).stderr
 
 

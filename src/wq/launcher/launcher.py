@@ -176,7 +176,7 @@ class Launcher:
             self.after_restart()
         entries = list(self.ledger.entries.values())
         held = tuple(HeldJob(id=e.id, attempt=e.attempt) for e in entries if e.id is not None)
-        tokens = tuple({e.token for e in entries if e.id is None})
+        tokens = tuple(sorted({e.token for e in entries if e.id is None}))
         self.session.report(LauncherHere(jobs=held, tokens=tokens))
         assert self.submissions is not None
         for token in tokens:
@@ -311,6 +311,7 @@ class Launcher:
         try:
             await self.submissions.submit(entries)
         except (ServerAway, Refused) as error:
+            self.mark_unfinished()
             client.entry = None
             self.foreground.pop((entries[0].token, entries[0].index), None)
             client.say({"error": str(error), "status": error.status if isinstance(error, Refused) else 75})

@@ -381,7 +381,7 @@ class Ledger:
             return []
         entry.main_end = end
         entry.node_done = False
-        actions: list[Action] = [NeedLinks(hosts=tuple(entry.rank_hosts))] if entry.rank_hosts else []
+        actions: list[Action] = [NeedLinks(hosts=tuple(sorted(entry.rank_hosts)))] if entry.rank_hosts else []
         for rank, host in entry.live_ranks.items():
             actions.append(Send(host=host, word={"do": "stop", "att": rank, "grace_s": 1.0}))
         return actions + self.check_ranks(entry)

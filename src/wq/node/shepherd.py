@@ -1023,7 +1023,8 @@ class Shepherd:
             roots += [pid for pid in own_processes() if tag_of(pid) == attempt.tag]
         if self.running.get(attempt.pid) is attempt and start_time(attempt.pid) == attempt.start:
             roots.append(attempt.pid)
-        return [pid for pid in set(tree_below(roots)) if start_time(pid) is not None]
+        # Parents before their children: a shell whose child ends first would go on with its next line.
+        return [pid for pid in dict.fromkeys(tree_below(roots)) if start_time(pid) is not None]
 
     def is_from(self, attempt, tag):
         """Does a stray with this tag come from this attempt? One that has lost its tag is the last attempt's."""

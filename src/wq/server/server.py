@@ -295,9 +295,17 @@ class Server:
                     facts = {"nodes": listing.node_rows(self.queue), "counts": listing.counts(self.queue)}
                     peer.answer(seq, {"ok": facts})
                 case messages.Users():
-                    peer.answer(seq, {"ok": {"users": listing.user_rows(self.queue, query.user)}})
+                    peer.answer(seq, {"ok": {"users": self.user_rows(query.user)}})
                 case messages.Shutdown():
                     self.shutdown(peer, seq)
+
+    def user_rows(self, only: str | None) -> list[dict[str, object]]:
+        """Users who have jobs or limits; or the one who is asked for, who may be anybody on this host."""
+        rows = listing.user_rows(self.queue, only)
+        if only is not None and not rows:
+            with contextlib.suppress(KeyError, ValueError):
+                rows = [listing.user_row(self.queue, Uid(pwd.getpwnam(only).pw_uid), only)]
+        return rows
 
     def answer_ls(self, peer: Peer, query: messages.Ls, seq: int) -> None:
         """In pages below the size of a frame; the last one has the counts."""
