@@ -93,6 +93,7 @@ class Shepherd:
         self.attempts: dict[str, Attempt] = {}
         self.link: Wire | None = None
         self.ranks_asked = 0
+        self.boots = 1
 
     def after(self, attempt: Attempt, delay_s: float, call: Callable[..., None], *words: object) -> None:
         attempt.timers.append(self.watcher.loop.call_later(delay_s, call, *words))
@@ -105,7 +106,7 @@ class Shepherd:
             for source in attempt.sources.values():
                 source.held, source.eof_told = True, False
         views = [attempt.view() for attempt in self.attempts.values()]
-        self.say({"say": "here", "version": 1, "spool": "/spool", "attempts": views})
+        self.say({"say": "here", "version": 1, "boot": f"boot {self.boots}", "spool": "/spool", "attempts": views})
 
     def link_lost(self, link: Wire) -> None:
         if self.link is link:
@@ -240,6 +241,7 @@ class Shepherd:
     def reboot(self) -> None:
         """All processes are gone, and what they had not brought home through pipes; the journal is there."""
         self.link = None
+        self.boots += 1
         for attempt in self.attempts.values():
             for timer in (*attempt.timers, *attempt.agents.values()):
                 timer.cancel()

@@ -40,6 +40,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     rank_hosts: tuple[str, ...]
     cancelled: bool
     ran_before: bool = False
+    boot: str = ""
     server_knows: bool
     node_done: bool
 
@@ -81,6 +82,7 @@ class Book:
                 rank_hosts=frozenset(HostName(host) for host in stored.rank_hosts),
                 cancelled=stored.cancelled,
                 ran_before=stored.ran_before,
+                boot=stored.boot,
                 server_knows=stored.server_knows,
                 node_done=stored.node_done,
             )
@@ -144,6 +146,7 @@ class Book:
             rank_hosts=tuple(sorted(entry.rank_hosts)),
             cancelled=entry.cancelled,
             ran_before=entry.ran_before,
+            boot=entry.boot,
             server_knows=entry.server_knows,
             node_done=entry.node_done,
         )

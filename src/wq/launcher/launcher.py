@@ -401,14 +401,16 @@ class Launcher:
         elif said == "acked":
             self.node_done(word["att"])
         elif said == "unknown":
-            self.links.send(host, {"do": "query", "att": word["att"]})
+            asked = self.ledger.find(str(word["att"]))
+            if asked is not None and asked.phase is Phase.INTENDED:  # else it was acknowledged meanwhile
+                self.links.send(host, {"do": "query", "att": word["att"]})
         elif "att" in word:
             self.about_attempt(host, said, word)
 
     def node_here(self, host: HostName, word: dict[str, Any]) -> None:
         self.links.came_up(host)
         self.links[host].spool = word["spool"]
-        self.act(self.ledger.node_up(host, word["attempts"]))
+        self.act(self.ledger.node_up(host, word["attempts"], str(word["boot"])))
         for over in [entry for entry in self.ledger.entries.values() if entry.over]:
             self.forget_if_over(over)  # its acknowledgement had come through, the answer to it had not
         for view in word["attempts"]:
@@ -433,7 +435,8 @@ class Launcher:
             if said == "ended" or (said == "state" and word["state"] in ("ended", "never")):
                 self.links.send(host, {"do": "ack", "att": att})
         elif said in ("ended", "state") and entry.phase is not Phase.INTENDED:
-            pass  # told again, after a second stop: it is known
+            if word["state"] == "never":  # else told again, after a second stop: it is known
+                self.links.send(host, {"do": "ack", "att": att})
         elif said == "started":
             self.main_started(entry, word)
         elif said == "side":

@@ -43,6 +43,7 @@ class Entry:
     outcome: Outcome | None = None
     rank_hosts: frozenset[HostName] = frozenset()
     cancelled: bool = False  # its foreground client is gone
+    boot: str = ""  # of the node, when the start was sent: another one means that nothing of it runs any more
     ran_before: bool = False  # an earlier attempt may have written output
     server_knows: bool = False  # the server has the end on its disk
     node_done: bool = True  # nothing of it is left on nodes
@@ -137,6 +138,7 @@ class Ledger:
         self.per_token: Counter[str] = Counter()  # entries of each submission
         self.dirty: dict[tuple[str, int], Entry | None] = {}
         self.up: set[HostName] = set()
+        self.boots: dict[HostName, str] = {}  # of the nodes, as they last said
 
     # submissions
 
@@ -241,6 +243,8 @@ class Ledger:
             return []
         entry.maybe_sent = True
         entry.node_done = False
+        entry.boot = self.boots.get(entry.main_host, "")
+        self.change(entry)
         return [SendStart(entry=entry)]
 
     def ordered_stop(self, order: Stop) -> list[Action]:
@@ -303,9 +307,10 @@ class Ledger:
                 actions += self.taken_back(entry, host, why)
         return actions
 
-    def node_up(self, host: HostName, known: list[dict[str, Any]]) -> list[Action]:
-        """A connection is up; known: what the shepherd there knows."""
+    def node_up(self, host: HostName, known: list[dict[str, Any]], boot: str = "") -> list[Action]:
+        """A connection is up; known: what the shepherd there knows; boot: the boot id of the node."""
         self.up.add(host)
+        self.boots[host] = boot
         views = {str(view["att"]): view for view in known}
         actions: list[Action] = []
         ours = self.on_host(host)
@@ -361,6 +366,10 @@ class Ledger:
             return self.main_ended(entry, view["end"])
         if view["state"] == "never":
             actions: list[Action] = [Send(host=entry.main_host, word={"do": "ack", "att": entry.att})]
+            if entry.boot and entry.boot != self.boots.get(entry.main_host, ""):
+                return actions + self.main_ended(entry, {"lost": "the node was rebooted while it ran"})
+            if entry.started:
+                return actions + self.main_ended(entry, {"lost": "the node no longer knows it"})
             return actions + self.taken_back(entry, None, "it had not reached the node")
         actions = self.was_started(entry) if view["state"] == "running" else []
         if entry.stop_grace_s is not None:

@@ -12,6 +12,7 @@ from wq.core.job import HostName
 
 AT_ONCE = 8
 LOOK_TIMEOUT_S = 30.0
+SECOND_LOOK_S = 1.0
 AGAIN_FIRST_S = 10.0
 AGAIN_MOST_S = 300.0
 
@@ -45,6 +46,9 @@ class Looks:
         while True:
             async with self.places:
                 ok, why = await look_once(self.ssh_command, host)
+                if not ok:  # a busy sshd drops a connection now and then: that is no node that is down
+                    await asyncio.sleep(SECOND_LOOK_S)
+                    ok, why = await look_once(self.ssh_command, host)
             self.tell(host, ok, why)
             if ok:
                 return
