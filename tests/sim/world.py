@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -22,9 +23,9 @@ from random import Random
 from typing import Any
 
 import pytest
+
 from tests.sim.loop import VirtualLoop
 from tests.sim.node import Program, Shepherd, Word
-
 from wq.core.engine import Draft, Now
 from wq.core.job import HostName, Job, JobId, Mode, OutcomeKind, Priority, Requirement, State
 from wq.launcher import launcher as launcher_module
@@ -38,6 +39,7 @@ from wq.launcher.launcher import Settings as LauncherSettings
 from wq.launcher.ledger import Ledger
 from wq.launcher.link import surface
 from wq.launcher.task import Setting, Task
+from wq.protocol import places
 from wq.protocol.wire import PROTOCOL, Frames, encode
 from wq.protocol.wire import decode as decode_frame
 from wq.server import connections as connections_module
@@ -134,7 +136,10 @@ class Connection:
         self.reader = asyncio.StreamReader()
         self.writer = LaunchersEnd(self)
         # What an earlier process of this user wrote lies in the server's socket before this one connects.
-        self.due_s = [max((wire.due_s[0] for wire in world.connections if wire.uid == uid), default=0.0), 0.0]
+        self.due_s: list[float] = [0.0, 0.0]
+        for wire in world.connections:
+            if wire.uid == uid:
+                self.due_s[0] = max(self.due_s[0], wire.due_s[0])
         self.lost = [False, False]
         self.over = [False, False]
         assert self.server.server is not None
@@ -254,9 +259,11 @@ class SimLink:
         """The link is dead; launcher and node notice it one after the other, in any order."""
         if not self.lost:
             self.lost = True
-            random = self.world.random
-            self.world.loop.call_later(random.choice([0.1, 1.0, 16.0]) * random.random(), self.down, "the connection is lost")
-            self.world.loop.call_later(random.choice([0.1, 1.0, 16.0]) * random.random(), self.node.link_lost, self)
+            self.world.loop.call_later(self.noticed_s(), self.down, "the connection is lost")
+            self.world.loop.call_later(self.noticed_s(), self.node.link_lost, self)
+
+    def noticed_s(self) -> float:
+        return self.world.random.choice([0.1, 1.0, 16.0]) * self.world.random.random()
 
     def down(self, why: str) -> None:
         if not (self.over or self.process.dead):
@@ -916,8 +923,9 @@ class World:
             if not promise.foreground and not set(true) & self.forgotten:
                 self.check_output(promise, program, true[0])
         elif kind is OutcomeKind.LOST:
-            rebooted = self.reboots and "rebooted" in (job.outcome.message or "")  # its start may not have reached the node
-            if not any("lost" in end for end in atts.values()) and not rebooted and "declared its node lost" not in (job.outcome.message or ""):
+            why = job.outcome.message or ""
+            true_loss = any("lost" in end for end in atts.values()) or "declared its node lost" in why
+            if not true_loss and not (self.reboots and "rebooted" in why):  # (its start may not have reached the node)
                 raise Broken(f"job {job.id} is lost ({job.outcome.message}), the truth is {atts}")
         elif kind is OutcomeKind.REMOVED:
             if not promise.wanted_gone and not promise.foreground:
@@ -941,7 +949,7 @@ class World:
 class PlacesShim:
     """What the session asks of the file system."""
 
-    PlaceError = session_module.places.PlaceError
+    PlaceError = places.PlaceError
 
     @staticmethod
     def check_meeting_dir(uid: int, port: int) -> None:
@@ -990,7 +998,7 @@ def play(seed: int, place: Path, patch: pytest.MonkeyPatch) -> World:
     patch.setattr(asyncio, "open_unix_connection", connect)
     patch.setattr(session_module, "places", PlacesShim)
     patch.setattr(session_module, "random", Random(seed))
-    patch.setattr(submissions_module.secrets, "token_hex", lambda n: f"{tokens.getrandbits(8 * n):0{2 * n}x}")
+    patch.setattr(secrets, "token_hex", lambda n: f"{tokens.getrandbits(8 * n):0{2 * n}x}")
     patch.setattr(submissions_module, "JOBS_PER_MESSAGE", JOBS_PER_MESSAGE)
     patch.setattr(links_module, "Link", SimLink)
     patch.setattr(launcher_module, "Book", CrashingBook)

@@ -42,6 +42,11 @@ def run(link: LauncherLink, task: dict[str, Any], setting: dict[str, Any], *, st
         return 128 + signal.SIGPIPE
     finally:
         job.line.clear()
+        job.take_terminal_back()
+        if job.remark:
+            from wq.cli.main import complain
+
+            complain(job.remark)
         link.sock.close()
 
 
@@ -92,6 +97,8 @@ class Foreground:
         self.stdin_open = not (self.tty or stdin_used)
         self.stdin_sent = self.stdin_acked = 0
         self.side: subprocess.Popen[bytes] | None = None
+        self.terminal: list[Any] | None = None  # its settings, before a side connection changed them
+        self.remark = ""
         self.wake_r, wake_w = os.pipe()
         os.set_blocking(self.wake_r, False)
         os.set_blocking(wake_w, False)
@@ -202,23 +209,40 @@ class Foreground:
         by = outcome["by"] or (self.stopped_by if not self.signalled else None)
         if self.signalled:
             return
-        from wq.cli.main import complain
-
         if by:
-            complain(f"job {self.id} was removed by {by}")
+            self.remark = f"job {self.id} was removed by {by}"
         elif outcome["message"]:
-            complain(f"job {self.id}: {outcome['message']}")
+            self.remark = f"job {self.id}: {outcome['message']}"
 
     def open_side(self, argv: list[str]) -> None:
         """The terminal goes to the job: ssh, or the shepherd's own relay, has it until the job ends."""
         import subprocess
+        import termios
 
         self.line.clear()
         self.running = True
         try:
+            self.terminal = termios.tcgetattr(0)
             self.side = subprocess.Popen(argv)
+        except termios.error:
+            raise WqError("the terminal is gone", FAILED) from None
         except OSError as error:
             raise WqError(f"cannot run {argv[0]}: {error.strerror}", FAILED) from None
+
+    def take_terminal_back(self) -> None:
+        """However the side connection ended (it may have been killed): the terminal is as it was before."""
+        if self.terminal is None:
+            return
+        import termios
+
+        if self.side is not None and self.side.poll() is None:
+            self.side.kill()
+            self.side.wait()
+        try:
+            if os.tcgetpgrp(0) == os.getpgrp():
+                termios.tcsetattr(0, termios.TCSANOW, self.terminal)
+        except (OSError, termios.error):
+            pass  # it is gone
 
     # streams
 

@@ -1726,7 +1726,10 @@ def relay(conn, master):
                 selector.unregister(0)
     finally:
         if old is not None:
-            termios.tcsetattr(0, termios.TCSADRAIN, old)
+            try:
+                termios.tcsetattr(0, termios.TCSADRAIN, old)
+            except termios.error:
+                pass  # the terminal is gone, or somebody else's by now
 
 
 def copy(source, target):

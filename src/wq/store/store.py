@@ -56,7 +56,11 @@ class Store:
             raise SpoolInUse(f"another server uses the spool {spool}") from None
         self.db = sqlite3.connect(spool / "queue.db", isolation_level=None)
         self.db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
-        self.prepare()
+        try:
+            self.prepare()
+        except BaseException:
+            self.close()
+            raise
 
     def prepare(self) -> None:
         """Make the tables of a new database; refuse one of a version that this code does not know."""
@@ -71,7 +75,9 @@ class Store:
 
     def close(self) -> None:
         self.db.close()
-        os.close(self.lock_fd)
+        if self.lock_fd >= 0:
+            os.close(self.lock_fd)
+        self.lock_fd = -1
 
     @property
     def queue_name(self) -> str:
