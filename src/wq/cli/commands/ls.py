@@ -31,9 +31,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    server = connect(args.port, recall=bool(args.ids) or args.all)
+    ranges = id_ranges(args.ids)
     users = [name for name in (args.user or "").split(",") if name]
-    facts = server.ask("ls", users=users, ids=id_ranges(args.ids), finished=args.all, why=args.full or args.json)
+    server = connect(args.port, recall=bool(ranges) or args.all)
+    facts = server.ask("ls", users=users, ids=ranges, finished=args.all, why=args.full or args.json)
     rows = sorted(facts["jobs"], key=lambda row: row["id"])
     missing = missing_ids(args.ids, rows)
     if args.json:

@@ -34,29 +34,40 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    server = connect(args.port)
     if args.accept:
-        from wq.protocol import known
-
-        nodes = [str(node) for node in server.hello_only()["nodes"]]
-        known.remember(server.port, server.uid, str(server.welcome["owner_name"]), nodes)
-        server.ask("refresh")
-        print(f"accepted: {len(nodes)} nodes, remembered in {known.path()}")
-        return 0
+        return accept(args)
     state = wanted_state(args.words)
-    if state is not None:
-        hosts = [host for word in args.words[:-1] for host in expand(word)]
-        if not hosts:
-            raise WqError(f"node: which node is to be {state}? `wq node NAME... {state}`", BAD_INPUT)
-        facts = server.ask("node", hosts=hosts, state=state, reason=args.reason[:500])
-        if args.json:
-            import json
+    hosts = [host for word in (args.words if state is None else args.words[:-1]) for host in expand(word)]
+    if state is not None and not hosts:
+        raise WqError(f"node: which node is to be {state}? `wq node NAME... {state}`", BAD_INPUT)
+    server = connect(args.port)
+    if state is None:
+        return show(server.ask("stat")["nodes"], hosts, args)
+    facts = server.ask("node", hosts=hosts, state=state, reason=args.reason[:500])
+    if args.json:
+        import json
 
-            print(json.dumps(facts))
-        elif facts["lost"]:
-            print(f"jobs that ran there: {', '.join(map(str, facts['lost']))}")
-        return 0
-    return show(server.ask("stat")["nodes"], args)
+        print(json.dumps(facts))
+    elif facts["lost"]:
+        print(f"jobs that ran there: {', '.join(map(str, facts['lost']))}")
+    return 0
+
+
+def accept(args: argparse.Namespace) -> int:
+    """The user's word that his jobs may run on all nodes that the cluster has now."""
+    from wq.protocol import known
+
+    server = connect(args.port)
+    nodes = [str(node) for node in server.hello_only()["nodes"]]
+    known.remember(server.port, server.uid, str(server.welcome["owner_name"]), nodes)
+    server.ask("refresh")
+    if args.json:
+        import json
+
+        print(json.dumps({"accepted": nodes}))
+    else:
+        print(f"accepted: {len(nodes)} nodes, remembered in {known.path()}")
+    return 0
 
 
 def wanted_state(words: list[str]) -> str | None:
@@ -86,8 +97,8 @@ def expand(word: str) -> list[str]:
         raise WqError(f"node: {word!r}: {error}", BAD_INPUT) from None
 
 
-def show(rows: list[dict[str, object]], args: argparse.Namespace) -> int:
-    wanted = [host for word in args.words for host in expand(word)]
+def show(rows: list[dict[str, object]], wanted: list[str], args: argparse.Namespace) -> int:
+    """The nodes, or those that are asked for."""
     known = {row["host"] for row in rows}
     strangers = [host for host in wanted if host not in known]
     if strangers:
