@@ -216,8 +216,8 @@ class TestEnd:
         [client] = [pid for pid in rig.children_of(shell.shell) if "sub" in title_of(pid)]
         rig.signal_all(rig.children_of(client))
         place.wait_until_over()
-        shell.wait_for("status ")
         shell.wait_for_line(PROMPT)
+        assert "status 129" in shell.lines[-2]
 
 
 class TestWaiting:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.core.worlds import cluster, grant, leaving, need, off, shown
 
+from tests.unit.core.worlds import cluster, grant, leaving, need, off, shown
 from wq.core.cluster import free_cores
 from wq.core.job import Requirement
 from wq.core.place import eligible, impossible, place

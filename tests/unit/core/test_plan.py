@@ -10,8 +10,8 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.core.worlds import USERS, World, block, cluster, job, leaving, need, off, running, shown, uid, world
 
+from tests.unit.core.worlds import USERS, World, block, cluster, job, leaving, need, off, running, shown, uid, world
 from wq.core.cluster import Node, free_cores, usable
 from wq.core.job import Allocation, HostName, Job, Mode, Priority, Requirement
 from wq.core.place import eligible, fill, impossible, place
