@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import signal
+import struct
+import subprocess
+import termios
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +17,7 @@ import pytest
 from tests.contract.driver import PATIENCE_S, SOURCE, SYSTEM_PYTHON, Driver, Local, spec
 from tests.contract.jobs import let_go, mark, marks, strangers, until, wait_for_file
 from tests.e2e import rig
-from tests.e2e.rig import User, wait_for
+from tests.e2e.rig import User, popen_as, wait_for
 
 pytestmark = pytest.mark.xdist_group("shepherd-ends")
 
@@ -119,6 +125,63 @@ class TestStop:
             assert end == {"error": "the connection for its terminal or display did not come"}
             assert driver["1.1"].wants_side
             assert marks(work, "ran") == 0
+
+
+@contextlib.contextmanager
+def terminal_of(driver: Driver, att: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """(the side connection of a job that waits for its terminal, the other end of that)"""
+    driver.wait(lambda: driver[att].wants_side, "the job to want its terminal")
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
+    argv = [SYSTEM_PYTHON, "-I", "-S", f"{driver.spool}/shepherd.py", "side", att]
+    side = popen_as(driver.user, argv, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    os.close(slave)
+    try:
+        yield side, master
+    finally:
+        side.kill()
+        side.wait()
+        os.close(master)
+
+
+def read_until(master: int, text: bytes) -> None:
+    seen = b""
+    while text not in seen:
+        seen += os.read(master, 4096)
+
+
+class TestTerminal:
+    def test_a_job_on_a_terminal_ends_truly_and_its_shepherd_goes_on(self, local: Driver, user: User) -> None:
+        shepherd = local.pid("wq-shepherd")
+        for number in range(5):
+            att = f"{number}.1"
+            local.start(att, spec(user, "stty size; read line; echo got $line; exit 4", io="tty"))
+            with terminal_of(local, att) as (side, master):
+                read_until(master, b"33 77")
+                os.write(master, b"hello\r")
+                read_until(master, b"got hello\r\n")
+                assert local.wait_for_end(att)["exit"] == 4
+                assert side.wait(PATIENCE_S) == 0
+        assert local.pid("wq-shepherd") == shepherd
+
+    def test_a_job_may_let_go_of_its_terminal(self, local: Driver, user: User, work: Path) -> None:
+        local.start(
+            "1.1", spec(user, f"exec <&- >&- 2>&-; echo $$ >{work}/pid; {until(work / 'go')}; exit 5", io="tty")
+        )
+        with terminal_of(local, "1.1") as (side, _):
+            wait_for_file(work / "pid")
+            assert local.run("2.1", spec(user, "sleep 0.3"))["exit"] == 0
+            let_go(user, work / "go")
+            assert local.wait_for_end("1.1")["exit"] == 5
+            assert side.wait(PATIENCE_S) == 0
+
+    def test_a_job_whose_terminal_is_taken_away_ends(self, local: Driver, user: User) -> None:
+        local.start("1.1", spec(user, "echo here; sleep 4321", io="tty"))
+        with terminal_of(local, "1.1") as (side, master):
+            read_until(master, b"here")
+            side.kill()
+            assert local.wait_for_end("1.1")["signal"] == signal.SIGHUP
+        assert strangers(local) == []
 
 
 class TestSpool:

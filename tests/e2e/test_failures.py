@@ -49,9 +49,7 @@ def nodes(base: rig.Base, fay: User, gil: User, hal: User) -> Iterator[Nodes]:
 
 
 @pytest.fixture(scope="module")
-def module_queue(
-    base: rig.Base, nodes: Nodes, public_wq: Path, fay: User, gil: User, hal: User
-) -> Iterator[Queue]:
+def module_queue(base: rig.Base, nodes: Nodes, public_wq: Path, fay: User, gil: User, hal: User) -> Iterator[Queue]:
     """Served by fay for gil and hal: six nodes of two cores."""
     cluster = fay.write(base.directory("queue") / "cluster.txt", SIX_NODES)
     with Queue(wq=public_wq, owner=fay, users=[gil, hal], cluster=cluster) as made:
@@ -329,9 +327,7 @@ def test_any_ssh_configuration_will_do(queue: Queue, hal: User, artful: str, nod
     assert not (hal.home / "node4").exists()
 
 
-def test_a_master_of_the_users_own_may_be_used_and_may_go(
-    queue: Queue, hal: User, artful: str, nodes: Nodes
-) -> None:
+def test_a_master_of_the_users_own_may_be_used_and_may_go(queue: Queue, hal: User, artful: str, nodes: Nodes) -> None:
     only(queue, "node4")
     rig.signal_all(ssh_clients(queue, hal))
     options = ["-o", "RemoteCommand=none", "-o", "ClearAllForwardings=yes", "-o", "RequestTTY=no"]

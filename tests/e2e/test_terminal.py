@@ -295,5 +295,3 @@ def test_an_odd_ssh_configuration_gives_a_terminal_too(queue: Queue, dana: User,
         terminal.wait_for("status 4")
         assert "24 80" in terminal.lines
     queue.wq(dana, "sub", "-c", "true", env={"WQ_SSH": "ssh"})
-
-

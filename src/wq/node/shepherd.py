@@ -1255,11 +1255,12 @@ class Side:
             self.shepherd.stop(self.attempt, 2.0, signal.SIGHUP)
 
     def finish(self):
-        try:
-            self.conn.send(b'{"op":"end"}\n')
-        except OSError:
-            pass
-        self.close()
+        if self.conn is not None:
+            try:
+                self.conn.send(b'{"op":"end"}\n')
+            except OSError:
+                pass
+            self.close()
 
     def close(self):
         if self.conn is not None:
@@ -1577,7 +1578,7 @@ def daemonize(key, spool, source, lock):
         os.umask(0o077)
         write_new("shepherd.py", source)
         python = shlex.quote(sys.executable or "python3")
-        program = "#!/bin/sh\nexec {} -I -S {} agent \"$@\"\n".format(python, shlex.quote(spool + "/shepherd.py"))
+        program = '#!/bin/sh\nexec {} -I -S {} agent "$@"\n'.format(python, shlex.quote(spool + "/shepherd.py"))
         write_new("agent", program.encode(), 0o700)
         keep(key, spool, lock)
     except BaseException as error:
@@ -1719,7 +1720,9 @@ def relay(conn, master):
                 selector.unregister(conn.fileno())
             if master in ready:
                 if not copy(master, 1):
-                    return
+                    if over:
+                        return
+                    time.sleep(0.05)  # nobody has the terminal open just now; the job may go on without it
             elif over:
                 return
             if 0 in ready and not copy(0, master):
