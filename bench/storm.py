@@ -163,6 +163,7 @@ class Storm:
                 self.work(0.05)
             except ConnectionError:
                 self.connect()
+        assert "Traceback" not in (self.driver.spool / "log").read_text()
         self.driver.hang_up()
         self.driver.wait_until_gone()
         self.driver.seen.clear()
@@ -232,7 +233,7 @@ class Storm:
             self.connect()
             self.drain()
             say(f"{time.monotonic() - began:6.1f} s  {self.report()}")
-            self.driver.seen.clear()
+            self.driver.open()
 
     def report(self) -> str:
         kills = ", ".join(f"{number} {kind}" for kind, number in sorted(self.kills.items()))

@@ -139,6 +139,7 @@ class Driver:
         self.seen: dict[str, Seen] = {}
         self.here: Word = {}
         self.taking = True  # acknowledge output as it comes
+        self.may_crash = False
         self.noise = b""  # what came before the greeting
         self.process: subprocess.Popen[bytes] | None = None
         self.frames: Any = None
@@ -371,6 +372,8 @@ class Driver:
                     self.take(att, channel)
                 self.wait_for_end(att)
             self.ack(att)
+        if not self.may_crash:
+            assert "Traceback" not in (self.spool / "log").read_text()
         self.hang_up()
         self.wait_until_gone()
 

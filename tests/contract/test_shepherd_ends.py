@@ -203,6 +203,7 @@ class TestSpool:
             let_go(user, work / "go")
             driver.wait_until_gone()
             driver.seen.clear()
+            driver.open()
 
     def test_a_spool_that_is_not_private_is_refused_in_a_sentence(self, user: User, key: str) -> None:
         driver = Driver(Local(user=user), key)

@@ -171,6 +171,7 @@ class TestNode:
         enter += ["setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups"]
         root = Local(user=rig.current_user(), before=enter, env=user.environment())
         with Driver(root, key, user=user) as driver:
+            driver.may_crash = True
             driver.open()
             driver.start("1.1", spec(user, f"{until(work / 'go')}; exit 5"))
             pid = driver.wait_for_start("1.1")

@@ -316,6 +316,29 @@ class Queue(Owned):
         below = {child for keeper in keepers for child in rig.descendants_of(keeper)}
         return [pid for pid in below if pid in ours and not ours[pid].startswith("wq-")]
 
+    def wait_until_gone(self) -> None:
+        """Until no process of it is left."""
+        with self.explained():
+            wait_for(lambda: not self.processes(), PATIENCE_S, "server, launchers and shepherds to go in order")
+
+    def wait_until_acknowledged(self) -> None:
+        """Until all ends and outputs are where they belong, and the launchers have nothing more to do."""
+        with self.explained():
+            wait_for(lambda: not self.unfinished(), PATIENCE_S, "all ends and outputs to be acknowledged")
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """What fails here says which processes there are, and what is in the spools."""
+        try:
+            yield
+        except AssertionError as error:
+            error.add_note("\n".join(f"{pid} {title}" for pid, title in self.processes().items()))
+            for user in self.everybody:
+                for spool in Path(f"/var/tmp/wq-{user.uid}").glob(f"*-{self.port}-*"):
+                    for name in ("log", "journal"):
+                        error.add_note(f"{spool}/{name}:\n{read(spool / name)}")
+            raise
+
     def unfinished(self) -> list[Path]:
         """The marks of launchers that have not got and given all news yet."""
         pattern = f".local/state/wq/*/launcher-*-{self.port}/unfinished"
@@ -353,9 +376,10 @@ class Queue(Owned):
         self.wq(self.owner, "rm", "--grace", "0", ALL_IDS)
         for user in {row["user"] for row in self.ls()}:
             self.wq(next(each for each in self.everybody if each.name == user), "ls")  # his launcher, should it be gone
-        wait_for(lambda: not self.ls(), PATIENCE_S, "all jobs to be gone")
-        wait_for(lambda: not self.job_processes(), PATIENCE_S, "all processes of jobs to be gone")
-        wait_for(lambda: not self.unfinished(), PATIENCE_S, "all ends and outputs to be acknowledged")
+        with self.explained():
+            wait_for(lambda: not self.ls(), PATIENCE_S, "all jobs to be gone")
+            wait_for(lambda: not self.job_processes(), PATIENCE_S, "all processes of jobs to be gone")
+        self.wait_until_acknowledged()
         for host, row in self.nodes().items():
             if row["state"] != "online" or row["reason"]:
                 self.wq(self.owner, "node", host, "online")
@@ -372,14 +396,7 @@ class Queue(Owned):
         for user in self.everybody:
             rig.signal_all(self._titled(user, "wq launcher ", f" -p {self.port}"), signal.SIGTERM)
         try:
-            wait_for(lambda: not self.processes(), PATIENCE_S, "server, launchers and shepherds to go in order")
-        except AssertionError as error:
-            error.add_note("\n".join(f"{pid} {title}" for pid, title in self.processes().items()))
-            for name in ("journal", "log"):
-                for user in self.everybody:
-                    for path in Path(f"/var/tmp/wq-{user.uid}").glob(f"*-{self.port}-*/{name}"):
-                        error.add_note(f"{path}:\n{read(path)}")
-            raise
+            self.wait_until_gone()
         finally:
             rig.signal_all(self.processes())
 

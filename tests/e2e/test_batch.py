@@ -226,6 +226,36 @@ class TestAfterwards:
         assert (outcome["kind"], outcome["by"], outcome["signal"]) == ("removed", dana.name, 15)
         assert read(log) == "before\n"
 
+    def test_a_removed_one_may_clean_up(self, queue: Queue, dana: User) -> None:
+        work = queue.directory(dana)
+        command = "trap 'echo cleaning up; exit 0' TERM; echo ready; while :; do sleep 0.05; done; echo never"
+        job = queue.batch(dana, command, "job_name: j", cwd=work)
+        log = work / f"j-{job}.wqlog"
+        wait_for(lambda: read(log) == "ready\n", PATIENCE_S, "it to be ready")
+        queue.wq(dana, "rm", str(job))
+        assert queue.wait_for_end(job)["kind"] == "removed"
+        assert read(log) == "ready\ncleaning up\n"
+
+    def test_one_that_will_not_go_is_killed_with_all_below_it(self, queue: Queue, dana: User) -> None:
+        work = queue.directory(dana)
+        command = "trap '' TERM; sleep 1000 & (sleep 1001 & wait) & echo ready; wait"
+        job = queue.batch(dana, command, "job_name: j", cwd=work)
+        wait_for(lambda: read(work / f"j-{job}.wqlog") == "ready\n", PATIENCE_S, "it to be ready")
+        queue.wq(dana, "rm", "--grace", "0.2", str(job))
+        outcome = queue.wait_for_end(job)
+        assert (outcome["kind"], outcome["signal"]) == ("removed", 9)
+        assert not queue.job_processes()
+
+    def test_the_lines_after_the_one_that_is_ended_do_not_run(self, queue: Queue, dana: User) -> None:
+        work = queue.directory(dana)
+        for _ in range(5):
+            job = queue.batch(dana, "echo ready; sleep 1000; echo after", "job_name: j", cwd=work)
+            log = work / f"j-{job}.wqlog"
+            wait_for(lambda log=log: read(log) == "ready\n", PATIENCE_S, "it to be ready")  # type: ignore[misc]
+            queue.wq(dana, "rm", str(job))
+            assert queue.wait_for_end(job)["signal"] == 15
+            assert read(log) == "ready\n"
+
     def test_a_range_of_ids(self, queue: Queue, dana: User) -> None:
         work = queue.directory(dana)
         dana.write(work / "all.yaml", "\n---\n".join(f"command: exit {n}" for n in range(5)))
@@ -318,7 +348,7 @@ def far(base: rig.Base, public_wq: Path, far_user: User, private: Path) -> Itera
         cluster = far_user.write(base.directory("queue") / "cluster.txt", "n1 4 8\n")
         with Queue(wq=public_wq, owner=far_user, users=[far_user], cluster=cluster, at=net.head) as queue:
             yield queue
-            wait_for(lambda: not queue.unfinished(), PATIENCE_S, "all ends and outputs to be acknowledged")
+            queue.wait_until_acknowledged()
 
 
 class TestFarNode:

@@ -77,7 +77,7 @@ def ssh_clients(queue: Queue, user: User) -> list[int]:
 def let_go_of(queue: Queue, node: rig.Node, user: User) -> None:
     """Breaks the warm connection to a node, if there is one; the launcher knows."""
     node.kill_sessions()
-    words = b"--\0" + node.name.encode()
+    words = b"--\0" + node.name.encode() + b"\0"
     wait_for(
         lambda: not any(words in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in ssh_clients(queue, user)),
         PATIENCE_S,
@@ -162,15 +162,17 @@ def test_a_job_avoids_a_node_that_fails_or_says_why_it_waits(
     waits_because(queue, job, trouble.says)
     assert trouble.says in queue.wq(gil, "ls", "-f", str(job)).stdout
     if trouble.is_seen_by_owner:
-        assert f"[XX]   {trouble.node}" in queue.wq(gil, "stat").stdout
-        assert queue.nodes()[trouble.node]["state"] == "offline"
+        wait_for(lambda: queue.nodes()[trouble.node]["state"] == "offline", PATIENCE_S, "the owner's look")
+        shown = f"[XX]   {trouble.node}"
+        wait_for(lambda: shown in queue.wq(gil, "stat").stdout, PATIENCE_S, "the owner's look")
     else:
         assert trouble.says in queue.wq(gil, "user", gil.name).stdout
         assert queue.nodes()[trouble.node]["state"] == "online"  # for the others it is well
     assert queue.used() == {trouble.node: 0}
 
     trouble.repair(nodes, gil)
-    queue.wq(fay if trouble.is_seen_by_owner else gil, "refresh")
+    queue.wq(gil, "refresh")
+    queue.wq(fay, "refresh")
     assert queue.wait_for_end(job)["exit_status"] == 4
     assert read(work / "where") == f"{trouble.node}\n"
 
@@ -239,9 +241,10 @@ def kill_ssh_clients(queue: Queue, nodes: Nodes, user: User) -> None:
 
 def stop_sshd_for_a_while(queue: Queue, nodes: Nodes, user: User) -> None:
     nodes["node1"].stop()
-    nodes["node1"].kill_sessions()
-    wait_for(lambda: not ssh_clients(queue, user), PATIENCE_S, "the launcher to be without connections")
-    nodes["node1"].start()
+    try:
+        let_go_of(queue, nodes["node1"], user)
+    finally:
+        nodes["node1"].start()
 
 
 @pytest.mark.parametrize("cut", [kill_sshd_sessions, kill_ssh_clients, stop_sshd_for_a_while])

@@ -40,7 +40,7 @@ def alone(base: rig.Base, public_wq: Path, franc: User, gita: User) -> Iterator[
         made.print_logs()
         for user in (franc, gita):
             made.wq(user, "rm", "--grace", "0", "all", status=None)
-        wait_for(lambda: not made.unfinished(), PATIENCE_S, "all ends and outputs to be acknowledged")
+        made.wait_until_acknowledged()
         for user in (franc, gita):
             made.wq(user, "shutdown", status=None)
 
@@ -118,6 +118,17 @@ def test_kill_9_of_it_loses_nothing(alone: Queue, franc: User) -> None:
     assert alone.wait_for_state(job, "running")["attempt"] == 1
     franc.write(work / "go", "")
     assert alone.wait_for_end(job)["exit_status"] == 6
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core only")
+def test_jobs_stay_on_the_cores_that_they_got(alone: Queue, franc: User) -> None:
+    work = alone.directory(franc)
+    command = f"grep Cpus_allowed_list /proc/self/status; {until(work / 'go')}"
+    jobs = [alone.batch(franc, command, "job_name: j", cwd=work) for _ in range(2)]
+    logs = [work / f"j-{job}.wqlog" for job in jobs]
+    wait_for(lambda: all("Cpus" in read(log) for log in logs), PATIENCE_S, "both to run")
+    franc.write(work / "go", "")
+    assert [read(log).split()[1] for log in logs] == ["0", "1"]
 
 
 def test_nobody_else_sees_it(alone: Queue, franc: User, gita: User) -> None:

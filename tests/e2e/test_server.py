@@ -26,7 +26,7 @@ def other(base: rig.Base, four: rig.Nodes, public_wq: Path, cene: User, dana: Us
     cluster = cene.write(base.directory("queue") / "cluster.txt", FOUR_NODES)
     with Queue(wq=public_wq, owner=cene, users=[dana, erin], cluster=cluster, serve=False) as made:
         yield made
-        wait_for(lambda: not made.unfinished(), PATIENCE_S, "all ends and outputs to be acknowledged")
+        made.wait_until_acknowledged()
 
 
 def gone(pid: int | None) -> bool:
@@ -197,6 +197,8 @@ class TestPorts:
             assert len(done.stderr.splitlines()) == 1, done.stderr
         titles = queue.run(dana, ["ps", "-u", dana.name, "-o", "args="]).stdout.splitlines()
         assert not [title for title in titles if title.startswith("wq serve")]
+        queue.serve()
+        assert queue.ls("-u", dana.name) == []  # where no id was printed, nothing is kept
 
     def test_a_closed_standard_output(self, queue: Queue, dana: User) -> None:
         done = queue.run(dana, ["sh", "-c", "wq ls >&-; wq ls 2>&- | head -1; wq ls <&- | tail -1"])

@@ -356,7 +356,7 @@ class Ledger:
     def find(self, att: str) -> Entry | None:
         """The entry whose current attempt has this name."""
         number = att.split("/")[0].split(".")[0]
-        entry = self.by_id.get(JobId(int(number))) if number.isdigit() else None
+        entry = self.by_id.get(JobId(int(number))) if number.isdecimal() else None
         return entry if entry is not None and entry.att == att.split("/")[0] else None
 
     def state_said(self, entry: Entry, view: dict[str, Any]) -> list[Action]:

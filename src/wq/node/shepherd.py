@@ -1108,8 +1108,8 @@ class Shepherd:
         """The launcher has the end and all of the output: nothing of it stays here."""
         if attempt.state not in ("ended", "never"):
             return
-        self.say({"say": "acked", "att": attempt.att})
         self.journal.append({"r": "ack", "att": attempt.att})
+        self.say({"say": "acked", "att": attempt.att})
         for source in attempt.sources.values():
             if source.is_file:
                 os.close(source.fd)

@@ -1,197 +1,434 @@
-"""The launcher's memory of what it was told and did: the protocol's rules (P3 to P9), one sentence each."""
+"""What the launcher was told and did: the rules P3 to P9 of safety.md as sentences."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from wq.core.job import Allocation, AttemptNo, HostName, JobId, OutcomeKind, Slice, Uid
-from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Stop
-from wq.launcher.ledger import Action, Entry, Finished, Ledger, Phase, Send, SendStart, Tell, outcome_of
-from wq.launcher.task import Task
-
-A, B = HostName("a"), HostName("b")
-JOB = JobId(7)
+from tests.unit.launcher.desk import Desk, running, start, stop, view
+from wq.core.job import HostName, JobId, Outcome, OutcomeKind
+from wq.launcher.ledger import Phase, outcome_of
 
 
-def order(attempt: int = 1, *hosts: HostName) -> Start:
-    slices = tuple(Slice(host=host, cores=(0,)) for host in hosts or (A,))
-    allocation = Allocation(slices=slices)
-    return Start(uid=Uid(1), id=JOB, attempt=AttemptNo(attempt), allocation=allocation, declared=(4,) * len(slices))
+class TestP3TheIntentComesFirst:
+    def test_a_start_is_sent_when_all_its_nodes_are_connected(self) -> None:
+        desk = Desk(up="a")
+        assert desk.ordered(start(1, "a:0")) == ["links a", "start 1.1"]
+
+    def test_the_intent_is_stored_with_the_order_so_before_it_is_carried_out(self) -> None:
+        desk = Desk(up="a")
+        desk.ordered(start(1, "a:0"))
+        assert desk.stored == ["t1"]
+        assert (desk.phase(), desk.entry().attempt) == ("intended", 1)
+
+    def test_a_node_that_is_not_connected_yet_is_waited_for(self) -> None:
+        desk = Desk()
+        assert desk.ordered(start(1, "a:0 b:0")) == ["links a b"]
+        assert desk.up("a") == []
+        assert desk.up("b") == ["start 1.1"]
+
+    def test_after_a_restart_the_node_is_asked_first(self) -> None:
+        desk = running().restarted()
+        assert desk.up("a") == ["a: query 1.1"]
+
+    def test_and_only_about_an_attempt_that_was_intended(self) -> None:
+        desk = Desk().restarted()
+        assert desk.up("a") == []
+
+    def test_an_intent_of_an_earlier_launcher_is_never_simply_sent(self) -> None:
+        desk = Desk()
+        desk.ordered(start(1, "a:0"))
+        again = desk.restarted()
+        assert again.up("a") == ["a: query 1.1"]
+        assert again.ordered(start(1, "a:0")) == ["links a"]
 
 
-def stop(attempt: int = 1) -> Stop:
-    return Stop(uid=Uid(1), id=JOB, attempt=AttemptNo(attempt), grace_s=2.0, by="anze")
+class TestP4OneStartForAnAttempt:
+    def test_a_repeated_order_starts_nothing(self) -> None:
+        desk = Desk(up="a")
+        desk.ordered(start(1, "a:0"))
+        for _ in range(100):
+            assert desk.ordered(start(1, "a:0")) == ["links a"]
+
+    def test_a_repeated_order_for_what_runs_is_answered_with_its_state(self) -> None:
+        assert running().ordered(start(1, "a:0")) == ["tell started 1.1"]
+
+    def test_nor_does_a_node_that_comes_up_twice(self) -> None:
+        desk = Desk()
+        desk.ordered(start(1, "a:0"))
+        assert desk.up("a") == ["start 1.1"]
+        desk.failed("a")
+        assert desk.up("a") == ["a: query 1.1"]
+
+    def test_an_order_with_a_lower_number_starts_nothing(self) -> None:
+        desk = Desk(up="a b")
+        desk.ordered(start(1, "a:0", attempt=2))
+        assert desk.ordered(start(1, "b:0", attempt=1)) == ["links a"]
+        assert desk.entry().main_host == "a"
 
 
-def running(att: str = "7.1") -> dict[str, Any]:
-    return {"att": att, "state": "running", "pid": 1, "shared": True, "chs": []}
+class TestP5AQuestionIsATombstone:
+    def test_what_the_node_never_saw_is_taken_back_and_the_tombstone_acknowledged(self) -> None:
+        desk = running().restarted()
+        desk.entry().boot = ""
+        desk.up("a")
+        assert desk.state(view("1.1", "never")) == ["a: ack 1.1", "tell taken back 1.1"]
+        assert (desk.phase(), desk.stored) == ("waiting", ["t1"])
+
+    def test_and_may_be_started_again_as_the_next_attempt(self) -> None:
+        desk = running().restarted()
+        desk.entry().boot = ""
+        desk.up("a")
+        desk.state(view("1.1", "never"))
+        assert desk.ordered(start(1, "a:0", attempt=2)) == ["links a", "start 1.2"]
+
+    def test_what_had_started_and_is_not_known_any_more_is_lost_and_not_run_again(self) -> None:
+        desk = running()
+        desk.failed("a")
+        assert desk.up("a") == ["a: query 1.1"]
+        assert desk.state(view("1.1", "never")) == ["a: ack 1.1", "finished 1.1"]
+        assert desk.entry().outcome == Outcome(kind=OutcomeKind.LOST, message="the node no longer knows it")
+
+    def test_nor_what_was_sent_before_the_node_was_rebooted(self) -> None:
+        desk = running().restarted()
+        desk.up("a", boot="boot 2")
+        assert desk.state(view("1.1", "never")) == ["a: ack 1.1", "finished 1.1"]
+        assert desk.entry().outcome == Outcome(kind=OutcomeKind.LOST, message="the node was rebooted while it ran")
 
 
-def ended(att: str = "7.1", **end: Any) -> dict[str, Any]:
-    return {**running(att), "state": "ended", "end": end or {"exit": 0}}
+class TestP6ALostConnectionIsNoEnd:
+    def test_what_was_sent_is_unknown_and_waits(self) -> None:
+        desk = running()
+        assert desk.failed("a", "the connection is lost") == []
+        assert (desk.phase(), desk.entry().main_end) == ("intended", None)
+
+    def test_what_was_never_sent_is_taken_back_and_the_node_is_named(self) -> None:
+        desk = Desk()
+        desk.ordered(start(1, "a:0"))
+        assert desk.failed("a", "a refuses your key") == ["tell taken back 1.1 because of a: a refuses your key"]
+
+    def test_one_node_of_several_is_enough(self) -> None:
+        desk = Desk(up="a")
+        desk.ordered(start(1, "a:0 b:0"))
+        assert desk.failed("b", "no") == ["tell taken back 1.1 because of b: no"]
+        assert desk.up("b") == []
+
+    def test_a_node_that_fails_has_nothing_to_do_with_jobs_elsewhere(self) -> None:
+        desk = Desk(2, up="b")
+        desk.ordered(start(1, "a:0"))
+        desk.ordered(start(2, "b:0"))
+        assert desk.failed("b") == []
+        assert desk.phase(1) == "intended"
+
+    def test_on_the_new_link_it_goes_on_as_if_nothing_had_happened(self) -> None:
+        desk = running()
+        desk.failed("a")
+        assert desk.up("a", view("1.1", "running")) == []
+
+    def test_a_start_that_was_not_heard_of_is_heard_of_then(self) -> None:
+        desk = running().restarted()
+        assert desk.up("a", view("1.1", "running")) == ["tell started 1.1"]
+
+    def test_and_an_end_that_was_not_heard_of(self) -> None:
+        desk = running()
+        desk.failed("a")
+        assert desk.up("a", view("1.1", "ended", end={"exit": 7})) == ["finished 1.1"]
+        assert desk.entry().outcome == Outcome(kind=OutcomeKind.EXITED, exit_status=7)
+
+    @pytest.mark.parametrize("state", ["intent", "sweeping"])
+    def test_half_way_is_neither_a_start_nor_an_end(self, state: str) -> None:
+        assert running().restarted().up("a", view("1.1", state)) == []
 
 
-@pytest.fixture
-def ledger() -> Ledger:
-    """One accepted job, nothing connected."""
-    made = Ledger()
-    made.add(Entry(token="t", index=0, task=Task(command="true", output="out")))
-    made.accepted("t", [JOB])
-    made.dirty = {}
-    return made
+class TestP7CoresAreFreeOnEvidence:
+    def test_a_stop_waits_for_the_end(self) -> None:
+        desk = running()
+        assert desk.ordered(stop(1)) == ["links a", "a: stop 1.1 5 s"]
+        assert desk.phase() == "intended"
+        assert desk.ended(signal=15) == ["finished 1.1"]
+
+    def test_a_stop_of_what_was_never_sent_takes_it_back(self) -> None:
+        desk = Desk()
+        desk.ordered(start(1, "a:0"))
+        assert desk.ordered(stop(1)) == ["tell taken back 1.1"]
+        assert desk.up("a") == []
+
+    def test_a_stop_is_repeated_on_the_new_link(self) -> None:
+        desk = running()
+        desk.failed("a")
+        assert desk.ordered(stop(1, grace_s=3.0)) == ["links a", "a: stop 1.1 3 s"]
+        assert desk.up("a", view("1.1", "running")) == ["a: stop 1.1 3 s"]
+
+    def test_a_stop_of_what_nobody_knows_says_that_it_never_ran(self) -> None:
+        assert Desk(0).ordered(stop(9)) == ["tell taken back 9.1"]
+
+    def test_a_stop_that_overtook_its_start_says_so_too(self) -> None:
+        assert Desk().ordered(stop(1, attempt=1)) == ["tell taken back 1.1"]
+
+    def test_a_stop_of_what_is_over_is_answered_with_its_end(self) -> None:
+        desk = running()
+        desk.ended(exit=3)
+        assert desk.ordered(stop(1)) == ["tell ended 1.1 exited 3"]
 
 
-def entry(ledger: Ledger) -> Entry:
-    return ledger.by_id[JOB]
+class TestP8LateNewsIsKnownAsLate:
+    def test_an_attempt_is_known_by_its_full_name(self) -> None:
+        desk = running()
+        assert desk.ledger.find("1.1") is desk.entry()
+        assert desk.ledger.find("1.1/7.1") is desk.entry()
+        for name in ("1.2", "2.1", "1", "", "x.1", "²².1", "1.1.1", "-1.1"):
+            assert desk.ledger.find(name) is None
+
+    def test_an_earlier_attempt_that_still_runs_is_ended(self) -> None:
+        desk = Desk(up="a")
+        desk.ordered(start(1, "a:0", attempt=2))
+        desk.failed("a")
+        assert "a: stop 1.1 2 s" in desk.up("a", view("1.1", "running"), view("1.2", "running"))
+
+    @pytest.mark.parametrize("state", ["ended", "never"])
+    def test_one_that_is_over_is_acknowledged(self, state: str) -> None:
+        assert Desk().up("a", view("7.1", state)) == ["a: ack 7.1"]
+
+    def test_a_stop_of_an_earlier_attempt_is_not_obeyed(self) -> None:
+        desk = Desk(up="a")
+        desk.ordered(start(1, "a:0", attempt=2))
+        desk.started()
+        assert desk.ordered(stop(1, attempt=1)) == ["tell started 1.2"]
+
+    def test_a_second_end_changes_nothing(self) -> None:
+        desk = running()
+        desk.ended(exit=3)
+        assert desk.ended(exit=4) == []
+        assert desk.entry().outcome == Outcome(kind=OutcomeKind.EXITED, exit_status=3)
 
 
-def starts(actions: list[Action]) -> int:
-    return sum(isinstance(action, SendStart) for action in actions)
+class TestP9TheEndIsToldUntilTheServerHasIt:
+    def test_an_end_is_stored_before_anything_follows_from_it(self) -> None:
+        desk = running()
+        assert desk.ended(exit=3) == ["finished 1.1"]
+        assert (desk.phase(), desk.stored) == ("ended", ["t1"])
+
+    def test_after_a_restart_it_is_still_known(self) -> None:
+        desk = running()
+        desk.ended(exit=3)
+        again = desk.restarted()
+        assert again.ordered(start(1, "a:0")) == ["tell ended 1.1 exited 3"]
+
+    def test_it_is_forgotten_when_both_the_server_and_the_node_have_let_go(self) -> None:
+        desk = running()
+        desk.ended()
+        assert not desk.entry().over
+        desk.gone()
+        assert not desk.entry().over
+        desk.entry().node_done = True
+        assert desk.entry().over
+
+    def test_what_the_node_has_forgotten_is_done_there(self) -> None:
+        desk = running()
+        desk.ended()
+        desk.failed("a")
+        assert desk.up("a") == []
+        assert desk.entry().node_done
+
+    def test_what_the_node_still_has_is_brought_to_its_end_again(self) -> None:
+        desk = running()
+        desk.ended()
+        again = desk.restarted()
+        assert again.up("a", view("1.1", "ended")) == ["finished 1.1"]
+
+    def test_a_job_that_never_started_is_over_when_the_server_says_so(self) -> None:
+        desk = Desk()
+        desk.gone()
+        assert (desk.phase(), desk.entry().over) == ("ended", True)
+
+    def test_to_drop_it_is_stored(self) -> None:
+        desk = Desk()
+        desk.ledger.drop(desk.entry())
+        desk.note()
+        assert desk.stored == ["t1 gone"]
+        assert (desk.ledger.entries, desk.ledger.by_id) == ({}, {})
+
+    def test_what_was_dropped_is_not_stored_again(self) -> None:
+        desk = Desk()
+        entry = desk.entry()
+        desk.ledger.drop(entry)
+        desk.note()
+        desk.ledger.change(entry)
+        desk.ledger.drop(entry)
+        assert desk.ledger.dirty == {}
 
 
-def told(actions: list[Action]) -> list[Any]:
-    return [action.report for action in actions if isinstance(action, Tell)]
+class TestOrders:
+    def test_a_job_that_nobody_knows_is_lost(self) -> None:
+        assert Desk(0).ordered(start(9, "a:0")) == ["tell ended 9.1 lost"]
+
+    def test_an_id_that_it_is_about_to_learn_is_no_stranger(self) -> None:
+        desk = Desk(0)
+        desk.add(None, token="t")
+        assert desk.ordered(start(9, "a:0")) == []
+        desk.ledger.accepted("t", [9])
+        assert desk.ordered(start(9, "a:0")) == ["links a"]
+
+    def test_ids_go_to_the_entries_of_their_submission_in_order(self) -> None:
+        desk = Desk(0)
+        entries = [desk.add(None, token="t", index=index) for index in range(3)]
+        assert desk.ledger.accepted("t", [5, 6, 7]) == entries
+        assert [entry.id for entry in entries] == [5, 6, 7]
+        assert [desk.ledger.by_id[JobId(number)] for number in (5, 6, 7)] == entries
+
+    def test_the_next_attempt_forgets_all_of_the_last(self) -> None:
+        desk = running("a:0")
+        desk.ordered(stop(1))
+        desk.failed("a")
+        desk.ordered(start(1, "b:1", attempt=2))
+        entry = desk.entry()
+        assert (entry.att, entry.main_host, entry.started, entry.stop_grace_s) == ("1.2", "b", False, None)
+        assert (entry.main_end, entry.live_ranks, entry.rank_hosts) == (None, {}, frozenset())
 
 
-def words(actions: list[Action]) -> list[str]:
-    return [action.word["do"] for action in actions if isinstance(action, Send)]
+class TestDeclaredLost:
+    """The owner's word freed the cores of an attempt that this launcher believes to run."""
+
+    def test_what_is_left_of_it_is_ended_where_it_can_be_reached(self) -> None:
+        desk = running("a:0 b:0")
+        desk.ledger.rank_started(desk.entry(), "1.1/7.1", HostName("b"))
+        actions = desk.ordered(start(1, "c:0", attempt=2))
+        assert actions == ["a: stop 1.1 2 s", "b: stop 1.1/7.1 2 s", "links c"]
+
+    def test_what_was_never_sent_leaves_nothing(self) -> None:
+        desk = Desk()
+        desk.ordered(start(1, "a:0"))
+        assert desk.ordered(start(1, "b:0", attempt=2)) == ["links b"]
+
+    def test_what_had_ended_in_truth_has_ended(self) -> None:
+        desk = running()
+        desk.ended(exit=3)
+        assert desk.ordered(start(1, "b:0", attempt=2)) == ["tell ended 1.2 exited 3"]
+        assert desk.entry().att == "1.1"
+
+    def test_even_if_it_still_waited_for_word_of_its_other_nodes(self) -> None:
+        desk = running("a:0 b:0")
+        desk.ledger.rank_started(desk.entry(), "1.1/7.1", HostName("b"))
+        desk.failed("b")
+        desk.ended(exit=3)
+        assert desk.phase() == "intended"
+        assert desk.ordered(start(1, "c:0", attempt=2)) == ["tell ended 1.2 exited 3", "finished 1.1"]
+
+    def test_a_job_that_is_over_for_the_server_is_not_started_later(self) -> None:
+        desk = Desk()
+        desk.ordered(start(1, "a:0"))
+        desk.gone()
+        assert desk.did(desk.ledger.stop(desk.entry(), 2.0)) == ["tell taken back 1.1"]
+        desk.gone()
+        assert (desk.up("a"), desk.entry().over) == ([], True)
 
 
-def test_the_intent_is_to_be_stored_before_the_start_is_sent(ledger: Ledger) -> None:
-    ledger.node_up(A, [])
-    assert starts(ledger.ordered_start(order())) == 1
-    stored = ledger.dirty[("t", 0)]
-    assert stored is not None
-    assert (stored.phase, stored.attempt) == (Phase.INTENDED, 1)
+class TestRanks:
+    """MPI's processes on the other nodes of a job, which end with it."""
+
+    def two_nodes(self) -> Desk:
+        desk = running("a:0 b:0")
+        desk.ledger.rank_started(desk.entry(), "1.1/7.1", HostName("b"))
+        return desk
+
+    def test_where_they_may_be_is_stored_before_they_are_started(self) -> None:
+        desk = running("a:0 b:0")
+        desk.ledger.rank_started(desk.entry(), "1.1/7.1", HostName("b"))
+        desk.note()
+        assert desk.stored == ["t1"]
+        assert desk.entry().rank_hosts == {"b"}
+
+    def test_they_end_with_the_job_and_the_job_with_them(self) -> None:
+        desk = self.two_nodes()
+        assert desk.ended(exit=3) == ["links b", "b: stop 1.1/7.1 1 s"]
+        assert desk.phase() == "intended"
+        ended = desk.did(desk.ledger.rank_ended(desk.entry(), "1.1/7.1", HostName("b")))
+        assert ended == ["b: ack 1.1/7.1", "finished 1.1"]
+
+    def test_a_job_whose_ranks_are_over_ends_at_once(self) -> None:
+        desk = self.two_nodes()
+        desk.did(desk.ledger.rank_ended(desk.entry(), "1.1/7.1", HostName("b")))
+        assert desk.ended() == ["links b", "finished 1.1"]
+
+    def test_a_job_without_ranks_asks_nobody(self) -> None:
+        assert running("a:0 b:0").ended() == ["finished 1.1"]
+
+    def test_a_node_out_of_sight_is_waited_for(self) -> None:
+        desk = self.two_nodes()
+        desk.failed("b")
+        desk.ended()
+        assert desk.phase() == "intended"
+        assert desk.up("b", view("1.1/7.1", "running")) == ["b: stop 1.1/7.1 2 s"]
+        assert desk.phase() == "intended"
+
+    def test_after_a_restart_their_nodes_are_asked_what_is_left(self) -> None:
+        desk = self.two_nodes().restarted()
+        assert desk.up("a", view("1.1", "ended")) == ["links b"]
+        assert desk.up("b", view("1.1/7.1", "running")) == ["b: stop 1.1/7.1 2 s"]
+        assert desk.phase() == "intended"
+        ended = desk.did(desk.ledger.rank_ended(desk.entry(), "1.1/7.1", HostName("b")))
+        assert ended == ["b: ack 1.1/7.1", "finished 1.1"]
+
+    def test_and_if_nothing_is_left_the_job_ends(self) -> None:
+        desk = self.two_nodes().restarted()
+        desk.up("a", view("1.1", "ended"))
+        assert desk.up("b") == ["finished 1.1"]
+
+    def test_one_that_runs_while_the_job_runs_is_left_alone(self) -> None:
+        desk = self.two_nodes().restarted()
+        desk.up("a", view("1.1", "running"))
+        assert desk.up("b", view("1.1/7.1", "running")) == []
+        assert desk.entry().live_ranks == {"1.1/7.1": "b"}
+
+    def test_one_that_ended_out_of_sight_keeps_its_end_until_it_is_told(self) -> None:
+        desk = self.two_nodes()
+        desk.failed("b")
+        assert desk.up("b", view("1.1/7.1", "ended")) == []
+        ended = desk.did(desk.ledger.rank_ended(desk.entry(), "1.1/7.1", HostName("b")))
+        assert ended == ["b: ack 1.1/7.1"]
+        assert desk.ended()[-1] == "finished 1.1"
+
+    def test_one_whose_start_was_lost_with_the_link_is_asked_for(self) -> None:
+        desk = self.two_nodes()
+        desk.failed("b")
+        assert desk.up("b") == ["b: query 1.1/7.1"]
+
+    def test_one_of_an_earlier_attempt_is_ended(self) -> None:
+        desk = self.two_nodes()
+        desk.ordered(start(1, "b:1", attempt=2))
+        assert "b: stop 1.1/7.1 2 s" in desk.up("b", view("1.1/7.1", "running"))
 
 
-def test_a_start_waits_for_all_nodes_of_the_attempt(ledger: Ledger) -> None:
-    assert starts(ledger.ordered_start(order(1, A, B))) == 0
-    assert starts(ledger.node_up(A, [])) == 0
-    assert starts(ledger.node_up(B, [])) == 1
+class TestOutcomes:
+    @pytest.mark.parametrize(
+        ("end", "outcome"),
+        [
+            ({"exit": 3, "cpu_s": 1.5}, Outcome(kind=OutcomeKind.EXITED, exit_status=3, cpu_s=1.5)),
+            ({"signal": 9}, Outcome(kind=OutcomeKind.SIGNALLED, signal=9)),
+            ({"lost": "rebooted"}, Outcome(kind=OutcomeKind.LOST, message="rebooted")),
+            ({"error": "no directory"}, Outcome(kind=OutcomeKind.FAILED, message="no directory")),
+            ({}, Outcome(kind=OutcomeKind.FAILED, message="ended for no known reason")),
+        ],
+    )
+    def test_are_what_the_shepherd_said(self, end: dict[str, object], outcome: Outcome) -> None:
+        assert outcome_of(dict(end)) == outcome
 
 
-def test_one_start_per_attempt_whatever_the_server_repeats(ledger: Ledger) -> None:
-    ledger.node_up(A, [])
-    assert sum(starts(ledger.ordered_start(order())) for _ in range(100)) == 1
+class TestCost:
+    def test_an_order_does_not_look_through_the_ledger(self) -> None:
+        desk = Desk(1, up="a")
+        looked = 0
 
+        class Watched(dict[tuple[str, int], object]):
+            def values(self) -> object:  # type: ignore[override]
+                nonlocal looked
+                looked += 1
+                return super().values()
 
-def test_a_node_that_cannot_be_reached_gives_the_start_back(ledger: Ledger) -> None:
-    ledger.ordered_start(order(1, A, B))
-    (report,) = told(ledger.node_failed(B, "b refuses your key"))
-    assert report == AttemptTakenBack(id=JOB, attempt=AttemptNo(1), host=B, why="b refuses your key")
-    assert entry(ledger).phase is Phase.WAITING
-
-
-def test_a_lost_connection_after_the_start_means_unknown(ledger: Ledger) -> None:
-    ledger.node_up(A, [])
-    ledger.ordered_start(order())
-    assert told(ledger.node_failed(A, "cut")) == []
-    assert entry(ledger).phase is Phase.INTENDED
-
-
-def test_on_the_next_connection_it_asks_and_never_starts_again(ledger: Ledger) -> None:
-    ledger.node_up(A, [])
-    ledger.ordered_start(order())
-    ledger.node_failed(A, "cut")
-    actions = ledger.node_up(A, [])
-    assert starts(actions) == 0
-    assert words(actions) == ["query"]
-
-
-def test_what_the_node_never_got_is_taken_back(ledger: Ledger) -> None:
-    ledger.node_up(A, [], "boot 1")
-    ledger.ordered_start(order())
-    ledger.node_failed(A, "cut")
-    ledger.node_up(A, [], "boot 1")
-    (report,) = told(ledger.state_said(entry(ledger), {**running(), "state": "never"}))
-    assert isinstance(report, AttemptTakenBack)
-
-
-def test_after_a_reboot_of_the_node_never_is_no_proof(ledger: Ledger) -> None:
-    ledger.node_up(A, [], "boot 1")
-    ledger.ordered_start(order())
-    ledger.node_failed(A, "cut")
-    ledger.node_up(A, [], "boot 2")
-    actions = ledger.state_said(entry(ledger), {**running(), "state": "never"})
-    assert told(actions) == []
-    assert any(isinstance(action, Finished) for action in actions)
-    assert entry(ledger).outcome == outcome_of({"lost": "the node was rebooted while it ran"})
-
-
-def test_a_running_attempt_is_adopted(ledger: Ledger) -> None:
-    ledger.ordered_start(order())
-    entry(ledger).maybe_sent = True  # as after a restart of the launcher
-    assert told(ledger.node_up(A, [running()])) == [AttemptStarted(id=JOB, attempt=AttemptNo(1))]
-
-
-def test_an_end_is_stored_and_told_until_the_server_has_it(ledger: Ledger) -> None:
-    ledger.node_up(A, [])
-    ledger.ordered_start(order())
-    (finished,) = ledger.main_ended(entry(ledger), {"exit": 3})
-    assert isinstance(finished, Finished)
-    assert entry(ledger).phase is Phase.ENDED
-    assert not entry(ledger).over
-    (report,) = told(ledger.ordered_start(order()))
-    assert isinstance(report, AttemptEnded)
-    assert report.outcome.exit_status == 3
-    ledger.gone(JOB)
-    entry(ledger).node_done = True
-    assert entry(ledger).over
-
-
-def test_a_job_on_several_nodes_ends_when_nothing_of_it_runs_on_any(ledger: Ledger) -> None:
-    ledger.node_up(A, [])
-    ledger.node_up(B, [])
-    ledger.ordered_start(order(1, A, B))
-    ledger.rank_started(entry(ledger), "7.1/1", B)
-    actions = ledger.main_ended(entry(ledger), {"exit": 0})
-    assert "stop" in words(actions)
-    assert entry(ledger).phase is Phase.INTENDED
-    assert any(isinstance(action, Finished) for action in ledger.rank_ended(entry(ledger), "7.1/1", B))
-
-
-def test_a_stop_before_the_start_was_sent_takes_it_back(ledger: Ledger) -> None:
-    ledger.ordered_start(order())
-    (report,) = told(ledger.ordered_stop(stop()))
-    assert isinstance(report, AttemptTakenBack)
-
-
-def test_a_stop_is_said_again_on_the_next_connection(ledger: Ledger) -> None:
-    ledger.node_up(A, [])
-    ledger.ordered_start(order())
-    assert words(ledger.ordered_stop(stop())) == ["stop"]
-    ledger.node_failed(A, "cut")
-    assert words(ledger.node_up(A, [running()])) == ["stop"]
-
-
-def test_a_stop_of_an_attempt_that_never_was_is_answered(ledger: Ledger) -> None:
-    assert told(ledger.ordered_stop(stop(4))) == [AttemptTakenBack(id=JOB, attempt=AttemptNo(4))]
-
-
-def test_the_output_of_an_earlier_attempt_is_not_written_over(ledger: Ledger) -> None:
-    ledger.node_up(A, [])
-    ledger.ordered_start(order(1))
-    assert entry(ledger).output == "out"
-    ledger.ordered_start(order(2))
-    assert entry(ledger).output == "out.2.wqlog"
-
-
-def test_what_a_node_still_has_of_no_job_of_ours_goes(ledger: Ledger) -> None:
-    assert words(ledger.node_up(A, [ended("3.1")])) == ["ack"]
-    assert words(ledger.node_up(A, [running("3.1")])) == ["stop"]
-
-
-@pytest.mark.parametrize(
-    ("end", "kind"),
-    [
-        ({"exit": 0}, OutcomeKind.EXITED),
-        ({"signal": 9}, OutcomeKind.SIGNALLED),
-        ({"error": "no such directory"}, OutcomeKind.FAILED),
-        ({"lost": "rebooted"}, OutcomeKind.LOST),
-    ],
-)
-def test_an_end_is_an_outcome(end: dict[str, Any], kind: OutcomeKind) -> None:
-    assert outcome_of(end).kind is kind
+        desk.ledger.entries = Watched(desk.ledger.entries)  # type: ignore[assignment]
+        desk.ordered(start(1, "a:0"))
+        desk.started()
+        desk.ordered(stop(1))
+        desk.ended()
+        desk.gone()
+        assert looked == 0
+        assert desk.ledger.by_id[JobId(1)].phase is Phase.ENDED
