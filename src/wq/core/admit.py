@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wq.core.cluster import GROUP_PATTERN, HOST_PATTERN, Node
-from wq.core.job import JobSpec, Mode
+from wq.core.job import JobSpec, Mode, Requirement
 from wq.core.place import impossible
 
 MOST_CORES = 1_000_000
@@ -15,8 +15,11 @@ LONGEST_PATH = 4096
 MOST_GROUPS = 100
 
 
-def admit(spec: JobSpec, nodes: Sequence[Node]) -> str | None:
-    """Why this job is refused, naming the key at fault; None if it may enter."""
+def admit(spec: JobSpec, nodes: Sequence[Node], possible: set[Requirement]) -> str | None:
+    """Why this job is refused, naming the key at fault; None if it may enter.
+
+    possible: requirements that are known to be possible on these nodes; grows, as the jobs of a submission are alike.
+    """
     need = spec.requirement
     if not 1 <= need.n <= MOST_CORES:
         return f"N: {need.n} is not between 1 and {MOST_CORES}"
@@ -45,4 +48,7 @@ def admit(spec: JobSpec, nodes: Sequence[Node]) -> str | None:
         return f"command: the copy for listings has at most {LONGEST_COMMAND} characters"
     if len(spec.submit_dir) > LONGEST_PATH:
         return f"submit_dir: at most {LONGEST_PATH} characters"
-    return impossible(need, nodes)
+    trouble = None if need in possible else impossible(need, nodes)
+    if trouble is None:
+        possible.add(need)
+    return trouble

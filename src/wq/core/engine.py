@@ -13,7 +13,7 @@ from typing import assert_never
 
 from wq.core.admit import MOST_CORES, admit
 from wq.core.cluster import Node, NodeState
-from wq.core.job import AttemptNo, HostName, Job, JobId, Outcome, OutcomeKind, Priority, State, Uid
+from wq.core.job import AttemptNo, HostName, Job, JobId, Outcome, OutcomeKind, Priority, Requirement, State, Uid
 from wq.core.layered import Layered
 from wq.core.lifecycle import Ended, Granted, JobEvent, Requeued, Started, StopRequested, Submitted, advance
 from wq.core.plan import Limit, Plan, plan
@@ -333,11 +333,14 @@ def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
     if len(request.token) > LONGEST_TOKEN:
         return Refusal(error=f"a token has at most {LONGEST_TOKEN} characters")
     if request.token and key in draft.tokens:
+        if len(draft.tokens[key]) != len(request.jobs):
+            return Refusal(error="this submission was accepted long ago, and some of its jobs are forgotten")
         for job_id in draft.tokens[key]:
             remind(draft, who.uid, job_id)
         return Answer(facts={"ids": list(draft.tokens[key])})
+    possible: set[Requirement] = set()
     for spec in request.jobs:
-        trouble = admit(spec, draft.nodes)
+        trouble = admit(spec, draft.nodes, possible)
         if trouble is None and spec.requirement.priority is Priority.BLOCK and not draft.queue.block_allowed:
             trouble = "priority: block is not allowed in this queue; low, med or high are"
         if trouble is not None:

@@ -74,13 +74,14 @@ class Peer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for body in self.frames.feed(data):
+            bodies = self.frames.feed(data)
+            for body in bodies:
                 self.take(body)
         except WireError as error:
             self.refuse(f"not understood: {error}")
             return
         if self.frames.buffer:
-            if self.timer is None:
+            if self.timer is None or (bodies and self.role):  # a frame has begun just now
                 self.expect(FRAME_TIMEOUT_S)
         elif self.timer is not None and self.role:
             self.timer.cancel()
@@ -124,6 +125,14 @@ class Peer(asyncio.Protocol):
         self.transport.write(frame)
         if self.transport.get_write_buffer_size() > MOST_OUTPUT_BYTES:
             self.transport.abort()
+
+    def listen(self, on: bool) -> None:
+        """Read on, or let the sender wait."""
+        if self.transport is not None and not self.transport.is_closing():
+            if on:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
 
     def close(self) -> None:
         if self.transport is not None:

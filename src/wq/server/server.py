@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from wq.core import listing
 from wq.core.cluster import LOCALHOST, Node
 from wq.core.engine import Draft, Now, Queue, planned, tick
 from wq.core.job import HostName, Job, JobId, State, Uid
-from wq.core.plan import Plan, Reason, ahead
+from wq.core.plan import Plan, Reason
 from wq.core.policies.fifo import Fifo
 from wq.core.requests import (
     Answer,
@@ -47,6 +48,7 @@ from wq.store.store import SpoolInUse, Store
 PRUNE_EVERY_S = 3600.0
 PAGE_BYTES = 400_000  # of a listing
 FINISHED_SHOWN_S = 86400.0
+MOST_QUESTIONS = 100  # of one connection, unanswered
 PRIVATE_IDLE_S = 1800.0
 
 
@@ -92,7 +94,8 @@ class Server:
         self.queue.users[self.uid] = user_name(self.uid)
         self.myself = Who(uid=self.uid, user=user_name(self.uid), is_self=True)
         self.inbox: list[Incoming] = []
-        self.queries: list[tuple[Peer, Any, int]] = []
+        self.questions: dict[Peer, deque[tuple[Any, int]]] = {}
+        self.has_read_cluster = False  # since the last turn
         self.waiting_for_answer: dict[int, tuple[Peer, int]] = {}
         self.next_mark = 0
         self.peers: set[Peer] = set()
@@ -120,13 +123,14 @@ class Server:
         if isinstance(word, messages.Limit):
             self.limit(peer, word, seq)
         elif isinstance(word, messages.Ls | messages.Stat | messages.Users | messages.Shutdown):
-            self.queries.append((peer, word, seq))
+            self.asked(peer, word, seq)
         elif isinstance(word, messages.Hello):
             peer.refuse("one hello is enough")
         else:
             if isinstance(word, LauncherHere):
                 self.new_launcher(peer)
-            if isinstance(word, Refresh):
+            if isinstance(word, Refresh) and not self.has_read_cluster:
+                self.has_read_cluster = True
                 trouble = self.read_cluster(look=peer.who.uid in (self.uid, 0))
                 if trouble is not None:
                     peer.answer(seq, {"error": f"{trouble}; the server goes on with what it had", "status": 2})
@@ -135,6 +139,23 @@ class Server:
                     return
             self.enqueue(peer, word, seq)
         self.something.set()
+
+    def asked(self, peer: Peer, word: Any, seq: int) -> None:
+        """A question; whoever has asked many is not listened to until they are answered."""
+        waiting = self.questions.setdefault(peer, deque())
+        waiting.append((word, seq))
+        if len(waiting) > MOST_QUESTIONS:
+            peer.listen(False)
+
+    def next_questions(self) -> list[tuple[Peer, Any, int]]:
+        """The oldest of each connection: whoever asks much keeps nobody else waiting."""
+        oldest = []
+        for peer, waiting in list(self.questions.items()):
+            oldest.append((peer, *waiting.popleft()))
+            if not waiting:
+                del self.questions[peer]
+                peer.listen(True)
+        return oldest
 
     def enqueue(self, peer: Peer, request: Any, seq: int) -> None:
         self.next_mark += 1
@@ -160,6 +181,7 @@ class Server:
 
     def left(self, peer: Peer) -> None:
         self.peers.discard(peer)
+        self.questions.pop(peer, None)
         if self.launchers.get(peer.who.uid) is peer:
             del self.launchers[peer.who.uid]
             self.inbox.append(Incoming(who=peer.who, request=LauncherGone()))
@@ -226,7 +248,10 @@ class Server:
         """One turn: what has arrived becomes events, on disk, and then everybody is told. Says when to wake."""
         self.something.clear()
         inbox, self.inbox = self.inbox, []
-        queries, self.queries = self.queries, []
+        queries = self.next_questions()
+        self.has_read_cluster = False
+        if self.questions:
+            self.something.set()
         draft = tick(self.queue, inbox, clock())
         try:
             self.store.commit(draft)
@@ -234,6 +259,7 @@ class Server:
             if "full" not in str(error):
                 raise
             self.refuse_all(inbox, f"the server's disk is full ({error}); nothing was accepted")
+            self.answer_queries(queries)
             return clock().boot_s + 1.0
         draft.settle()
         self.tell(draft)
@@ -270,11 +296,12 @@ class Server:
         jobs = [j for j in self.queue.queued.values() if j.spec.foreground and j.spec.uid in self.launchers]
         plan = self.plan() if jobs else None
         line = Fifo().order(self.queue.queued.values()) if jobs else []
+        ahead = {job.id: place for place, job in enumerate(line)}
         told = {}
         for job in jobs:
             assert plan is not None
             reason = plan.why(job)
-            news = (reason.text, ahead(job.id, line))
+            news = (reason.text, ahead[job.id])
             told[job.id] = news
             if self.told.get(job.id) != news:
                 word = messages.Waiting(id=job.id, reason=reason.text, code=reason.code.value, ahead=news[1])
@@ -350,7 +377,13 @@ class Server:
     async def keep_house(self) -> None:
         """Prune old rows now and then; a private server without work goes away."""
         while True:
-            self.store.prune(time.time())
+            try:
+                self.store.prune(time.time())
+                self.queue.tokens = self.store.tokens()
+            except sqlite3.OperationalError as error:
+                if "full" not in str(error):
+                    raise
+                self.log(f"old jobs cannot be forgotten now: {error}")
             await asyncio.sleep(PRIVATE_IDLE_S / 2 if self.settings.private else PRUNE_EVERY_S)
             busy = bool(listing.live_jobs(self.queue)) or any(p.role == "client" for p in self.peers)
             if busy:

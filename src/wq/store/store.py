@@ -6,12 +6,13 @@ database: a lock on the spool says so, and it dies with its holder.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
 import sqlite3
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from wq.core.plan import Limit
 SCHEMA_VERSION = 1
 KEEP_FINISHED_S = 7 * 86400.0
 MOST_FINISHED = 10_000  # in one answer
+OURS = frozenset({"lock", "queue.db", "queue.db-wal", "queue.db-shm", "server.log"})
 LARGEST_ID = (1 << 63) - 1  # that SQLite can compare with
 
 
@@ -34,12 +36,15 @@ class SpoolInUse(Exception):
 
 
 def make_private(spool: Path) -> None:
-    """A directory that its owner alone can enter. Raises OSError if it is somebody else's."""
+    """A directory that its owner alone can enter. Raises OSError if it is somebody else's, or for something else."""
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = spool.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise PermissionError(f"the spool {spool} is not a directory of uid {os.getuid()}")
-    spool.chmod(0o700)
+    if found.st_mode & 0o077:
+        if not set(os.listdir(spool)) <= OURS:  # `-s /tmp` must not shut the others out of /tmp
+            raise PermissionError(f"{spool} has other things in it; the spool is a directory of its own")
+        spool.chmod(0o700)
 
 
 class Store:
@@ -95,11 +100,17 @@ class Store:
             place = {State.QUEUED: queue.queued, State.HELD: queue.held}.get(job.state, queue.active)
             place[job.id] = job
             queue.users[job.spec.uid] = job.spec.user
-        for uid, token, job_id in self.db.execute("SELECT uid, token, id FROM jobs WHERE token != '' ORDER BY id"):
-            queue.tokens[(uid, token)] = (*queue.tokens.get((uid, token), ()), job_id)
+        queue.tokens = self.tokens()
         for uid, by_owner, user, run, cores in self.db.execute("SELECT * FROM limits"):
             queue.limits[(Uid(uid), bool(by_owner))] = Limit(run=run, cores=cores)
             queue.users.setdefault(Uid(uid), user)
+
+    def tokens(self) -> dict[tuple[Uid, str], tuple[JobId, ...]]:
+        """The submissions that are remembered, with the ids that they were given."""
+        found: dict[tuple[Uid, str], list[JobId]] = {}
+        for uid, token, job_id in self.db.execute("SELECT uid, token, id FROM jobs WHERE token != '' ORDER BY id"):
+            found.setdefault((uid, token), []).append(job_id)
+        return {key: tuple(ids) for key, ids in found.items()}
 
     def marked_nodes(self) -> dict[str, Node]:
         """What the owner has said of nodes."""
@@ -110,9 +121,15 @@ class Store:
         """All events of a tick, in one transaction. After this returns they outlive a power cut."""
         if not draft.events:
             return
+        with self.transaction():
+            self.write(draft)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of it or nothing."""
         self.db.execute("BEGIN IMMEDIATE")
         try:
-            self.write(draft)
+            yield
             self.db.execute("COMMIT")
         except BaseException:
             if self.db.in_transaction:
@@ -169,11 +186,11 @@ class Store:
 
     def prune(self, now_s: float) -> None:
         """Forget finished jobs and events that are older than a week; ids are never used again."""
-        self.db.execute("BEGIN IMMEDIATE")
-        self.db.execute(
-            "INSERT OR REPLACE INTO meta SELECT 'last_id', max(coalesce((SELECT max(id) FROM jobs), 0),"
-            " coalesce((SELECT value + 0 FROM meta WHERE key = 'last_id'), 0))"
-        )
-        self.db.execute("DELETE FROM jobs WHERE state = 'done' AND ended_s < ?", (now_s - KEEP_FINISHED_S,))
-        self.db.execute("DELETE FROM events WHERE at_s < ?", (now_s - KEEP_FINISHED_S,))
-        self.db.execute("COMMIT")
+        old_s = now_s - KEEP_FINISHED_S
+        with self.transaction():
+            self.db.execute(
+                "INSERT OR REPLACE INTO meta SELECT 'last_id', max(coalesce((SELECT max(id) FROM jobs), 0),"
+                " coalesce((SELECT value + 0 FROM meta WHERE key = 'last_id'), 0))"
+            )
+            self.db.execute("DELETE FROM jobs WHERE state = 'done' AND ended_s < ?", (old_s,))
+            self.db.execute("DELETE FROM events WHERE at_s < ?", (old_s,))

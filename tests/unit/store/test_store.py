@@ -1,146 +1,349 @@
-"""The database: what was committed is there again; what was not never happened."""
+"""The queue on disk: what was committed is there again, whatever became of the process."""
 
 from __future__ import annotations
 
 import sqlite3
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.unit.core.engines import ANZE, BINE, OWNER, Play, spec
 from tests.unit.core.worlds import cluster, need
-from wq.core.engine import Now, Queue, tick
-from wq.core.job import JobSpec, Outcome, OutcomeKind, Uid
-from wq.core.requests import (
-    Answer,
-    AttemptEnded,
-    AttemptStarted,
-    ClusterRead,
-    Incoming,
-    LauncherHere,
-    Refusal,
-    Request,
-    SetLimit,
-    SetNode,
-    Submit,
-    Who,
-)
-from wq.store.store import SpoolInUse, Store
+from wq.core.cluster import NodeState
+from wq.core.engine import Draft, Queue
+from wq.core.job import JobId, Mode, Outcome, OutcomeKind, Priority, Requirement, State, Uid
+from wq.core.plan import Limit
+from wq.core.requests import SetLimit, SetNode, Submit
+from wq.store.store import KEEP_FINISHED_S, SCHEMA_VERSION, SpoolInUse, Store
 
-OWNER = Who(uid=Uid(500), user="owner")
-ANZE = Who(uid=Uid(1000), user="anze")
+WEEK_S = KEEP_FINISHED_S
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path / "spool")
-    yield made
-    made.close()
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
 
 
-def queue() -> Queue:
-    made = Queue(owner=OWNER.uid)
-    play(made, None, OWNER, ClusterRead(nodes=cluster("a:4 b:4")))
-    play(made, None, ANZE, LauncherHere())
-    return made
-
-
-def play(
-    queue: Queue, store: Store | None, who: Who, request: Request, at_s: float = 1000.0
-) -> Answer | Refusal | None:
-    """One turn of the server's loop, on disk if there is one."""
-    draft = tick(queue, [Incoming(who=who, request=request, reply_to=1)], Now(wall_s=at_s, boot_s=at_s))
-    if store is not None:
-        store.commit(draft)
-    draft.settle()
-    return draft.answers[0][1] if draft.answers else None
-
-
-def submission(count: int, token: str = "t", n: int = 1) -> Submit:
-    job = JobSpec(uid=Uid(-1), user="", name="job", command="./job", requirement=need(n=n))
-    return Submit(token=token, jobs=(job,) * count)
-
-
-def reopened(store: Store, tmp_path: Path) -> tuple[Store, Queue]:
+@pytest.fixture
+def store(spool: Path) -> Iterator[Store]:
+    store = Store(spool)
+    store.db.execute("PRAGMA synchronous=OFF")  # a test survives no power cut
+    yield store
     store.close()
-    again = Store(tmp_path / "spool")
-    loaded = Queue(owner=OWNER.uid)
-    again.load(loaded)
-    return again, loaded
 
 
-def test_a_whole_queue_is_there_again(store: Store, tmp_path: Path) -> None:
-    before = queue()
-    play(before, store, ANZE, submission(12))
-    first = next(iter(before.active.values()))
-    play(before, store, ANZE, AttemptStarted(id=first.id, attempt=first.attempt))
-    play(before, store, ANZE, SetLimit(run=25, cores=100))
-    play(before, store, OWNER, SetNode(hosts=("b",), state="drain", reason="new disk"))
-    again, after = reopened(store, tmp_path)
-    assert (after.queued, after.active, after.held) == (before.queued, before.active, before.held)
-    assert (after.next_id, after.limits, after.tokens) == (before.next_id, before.limits, before.tokens)
-    assert again.marked_nodes()["b"].reason == "new disk"
-    again.close()
+class Kept(Play):
+    """A queue whose every turn is on disk before it is settled."""
+
+    def __init__(self, store: Store, nodes: str = "a:4 b:4") -> None:
+        self.store = store
+        super().__init__(nodes)
+
+    def draft(self, *incoming: object) -> Draft:
+        draft = super().draft(*incoming)  # type: ignore[arg-type]
+        self.store.commit(draft)
+        return draft
 
 
-def test_a_repeated_submission_gives_the_same_ids_after_a_restart(store: Store, tmp_path: Path) -> None:
-    before = queue()
-    first = play(before, store, ANZE, submission(3))
-    again, after = reopened(store, tmp_path)
-    assert play(after, again, ANZE, submission(3)) == first
-    assert after.next_id == 4
-    again.close()
+def loaded(store: Store, nodes: str = "a:4 b:4") -> Queue:
+    queue = Queue(owner=OWNER.uid, nodes=cluster(nodes))
+    store.load(queue)
+    return queue
 
 
-def test_finished_jobs_are_found_by_id_and_by_time(store: Store) -> None:
-    made = queue()
-    play(made, store, ANZE, submission(2))
-    outcome = Outcome(kind=OutcomeKind.EXITED, exit_status=3)
-    for job in list(made.active.values()):
-        play(made, store, ANZE, AttemptEnded(id=job.id, attempt=job.attempt, outcome=outcome), at_s=2000.0 + job.id)
-    assert [job.id for job in store.finished(ids=[(1, 1)])] == [1]
-    assert [job.outcome for job in store.finished(ids=[(1, 9)])] == [outcome, outcome]
-    assert [job.id for job in store.finished(ids=None, since_s=2002.0)] == [2]
-    assert store.finished(ids=[(1 << 63, 1 << 70)]) == []
+def every_state(play: Kept) -> None:
+    """Jobs 1 starting, 2 running, 3 stopping, 4 queued, 5 and 6 done."""
+    full = Requirement(
+        mode=Mode.BYCORE,
+        n=2,
+        groups=("g",),
+        notgroups=("h",),
+        host="a",
+        min_cores=2,
+        min_mem_gb=0.5,
+        threads=2,
+        priority=Priority.HIGH,
+    )
+    play.submit(ANZE, spec(full), spec(), token="first")
+    play.started(2)
+    play.running(BINE)
+    play.remove(BINE, 3)
+    play.submit(ANZE, spec(need(n=8)), spec(), spec(), token="second")
+    play.ended(5, outcome=Outcome(kind=OutcomeKind.SIGNALLED, signal=9, cpu_s=1.5))
+    play.remove(ANZE, 6)
+    play.ended(6)
+    assert [play.state(number) for number in range(1, 7)] == [
+        "starting",
+        "running",
+        "stopping",
+        "queued",
+        "gone",
+        "gone",
+    ]
 
 
-def test_ids_are_never_used_again_when_old_jobs_are_forgotten(store: Store, tmp_path: Path) -> None:
-    made = queue()
-    play(made, store, ANZE, submission(2))
-    for job in list(made.active.values()):
-        ended = AttemptEnded(id=job.id, attempt=job.attempt, outcome=Outcome(kind=OutcomeKind.EXITED, exit_status=0))
-        play(made, store, ANZE, ended)
-    for _ in range(2):
-        store.prune(1e9)
-    assert store.finished(ids=[(1, 9)]) == []
-    again, after = reopened(store, tmp_path)
-    assert after.next_id == 3
-    again.close()
+class TestRoundTrip:
+    @pytest.fixture
+    def play(self, store: Store) -> Kept:
+        play = Kept(store, "a:4:g b:4:g")
+        every_state(play)
+        return play
+
+    def test_the_whole_queue_comes_back(self, store: Store, play: Kept) -> None:
+        queue = loaded(store)
+        assert (queue.queued, queue.held, queue.active) == (play.queue.queued, play.queue.held, play.queue.active)
+        assert (queue.next_id, queue.tokens) == (play.queue.next_id, play.queue.tokens)
+
+    def test_in_the_same_order(self, store: Store, play: Kept) -> None:
+        queue = loaded(store)
+        assert list(queue.queued) == sorted(play.queue.queued)
+        assert list(queue.active) == sorted(play.queue.active)
+
+    def test_after_a_kill_too(self, spool: Path, store: Store, play: Kept) -> None:
+        store.db.close()  # without a checkpoint, as kill -9 leaves it
+        store.close()
+        again = Store(spool)
+        assert loaded(again).active == play.queue.active
+        again.close()
+
+    def test_with_the_names_of_their_users(self, store: Store, play: Kept) -> None:
+        assert loaded(store).users == {ANZE.uid: "anze", BINE.uid: "bine"}
+
+    def test_a_repeated_submission_is_still_known(self, store: Store, play: Kept) -> None:
+        again = Kept(store)
+        again.queue = loaded(store, "a:4:g b:4:g")
+        assert again.submit(ANZE, spec(need(n=8)), spec(), spec(), token="second") == [4, 5, 6]
+
+    def test_what_was_not_committed_is_not_there(self, store: Store, play: Kept) -> None:
+        before = loaded(store)
+        Play.draft(play)
+        assert loaded(store) == before
+
+    def test_limits_come_back_in_both_layers(self, store: Store) -> None:
+        play = Kept(store)
+        play.say(ANZE, SetLimit(run=5))
+        play.say(OWNER, SetLimit(target=ANZE.uid, target_name="anze", cores=9))
+        play.say(OWNER, SetLimit(target=Uid(7), target_name="new", run=0))
+        play.say(ANZE, SetLimit(run=-1, cores=3))
+        queue = loaded(store)
+        assert queue.limits == play.queue.limits
+        assert queue.limits[(ANZE.uid, False)] == Limit(cores=3)
+        assert queue.users[Uid(7)] == "new"
+
+    def test_what_the_owner_said_of_nodes_comes_back(self, store: Store) -> None:
+        play = Kept(store)
+        play.say(OWNER, SetNode(hosts=("a",), state="drain", reason="new \u017eica"))
+        (node,) = store.marked_nodes().values()
+        assert (node.host, node.state, node.reason, node.by) == ("a", NodeState.DRAIN, "new \u017eica", "owner")
+
+    def test_the_queue_keeps_its_name(self, spool: Path, store: Store) -> None:
+        name = store.queue_name
+        store.close()
+        again = Store(spool)
+        assert again.queue_name == name
+        assert name.isalnum()
+        again.close()
 
 
-def test_a_commit_that_fails_leaves_nothing_behind(store: Store) -> None:
-    made = queue()
-    draft = tick(made, [Incoming(who=ANZE, request=submission(3))], Now(wall_s=1.0, boot_s=1.0))
-    store.db.execute("CREATE TRIGGER no BEFORE INSERT ON jobs WHEN NEW.id = 3 BEGIN SELECT RAISE(ABORT, 'no'); END")
-    with pytest.raises(sqlite3.Error):
-        store.commit(draft)
-    assert store.db.execute("SELECT count(*) FROM jobs").fetchone() == (0,)
-    assert not made.queued
-    assert not made.active
+class TestCommit:
+    def test_a_tick_without_events_writes_nothing(self, store: Store) -> None:
+        play = Kept(store)
+        statements: list[str] = []
+        store.db.set_trace_callback(statements.append)
+        play.turn()
+        assert statements == []
+
+    def test_each_event_leaves_a_row_in_the_trail(self, store: Store) -> None:
+        play = Kept(store)
+        play.ended(play.running())
+        play.say(ANZE, SetLimit(run=5))
+        rows = store.db.execute("SELECT job, kind FROM events ORDER BY seq").fetchall()
+        assert rows == [(1, "Submitted"), (1, "Granted"), (1, "Started"), (1, "Ended"), (None, "LimitSet")]
+
+    def test_is_all_or_nothing(self, store: Store) -> None:
+        play = Kept(store)
+        play.submit()
+        before = loaded(store)
+        draft = Play.draft(play, (ANZE, SetLimit(run=1)))
+        draft.changed[JobId(1)] = "no job"  # type: ignore[assignment]
+        with pytest.raises(AttributeError):
+            store.commit(draft)
+        assert loaded(store) == before
+        play.submit()
+
+    def test_a_state_that_no_job_has_is_refused_by_the_database_itself(self, store: Store) -> None:
+        Kept(store).submit()
+        for change in ("state = 'lost'", "state = 'done'", "ended_s = 1.0"):
+            with pytest.raises(sqlite3.IntegrityError):
+                store.db.execute(f"UPDATE jobs SET {change} WHERE id = 1")
+
+    def test_survives_the_power(self, spool: Path) -> None:
+        store = Store(spool)
+        assert store.db.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert store.db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        store.close()
 
 
-def test_a_spool_has_one_server(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(SpoolInUse):
-        Store(tmp_path / "spool")
+class TestFinished:
+    @pytest.fixture
+    def play(self, store: Store) -> Kept:
+        play = Kept(store)
+        for _ in range(4):
+            play.ended(play.running())
+            play.boot_s += 100.0
+        return play
+
+    def ids(self, store: Store, *ranges: tuple[int, int]) -> list[int]:
+        return [job.id for job in store.finished(ids=ranges)]
+
+    def test_are_found_by_ranges_of_ids_newest_first(self, store: Store, play: Kept) -> None:
+        assert self.ids(store, (1, 2), (4, 4), (77, 99)) == [4, 2, 1]
+
+    def test_or_all_that_ended_since(self, store: Store, play: Kept) -> None:
+        since_s = play.now.wall_s - 250.0
+        assert [job.id for job in store.finished(ids=None, since_s=since_s)] == [4, 3]
+
+    def test_no_ranges_are_no_jobs(self, store: Store, play: Kept) -> None:
+        assert self.ids(store) == []
+
+    def test_with_how_they_ended(self, store: Store, play: Kept) -> None:
+        (job,) = store.finished(ids=[(2, 2)])
+        assert job.state is State.DONE
+        assert job.outcome == Outcome(kind=OutcomeKind.EXITED, exit_status=0)
+
+    def test_those_that_are_not_over_are_not_among_them(self, store: Store, play: Kept) -> None:
+        play.running()
+        assert self.ids(store, (1, 100)) == [4, 3, 2, 1]
+
+    @pytest.mark.parametrize("huge", [1 << 63, 1 << 64, 10**400, -(1 << 63) - 1])
+    def test_no_number_is_too_large_to_be_asked_for(self, store: Store, play: Kept, huge: int) -> None:
+        assert self.ids(store, (huge, huge)) == []
+        assert len(self.ids(store, (-abs(huge), abs(huge)))) == 4
+
+    def test_one_by_its_id(self, store: Store, play: Kept) -> None:
+        found = store.outcome_of(JobId(3))
+        assert found is not None
+        assert found.id == 3
+        assert store.outcome_of(JobId(99)) is None
 
 
-def test_a_database_of_the_future_is_refused(tmp_path: Path) -> None:
-    made = Store(tmp_path / "other")
-    made.db.execute("PRAGMA user_version = 99")
-    made.close()
-    with pytest.raises(OSError, match="version 99"):
-        Store(tmp_path / "other")
+class TestPrune:
+    def test_forgets_what_ended_more_than_a_week_ago(self, store: Store) -> None:
+        play = Kept(store)
+        play.ended(play.running())
+        play.boot_s += 1000.0
+        play.ended(play.running())
+        store.prune(play.now.wall_s + WEEK_S - 500.0)
+        assert [job.id for job in store.finished(ids=[(1, 9)])] == [2]
+
+    def test_and_the_events_of_that_time(self, store: Store) -> None:
+        play = Kept(store)
+        play.ended(play.running())
+        store.prune(play.now.wall_s + WEEK_S + 1.0)
+        assert store.db.execute("SELECT count(*) FROM events").fetchone() == (0,)
+
+    def test_never_a_job_that_is_not_over(self, store: Store) -> None:
+        play = Kept(store)
+        play.running()
+        store.prune(play.now.wall_s + 10 * WEEK_S)
+        assert list(loaded(store).active) == [1]
+
+    def test_ids_are_never_used_again(self, store: Store) -> None:
+        play = Kept(store)
+        for _ in range(3):
+            play.ended(play.submit()[0])
+        for _ in range(3):
+            store.prune(play.now.wall_s + 2 * WEEK_S)
+        assert store.finished(ids=[(1, 9)]) == []
+        assert loaded(store).next_id == 4
+
+    def test_nor_when_some_of_them_are_left(self, store: Store) -> None:
+        play = Kept(store)
+        play.running()
+        play.ended(play.submit()[0])
+        store.prune(play.now.wall_s + 2 * WEEK_S)
+        assert loaded(store).next_id == 3
+
+    def test_tokens_go_with_their_jobs(self, store: Store) -> None:
+        play = Kept(store)
+        play.ended(play.submit(token="old")[0])
+        play.submit(token="new")
+        assert store.tokens() == play.queue.tokens
+        store.prune(play.now.wall_s + 2 * WEEK_S)
+        assert store.tokens() == {(ANZE.uid, "new"): (2,)}
+
+    def test_a_submission_that_is_half_forgotten_is_not_repeated(self, store: Store) -> None:
+        play = Kept(store)
+        play.submit(ANZE, spec(), spec(), token="t")
+        play.ended(1)
+        store.prune(play.now.wall_s + 2 * WEEK_S)
+        play.queue = loaded(store)
+        draft = play.draft()
+        assert draft.tokens[(ANZE.uid, "t")] == (2,)
+        said = play.say(ANZE, Submit(token="t", jobs=(spec(), spec())))
+        assert said == "this submission was accepted long ago, and some of its jobs are forgotten"
+
+    def test_that_fails_changes_nothing_and_leaves_no_transaction_open(self, store: Store) -> None:
+        play = Kept(store)
+        play.ended(play.running())
+
+        def no_room(action: int, *_: object) -> int:
+            return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_DELETE else sqlite3.SQLITE_OK
+
+        store.db.set_authorizer(no_room)
+        with pytest.raises(sqlite3.DatabaseError):
+            store.prune(play.now.wall_s + 2 * WEEK_S)
+        store.db.set_authorizer(None)
+        assert not store.db.in_transaction
+        assert play.submit() == [2]
 
 
-def test_the_spool_is_private(store: Store, tmp_path: Path) -> None:
-    assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o700
+class TestTheSpool:
+    def test_is_made_for_its_owner_alone(self, spool: Path, store: Store) -> None:
+        assert stat.S_IMODE(spool.stat().st_mode) == 0o700
+
+    def test_a_second_server_is_turned_away(self, spool: Path, store: Store) -> None:
+        with pytest.raises(SpoolInUse, match=f"another server uses the spool {spool}"):
+            Store(spool)
+
+    def test_and_may_have_it_when_the_first_has_gone(self, spool: Path, store: Store) -> None:
+        store.close()
+        Store(spool).close()
+
+    def test_one_of_a_later_version_is_refused(self, spool: Path, store: Store) -> None:
+        store.db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+        store.close()
+        for _ in range(2):  # the second time, too: the first refusal has let go of the spool
+            with pytest.raises(OSError, match="its database has version 2; this wq knows version 1"):
+                Store(spool)
+
+    def test_what_is_no_database_is_refused(self, spool: Path) -> None:
+        spool.mkdir(mode=0o700)
+        (spool / "queue.db").write_bytes(b"this is no database, but it is long enough to look at" * 100)
+        with pytest.raises(sqlite3.DatabaseError):
+            Store(spool)
+
+    def test_a_link_planted_for_the_lock_is_not_followed(self, spool: Path, tmp_path: Path) -> None:
+        spool.mkdir(mode=0o700)
+        (spool / "lock").symlink_to(tmp_path / "planted")
+        with pytest.raises(OSError, match="lock"):
+            Store(spool)
+        assert not (tmp_path / "planted").exists()
+
+    def test_a_directory_that_is_used_for_other_things_is_left_as_it_is(self, tmp_path: Path) -> None:
+        shared = tmp_path / "shared"
+        shared.mkdir(mode=0o755)
+        shared.chmod(0o755)
+        (shared / "thesis.tex").touch()
+        with pytest.raises(PermissionError, match="the spool is a directory of its own"):
+            Store(shared)
+        assert stat.S_IMODE(shared.stat().st_mode) == 0o755
+
+    def test_an_empty_one_is_made_private(self, tmp_path: Path) -> None:
+        empty = tmp_path / "empty"
+        empty.mkdir()
+        empty.chmod(0o755)
+        Store(empty).close()
+        assert stat.S_IMODE(empty.stat().st_mode) == 0o700
