@@ -221,7 +221,7 @@ class TestSpool:
 
 def pythons() -> list[str]:
     """One of each version that is here."""
-    versions = Path("/root/.pyenv/versions")
+    versions = Path.home() / ".pyenv" / "versions"  # where pyenv has them
     found = sorted(versions.glob("3.*/bin/python3")) if os.access(versions, os.X_OK) else []
     return [SYSTEM_PYTHON, *map(str, found)]
 
