@@ -45,6 +45,7 @@ from wq.core.requests import (
 ROOT = Uid(0)
 PAUSE_FIRST_S = 5.0
 PAUSE_MOST_S = 300.0
+MOST_JOBS_OF_A_USER = 30_000  # unfinished ones; their launcher names them all in one message
 LONGEST_TOKEN = 100
 LONGEST_SENTENCE = 1000
 MOST_RANGES = 200
@@ -338,6 +339,9 @@ def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
         for job_id in draft.tokens[key]:
             remind(draft, who.uid, job_id)
         return Answer(facts={"ids": list(draft.tokens[key])})
+    own = own_jobs(draft, who) if len(draft.queued) + len(draft.active) + len(request.jobs) > MOST_JOBS_OF_A_USER else 0
+    if own + len(request.jobs) > MOST_JOBS_OF_A_USER:
+        return Refusal(error=f"you have {own} unfinished jobs here; {MOST_JOBS_OF_A_USER} are allowed", status=1)
     possible: set[Requirement] = set()
     for spec in request.jobs:
         trouble = admit(spec, draft.nodes, possible)
@@ -355,6 +359,11 @@ def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
     if request.token:
         draft.tokens[key] = tuple(ids)
     return Answer(facts={"ids": list(ids)})
+
+
+def own_jobs(draft: Draft, who: Who) -> int:
+    """How many jobs of the sender are not over."""
+    return sum(job.spec.uid == who.uid for jobs in (draft.queued, draft.active, draft.held) for job in jobs.values())
 
 
 def remove(draft: Draft, who: Who, request: Remove) -> Answer | Refusal:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.core.engines import ANZE, BINE, EXITED, MYSELF, OWNER, ROOT, Play, spec
 from tests.unit.core.worlds import cluster, need
+from wq.core import engine
 from wq.core.admit import LONGEST_COMMAND, LONGEST_NAME, MOST_CORES
 from wq.core.cluster import NodeState
 from wq.core.engine import PAUSE_FIRST_S, PAUSE_MOST_S, LimitSet, NodeMarked, Queue, effective_limit, planned
@@ -359,6 +360,28 @@ class TestRemoval:
         many = tuple((Counting(10**6 + 2 * n), Counting(10**6 + 2 * n)) for n in range(5000))
         play.draft((BINE, Remove(ids=many)))
         assert looked < 1_000_000, "two thousand jobs and five thousand ranges were compared each with each"
+
+
+class TestCaps:
+    def test_a_user_has_so_many_unfinished_jobs_and_no_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(engine, "MOST_JOBS_OF_A_USER", 3)
+        play = Play("a:1")
+        play.submit(ANZE, spec(), spec())
+        said = play.say(ANZE, Submit(token="more", jobs=(spec(), spec())))
+        assert said == "you have 2 unfinished jobs here; 3 are allowed"
+        assert play.submit(ANZE, spec()) == [3]
+        assert play.submit(BINE, spec(), spec(), spec()) == [4, 5, 6]
+
+    def test_those_that_are_over_do_not_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(engine, "MOST_JOBS_OF_A_USER", 1)
+        play = Play("a:1")
+        for _ in range(3):
+            play.ended(play.submit()[0])
+
+    def test_a_repeated_submission_does_not_count_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(engine, "MOST_JOBS_OF_A_USER", 2)
+        play = Play("a:1")
+        assert play.submit(ANZE, spec(), spec(), token="t") == play.submit(ANZE, spec(), spec(), token="t")
 
 
 class TestReports:

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from tests.unit.core.engines import spec
 from tests.unit.core.worlds import grant, need
 from wq.core import requests as core
+from wq.core.engine import MOST_JOBS_OF_A_USER
 from wq.core.job import AttemptNo, HostName, JobId, Outcome, OutcomeKind, Uid
 from wq.protocol import messages
 from wq.protocol.messages import FROM_CLIENTS, FROM_LAUNCHERS, NAMES, TO_LAUNCHERS, decode_word, encode_word
-from wq.protocol.wire import Frames, WireError, encode
+from wq.protocol.wire import MAX_FRAME_BYTES, Frames, WireError, encode
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=6)
@@ -131,6 +132,12 @@ def requests_of_the_commands() -> Iterator[str]:
                 (word, *_) = node.args
                 assert isinstance(word, ast.Constant), f"{path}: not a plain word"
                 yield str(word.value)
+
+
+class TestSizes:
+    def test_a_launcher_with_all_the_jobs_that_it_may_have_can_say_so_in_one_message(self) -> None:
+        jobs = tuple(core.HeldJob(id=JobId(10**8 + n), attempt=AttemptNo(10)) for n in range(MOST_JOBS_OF_A_USER))
+        assert len(encode_word(core.LauncherHere(jobs=jobs))) < MAX_FRAME_BYTES
 
 
 class TestGarbage:
