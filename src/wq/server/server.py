@@ -236,7 +236,8 @@ class Server:
             peer.close()
 
     async def wait(self, wake_s: float | None) -> None:
-        """Until something has arrived, or the time has come."""
+        """Until something has arrived, or the time has come; what has arrived meanwhile is let in first."""
+        await asyncio.sleep(0)
         if wake_s is None:
             await self.something.wait()
             return
