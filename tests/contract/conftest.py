@@ -55,7 +55,7 @@ def backend(request: pytest.FixtureRequest, user: User) -> Backend:
 @pytest.fixture
 def key() -> str:
     """The name of a spool that nobody has."""
-    return f"contract{os.getpid()}-{next(NUMBERS)}"
+    return f"contract{os.getpid():08}-{next(NUMBERS):04}"
 
 
 @pytest.fixture

@@ -170,6 +170,11 @@ class Driver:
     def __getitem__(self, att: str) -> Seen:
         return self.seen.setdefault(att, Seen())
 
+    @property
+    def long(self) -> str:
+        """Seconds that only jobs of this driver sleep, so that it knows them without directory and environment."""
+        return "4321." + "".join(filter(str.isdigit, self.key))
+
     # ---- the connection
 
     @property
@@ -403,7 +408,7 @@ class Driver:
             if Path(os.readlink(f"/proc/{pid}/cwd")) == self.spool:
                 return True
             words = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
-            return self.key.encode() in words and pid != os.getpid()
+            return (self.key.encode() in words or self.long.encode() in words) and pid != os.getpid()
         return False
 
     def pids(self, role: str) -> list[int]:

@@ -22,19 +22,19 @@ from tests.e2e.rig import User, popen_as, wait_for
 pytestmark = pytest.mark.xdist_group("shepherd-ends")
 
 ESCAPES = [
-    "sleep 4321 &",
-    "setsid sleep 4321 &",
-    "(setsid sh -c 'sleep 4321 & exec sleep 4321' &) &",
-    "env -i setsid sh -c 'exec <&- >&- 2>&-; sleep 4321 & exec sleep 4321' &",
-    "setsid sh -c 'trap \"\" TERM HUP INT; sleep 4321; sleep 4321' &",
-    "setsid sh -c 'kill -STOP $$; exec sleep 4321' &",
-    "(cd / && setsid nohup sleep 4321 >/dev/null 2>&1 &)",
+    "sleep LONG &",
+    "setsid sleep LONG &",
+    "(setsid sh -c 'sleep LONG & exec sleep LONG' &) &",
+    "env -i setsid sh -c 'exec <&- >&- 2>&-; sleep LONG & exec sleep LONG' &",
+    "setsid sh -c 'trap \"\" TERM HUP INT; sleep LONG; sleep LONG' &",
+    "setsid sh -c 'kill -STOP $$; exec sleep LONG' &",
+    "(cd / && setsid nohup sleep LONG >/dev/null 2>&1 &)",
 ]
 DEAF = "trap '' TERM; while :; do sleep 1; done"
 
 
 def escaped(driver: Driver) -> list[str]:
-    return [title for title in strangers(driver) if "4321" in title]
+    return [title for title in strangers(driver) if f"{driver.long}1" in title]
 
 
 class TestLeftovers:
@@ -43,9 +43,9 @@ class TestLeftovers:
         self, driver: Driver, user: User, work: Path, bystander: int, killed: tuple[str, ...]
     ) -> None:
         driver.bystanders.add(bystander)
-        other = f"setsid sleep 1234 & {until(work / 'go on')}; exit 4"
+        other = f"setsid sleep {driver.long}2 & {until(work / 'go on')}; exit 4"
         driver.start("0.1", spec(user, other))
-        script = "\n".join([*ESCAPES, until(work / "go"), "exit 3"])
+        script = "\n".join([*ESCAPES, until(work / "go"), "exit 3"]).replace("LONG", f"{driver.long}1")
         driver.start("1.1", spec(user, script))
         wait_for(lambda: len(escaped(driver)) >= 10, PATIENCE_S, "all of them")
         if killed:
@@ -55,14 +55,14 @@ class TestLeftovers:
         end = driver.wait_for_end("1.1")
         assert "lost" in end if len(killed) == 2 else end["exit"] == 3
         assert escaped(driver) == []
-        assert "sleep 1234" in strangers(driver)  # the other job and what is its own go on
+        assert f"sleep {driver.long}2" in strangers(driver)  # the other job and what is its own go on
         let_go(user, work / "go on")
         driver.wait_for_end("0.1")
         assert strangers(driver) == []
 
     def test_one_that_has_lost_its_mark_goes_with_the_last_job(self, local: Driver, user: User) -> None:
         unmarked = "import os, resource\nresource.setrlimit(15, (7, resource.RLIM_INFINITY))\n"
-        unmarked += "os.fork() and os._exit(0)\nos.setsid()\nos.execvp('sleep', ['sleep', '4321'])"
+        unmarked += f"os.fork() and os._exit(0)\nos.setsid()\nos.execvp('sleep', ['sleep', '{local.long}'])"
         local.run("1.1", spec(user, "", argv=["python3", "-c", unmarked]))
         assert strangers(local) == []
 
@@ -176,7 +176,7 @@ class TestTerminal:
             assert side.wait(PATIENCE_S) == 0
 
     def test_a_job_whose_terminal_is_taken_away_ends(self, local: Driver, user: User) -> None:
-        local.start("1.1", spec(user, "echo here; sleep 4321", io="tty"))
+        local.start("1.1", spec(user, f"echo here; sleep {local.long}", io="tty"))
         with terminal_of(local, "1.1") as (side, master):
             read_until(master, b"here")
             side.kill()
