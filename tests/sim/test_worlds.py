@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.sim.world import Broken, World, play
-from wq.core import engine
+from wq.core import commands, engine, queue
 from wq.core.job import HostName
 from wq.launcher.ledger import Action, Ledger, Phase
 
@@ -63,19 +63,19 @@ class TestTheWorldsSeeIt:
         assert self.noticed(range(40))
 
     def test_when_cores_are_given_away_before_the_end_is_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        remove_one = engine.remove_one
+        remove_one = commands.remove_one
 
-        def too_early(draft: engine.Draft, who: Any, job: Any, request: Any) -> str:
+        def too_early(draft: queue.Draft, who: Any, job: Any, request: Any) -> str:
             return remove_one(draft, who, job, type(request)(ids=request.ids, lost=True))
 
-        monkeypatch.setattr(engine, "remove_one", too_early)
+        monkeypatch.setattr(commands, "remove_one", too_early)
         assert self.noticed(range(60))
 
     def test_when_an_end_is_told_only_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         handle: Callable[..., Any] = engine.handle
         seen: set[object] = set()
 
-        def deaf(draft: engine.Draft, who: Any, request: Any) -> Any:
+        def deaf(draft: queue.Draft, who: Any, request: Any) -> Any:
             lost = type(request).__name__ == "AttemptEnded" and (id(draft.queue), request.id) not in seen
             seen.add((id(draft.queue), getattr(request, "id", None)))
             return None if lost else handle(draft, who, request)

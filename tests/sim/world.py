@@ -26,8 +26,8 @@ import pytest
 
 from tests.sim.loop import VirtualLoop
 from tests.sim.node import Program, Shepherd, Word
-from wq.core.engine import Draft, Now
 from wq.core.job import HostName, Job, JobId, Mode, OutcomeKind, Priority, Requirement, State
+from wq.core.queue import Draft, Now
 from wq.launcher import launcher as launcher_module
 from wq.launcher import links as links_module
 from wq.launcher import session as session_module

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from wq.core.cluster import Node
-from wq.core.engine import Queue, effective_limit, with_looks
 from wq.core.job import Job, State, Uid
 from wq.core.plan import Limit, Reason
+from wq.core.queue import Queue, effective_limit, with_looks
 
 Row = dict[str, object]
 

@@ -20,10 +20,11 @@ import msgspec
 
 from wq.core import listing
 from wq.core.cluster import LOCALHOST, Node
-from wq.core.engine import Draft, Now, Queue, planned, tick
+from wq.core.engine import planned, tick
 from wq.core.job import HostName, Job, JobId, State, Uid
 from wq.core.plan import Plan, Reason
 from wq.core.policies.fifo import Fifo
+from wq.core.queue import Draft, Now, Queue
 from wq.core.requests import (
     Answer,
     ClusterRead,

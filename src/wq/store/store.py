@@ -19,10 +19,10 @@ from pathlib import Path
 import msgspec
 
 from wq.core.cluster import Node
-from wq.core.engine import Draft, LimitSet, NodeMarked, Queue
 from wq.core.job import Job, JobId, State, Uid
 from wq.core.lifecycle import Submitted
 from wq.core.plan import Limit
+from wq.core.queue import Draft, LimitSet, NodeMarked, Queue
 
 SCHEMA_VERSION = 1
 KEEP_FINISHED_S = 7 * 86400.0

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from tests.unit.core.worlds import cluster, grant, need, shown
-from wq.core.engine import Draft, Now, Queue, tick
+from wq.core.engine import tick
 from wq.core.job import (
     AttemptNo,
     HostName,
@@ -19,6 +19,7 @@ from wq.core.job import (
     Requirement,
     Uid,
 )
+from wq.core.queue import Draft, Now, Queue
 from wq.core.requests import (
     Answer,
     AttemptEnded,

@@ -10,13 +10,15 @@ import pytest
 
 from tests.unit.core.engines import ANZE, BINE, EXITED, MYSELF, OWNER, ROOT, Play, spec
 from tests.unit.core.worlds import cluster, need
-from wq.core import engine
+from wq.core import commands
 from wq.core.admit import LONGEST_COMMAND, LONGEST_NAME, MOST_CORES
 from wq.core.cluster import NodeState
-from wq.core.engine import PAUSE_FIRST_S, PAUSE_MOST_S, LimitSet, NodeMarked, Queue, effective_limit, planned
+from wq.core.engine import planned
 from wq.core.job import AttemptNo, HostName, JobId, Outcome, OutcomeKind, Requirement, State, Uid
 from wq.core.lifecycle import Submitted
+from wq.core.news import PAUSE_FIRST_S, PAUSE_MOST_S
 from wq.core.plan import Limit, ReasonCode
+from wq.core.queue import LimitSet, NodeMarked, Queue, effective_limit
 from wq.core.requests import (
     Answer,
     AttemptEnded,
@@ -364,7 +366,7 @@ class TestRemoval:
 
 class TestCaps:
     def test_a_user_has_so_many_unfinished_jobs_and_no_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(engine, "MOST_JOBS_OF_A_USER", 3)
+        monkeypatch.setattr(commands, "MOST_JOBS_OF_A_USER", 3)
         play = Play("a:1")
         play.submit(ANZE, spec(), spec())
         said = play.say(ANZE, Submit(token="more", jobs=(spec(), spec())))
@@ -373,13 +375,13 @@ class TestCaps:
         assert play.submit(BINE, spec(), spec(), spec()) == [4, 5, 6]
 
     def test_those_that_are_over_do_not_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(engine, "MOST_JOBS_OF_A_USER", 1)
+        monkeypatch.setattr(commands, "MOST_JOBS_OF_A_USER", 1)
         play = Play("a:1")
         for _ in range(3):
             play.ended(play.submit()[0])
 
     def test_a_repeated_submission_does_not_count_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(engine, "MOST_JOBS_OF_A_USER", 2)
+        monkeypatch.setattr(commands, "MOST_JOBS_OF_A_USER", 2)
         play = Play("a:1")
         assert play.submit(ANZE, spec(), spec(), token="t") == play.submit(ANZE, spec(), spec(), token="t")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.unit.core.engines import spec
 from tests.unit.core.worlds import grant, need
 from wq.core import requests as core
-from wq.core.engine import MOST_JOBS_OF_A_USER
+from wq.core.commands import MOST_JOBS_OF_A_USER
 from wq.core.job import AttemptNo, HostName, JobId, Outcome, OutcomeKind, Uid
 from wq.protocol import messages
 from wq.protocol.messages import FROM_CLIENTS, FROM_LAUNCHERS, NAMES, TO_LAUNCHERS, decode_word, encode_word

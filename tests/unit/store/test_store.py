@@ -12,9 +12,9 @@ import pytest
 from tests.unit.core.engines import ANZE, BINE, OWNER, Play, spec
 from tests.unit.core.worlds import cluster, need
 from wq.core.cluster import NodeState
-from wq.core.engine import Draft, Queue
 from wq.core.job import JobId, Mode, Outcome, OutcomeKind, Priority, Requirement, State, Uid
 from wq.core.plan import Limit
+from wq.core.queue import Draft, Queue
 from wq.core.requests import SetLimit, SetNode, Submit
 from wq.store.store import KEEP_FINISHED_S, SCHEMA_VERSION, SpoolInUse, Store
 
