@@ -6,6 +6,7 @@ from wq.cli.errors import BAD_INPUT, WqError
 
 LARGEST = 1 << 62
 MOST_RANGES = 200
+LONGEST = 200  # characters of one word
 
 
 def id_ranges(words: list[str]) -> list[list[int]]:
@@ -13,8 +14,9 @@ def id_ranges(words: list[str]) -> list[list[int]]:
     ranges = []
     for word in (part for given in words for part in given.split(",") if part):
         low, dash, high = word.partition("-")
-        if not low.isdecimal() or (dash and not high.isdecimal()):
-            raise WqError(f"{word!r} is not the id of a job; an id is a number (12), a range is two (3-9)", BAD_INPUT)
+        if not low.isdecimal() or (dash and not high.isdecimal()) or len(word) > LONGEST:
+            shown = word[:LONGEST]
+            raise WqError(f"{shown!r} is not the id of a job; an id is a number (12), a range is two (3-9)", BAD_INPUT)
         first, last = int(low), int(high if dash else low)
         if not 1 <= first <= last <= LARGEST:
             raise WqError(f"{word!r} is no range of ids: the first is at least 1 and not above the last", BAD_INPUT)

@@ -52,8 +52,9 @@ def parse(text: str) -> dict[str, object]:
             raise WqError(f"limit: {item!r} is not understood; `run: NUMBER` and `cores: NUMBER` are", BAD_INPUT)
         if key in fields:
             raise WqError(f"limit: {key} is given twice", BAD_INPUT)
-        if not value.removeprefix("-").isdecimal() or not -1 <= int(value) <= LARGEST:
-            raise WqError(f"limit: {key}: {value!r} is not a number from 0 to {LARGEST} (or -1 to lift it)", BAD_INPUT)
+        if not value.removeprefix("-").isdecimal() or len(value) > 9 or not -1 <= int(value) <= LARGEST:
+            shown = value[:40]
+            raise WqError(f"limit: {key}: {shown!r} is not a number from 0 to {LARGEST} (or -1 to lift it)", BAD_INPUT)
         fields[key] = int(value)
     if not fields:
         raise WqError("limit: nothing to set; `run: NUMBER`, `cores: NUMBER` or `clear`", BAD_INPUT)

@@ -98,22 +98,33 @@ def gather(args: argparse.Namespace) -> list[tuple[dict[str, Any], str | None]]:
 
 def simple_task(args: argparse.Namespace) -> dict[str, Any]:
     """-c or -- without requirements: nothing needs to be parsed."""
-    text = args.command if args.command is not None else args.tail[0]
-    check_command(text)
+    text = checked_command(args)
     return {"command": text, "name": first_word(text), "requirement": {}}
 
 
-def check_command(text: str) -> None:
-    if not text.strip() or "\0" in text:
+def checked_command(args: argparse.Namespace) -> str:
+    """The command, or the first word of it."""
+    words = [args.command] if args.command is not None else args.tail
+    if not words[0].strip() or "\0" in words[0]:
         raise WqError("sub: the command is empty", BAD_INPUT)
+    check_text(*words)
+    return str(words[0])
+
+
+def check_text(*words: str) -> None:
+    """What is no text would be something else on the other side."""
+    try:
+        "".join(words).encode()
+    except UnicodeEncodeError:
+        sentence = "sub: what is not UTF-8 text cannot be sent; write it in a script, and submit that"
+        raise WqError(sentence, BAD_INPUT) from None
 
 
 def described_task(args: argparse.Namespace) -> dict[str, Any]:
     from wq.formats import FormatError
     from wq.formats.jobfile import command_fields, merge, parse_requirement
 
-    text = args.command if args.command is not None else args.tail[0]
-    check_command(text)
+    text = checked_command(args)
     try:
         return task_of(merge(command_fields(text), parse_requirement(args.require)))
     except FormatError as error:
@@ -126,6 +137,7 @@ def from_file(path: str, args: argparse.Namespace, foreground: bool) -> list[tup
     from wq.formats.jobfile import merge, parse_job_file, parse_requirement
 
     source = "standard input" if path == "-" else path
+    check_text(path)
     text = read_text(path, source)
     if text.startswith("#!"):
         raise WqError(f"{source} is a script, not a job file; run it with `wq sub -- {path}`", BAD_INPUT)
@@ -154,6 +166,8 @@ def from_file(path: str, args: argparse.Namespace, foreground: bool) -> list[tup
 def read_text(path: str, source: str) -> str:
     try:
         if path == "-":
+            if sys.stdin is None:
+                raise WqError("standard input is closed", BAD_INPUT)
             return sys.stdin.read()
         with open(path, encoding="utf-8") as f:
             return f.read((1 << 20) + 1)
@@ -214,6 +228,7 @@ def first_word(command: str) -> str:
 def stem_of(name: str) -> str:
     """Where the output of a job without a file goes, up to the id."""
     safe = "".join(c if c.isalnum() or c in "._+-" else "_" for c in os.path.basename(name)).lstrip(".")[:80]
+    safe = safe.encode()[:200].decode("utf-8", "ignore")  # a name has at most 255 bytes, and the id comes to it
     check_writable(here())
     return os.path.join(here(), safe or "job")
 
