@@ -20,6 +20,7 @@ VERBS = {
 }
 HIDDEN = {"launcher"}
 WITHOUT_SERVER = {"serve", "launcher"}
+VALUED = frozenset("-p --port -c --command -r --require -u --user -s --spool --grace --reason".split())
 
 
 def usage() -> str:
@@ -30,13 +31,22 @@ def usage() -> str:
 
 
 def find_verb(words: list[str]) -> tuple[str | None, list[str]]:
-    """(the command, all other words): options may stand before it, -p with its value."""
+    """(the command, all other words): options may stand before it, with their values."""
     at = 0
     while at < len(words) and words[at].startswith("-") and words[at] not in ("-h", "--help", "--version"):
-        at += 2 if words[at] in ("-p", "--port") else 1
+        at += 2 if takes_value(words[at]) else 1
     if at >= len(words) or words[at].startswith("-"):
         return None, words
     return words[at], words[:at] + words[at + 1 :]
+
+
+def takes_value(option: str) -> bool:
+    """True if the word after this one belongs to it: -c, or -bc, but not -cX or -bcX."""
+    if option.startswith("--"):
+        return option in VALUED
+    while len(option) > 2 and option[:2] not in VALUED:
+        option = f"-{option[2:]}"
+    return option in VALUED
 
 
 def main(words: list[str] | None = None) -> int:
@@ -77,10 +87,14 @@ def fill_standard_streams() -> None:
 
 def guarded(verb: str, words: list[str]) -> int:
     """Run a verb; whatever fails is one line on stderr, never a traceback."""
-    from wq.cli.errors import AWAY, WqError
+    from wq.cli.errors import AWAY, FAILED, WqError
+    from wq.protocol.wire import WireError
 
     try:
         return dispatch(verb, words)
+    except WireError as error:
+        complain(f"what the other side says is not understood: {error}")
+        return FAILED
     except WqError as error:
         complain(str(error))
         return error.status
@@ -136,13 +150,14 @@ def dispatch(verb: str, words: list[str]) -> int:
     command.options(parser)
     args = parser.parse_args(words)
     args.tail = tail
+    port_given = args.port is not None
     args.port = port_number(args.port)
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if verb not in WITHOUT_SERVER:
         from wq.cli import remote
 
-        remote.go_there_if_configured(verb, words, tail)
+        remote.go_there_if_configured(verb, words, tail, port_given=port_given)
     status: int = command.run(args)
     sys.stdout.flush()
     return status
@@ -154,8 +169,8 @@ def port_number(given: str | None) -> int:
     from wq.protocol.places import DEFAULT_PORT
 
     text = given if given is not None else os.environ.get("WQ_PORT") or str(DEFAULT_PORT)
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise WqError(f"{text!r} is not a port; a number from 1 to 65535 is", 2)
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= 65535:
+        raise WqError(f"{text[:20]!r} is not a port; a number from 1 to 65535 is", 2)
     return int(text)
 
 

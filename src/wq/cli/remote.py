@@ -11,7 +11,7 @@ from wq.cli import config
 from wq.cli.errors import AWAY, WqError
 
 
-def go_there_if_configured(verb: str, words: list[str], tail: list[str] | None) -> None:
+def go_there_if_configured(verb: str, words: list[str], tail: list[str] | None, *, port_given: bool) -> None:
     """Become `ssh HEAD wq ...` if a server on another host is configured (server:, or WQ_SERVER)."""
     host = os.environ.get("WQ_SERVER")
     settings: dict[str, str] = {}
@@ -22,6 +22,8 @@ def go_there_if_configured(verb: str, words: list[str], tail: list[str] | None) 
         return
     settings = settings or config.load()
     program = os.environ.get("WQ_SSH") or settings.get("ssh_command", "ssh")
+    if not port_given and os.environ.get("WQ_PORT"):
+        words = ["-p", os.environ["WQ_PORT"], *words]
     text = command_there(verb, words, tail, settings.get("remote_command", "wq"), host)
     sys.stdout.flush()
     if verb == "sub":
@@ -37,8 +39,6 @@ def go_there_if_configured(verb: str, words: list[str], tail: list[str] | None) 
 def command_there(verb: str, words: list[str], tail: list[str] | None, wq: str, host: str) -> str:
     """What the login shell there is to run. Only a submission needs the directory."""
     line = [wq, verb, *map(shlex.quote, words)]
-    if "-p" not in words and "--port" not in words and os.environ.get("WQ_PORT"):
-        line += ["-p", shlex.quote(os.environ["WQ_PORT"])]
     if tail is not None:
         line += ["--", *map(shlex.quote, tail)]
     script = f"WQ_SERVER= exec {' '.join(line)}"

@@ -18,7 +18,7 @@ HELP = (
     "on, nothing new starts), or lost (what ran there is gone)."
 )
 EXAMPLES = """examples:
-  wq node                                       all nodes, each with state, reason, since when, by whom
+  wq node                                       all nodes: state, reason, since when, by whom
   wq node astro0010 offline --reason "new disk"
   wq node astro[0010-0019] drain
   wq node astro0010 "status:online"             the older form

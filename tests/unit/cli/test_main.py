@@ -1,0 +1,415 @@
+"""The command `wq`: verbs, options on either side of them, one clear line for what goes wrong, the cost of a start."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import wq
+from wq.cli import config, main, remote
+from wq.cli.errors import WqError
+from wq.cli.main import HIDDEN, VALUED, VERBS, find_verb
+from wq.protocol.wire import WireError
+
+SOURCES = str(Path(wq.__path__[0]).parent)
+
+
+def run(*words: str, **more: object) -> subprocess.CompletedProcess[str]:
+    """`wq WORDS` in a process of its own."""
+    script = f"import sys; sys.path.insert(0, {SOURCES!r}); from wq.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    options: dict[str, object] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "timeout": 60}
+    return subprocess.run([sys.executable, "-I", "-c", script, *words], check=False, **{**options, **more})  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "files", lambda: [str(tmp_path / "wqrc")])
+    for name in ("WQ_PORT", "WQ_SERVER", "WQ_SSH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+class TestHelp:
+    @pytest.mark.parametrize("verb", VERBS)
+    def test_every_verb_has_it_with_examples(self, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+        for words in ([verb, "-h"], [verb, "--help"]):
+            with pytest.raises(SystemExit) as end:
+                main.main(words)
+            assert end.value.code == 0
+            out, err = capsys.readouterr()
+            assert out.startswith(f"usage: wq {verb} ")
+            assert f"\n  wq {verb}" in out.partition("examples:")[2], "no example"
+            assert err == ""
+
+    def test_no_line_of_it_is_wider_than_a_hundred_columns(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for verb in VERBS:
+            with pytest.raises(SystemExit):
+                main.main([verb, "-h"])
+            assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 100] == []
+
+    @pytest.mark.parametrize("words", [["-h"], ["--help"], ["-h", "ls"], ["-p", "5", "--help"]], ids=str)
+    def test_of_the_whole_names_every_verb_and_a_first_step(
+        self, words: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main.main(words) == 0
+        out = capsys.readouterr().out
+        assert all(f"  {verb} " in out for verb in VERBS)
+        assert "wq sub -c" in out
+        assert not any(verb in out for verb in HIDDEN)
+
+    def test_without_a_word_the_usage_is_an_error(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main.main([]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.startswith("usage: wq ")) == ("", True)
+
+    def test_the_version_is_that_of_the_package(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main.main(["--version"]) == 0
+        assert capsys.readouterr().out == f"wq {wq.__version__}\n"
+
+    def test_there_is_a_file_for_every_verb_and_a_verb_for_every_file(self) -> None:
+        commands = Path(SOURCES) / "wq/cli/commands"
+        assert {path.stem for path in commands.glob("*.py")} - {"__init__"} == set(VERBS) | HIDDEN
+
+
+class TestVerbs:
+    @pytest.mark.parametrize(("typo", "meant"), [("lst", "ls"), ("sbu", "sub"), ("remove", None), ("users?", "users")])
+    def test_one_that_is_none_is_refused_with_the_nearest(
+        self, typo: str, meant: str | None, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main.main([typo]) == 2
+        out, err = capsys.readouterr()
+        hint = f"did you mean `wq {meant}`?" if meant else "there are: sub, ls, stat, "
+        assert (out, err.startswith(f"wq: there is no command {typo!r}; {hint}")) == ("", True)
+
+    @pytest.mark.parametrize(
+        ("words", "verb", "rest"),
+        [
+            (["ls"], "ls", []),
+            (["-p", "5", "ls", "-f"], "ls", ["-p", "5", "-f"]),
+            (["--port", "5", "ls"], "ls", ["--port", "5"]),
+            (["--port=5", "ls"], "ls", ["--port=5"]),
+            (["-p5", "ls"], "ls", ["-p5"]),
+            (["--json", "ls"], "ls", ["--json"]),
+            (["-b", "sub", "-c", "x"], "sub", ["-b", "-c", "x"]),
+            (["-u", "anze", "ls"], "ls", ["-u", "anze"]),
+            (["-r", "N: 2", "-b", "sub", "job"], "sub", ["-r", "N: 2", "-b", "job"]),
+            (["-bc", "echo sub", "sub"], "sub", ["-bc", "echo sub"]),
+            (["-c", "ls", "sub"], "sub", ["-c", "ls"]),
+            (["-cls", "sub"], "sub", ["-cls"]),
+            (["-bcls", "sub"], "sub", ["-bcls"]),
+            (["--command=ls", "sub"], "sub", ["--command=ls"]),
+            (["--grace", "3", "rm", "7"], "rm", ["--grace", "3", "7"]),
+            (["sub", "--", "ls", "-p", "5"], "sub", ["--", "ls", "-p", "5"]),
+            (["-p"], None, ["-p"]),
+            (["-p", "5"], None, ["-p", "5"]),
+            ([], None, []),
+        ],
+        ids=str,
+    )
+    def test_options_may_stand_before_and_after_them(self, words: list[str], verb: str | None, rest: list[str]) -> None:
+        assert find_verb(words) == (verb, rest)
+
+    def test_all_options_with_a_value_are_known(self) -> None:
+        found = {"-p", "--port"}
+        for verb in VERBS:
+            parser = argparse.ArgumentParser()
+            import_module(f"wq.cli.commands.{verb}").options(parser)
+            actions = [action for action in parser._actions if action.option_strings and action.nargs != 0]
+            found |= {option for action in actions for option in action.option_strings}
+        assert found - {"--ready-fd"} == VALUED
+
+    @pytest.mark.parametrize("verb", VERBS)
+    def test_an_option_that_nobody_knows_is_refused_in_one_line(
+        self, verb: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main.main([verb, "--nosuch"]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n"), err.startswith(f"wq: {verb}: ")) == ("", 1, True)
+
+    def test_options_are_written_out(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main.main(["ls", "--ful"]) == 2
+
+
+class TestPorts:
+    @pytest.mark.parametrize("port", ["", "x", "0", "65536", "-1", "5.5", "²", "1" * 5000, " 5", "5 "])
+    def test_one_that_is_none_is_refused(self, port: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main.main(["ls", f"--port={port}"]) == 2
+        err = capsys.readouterr().err
+        assert "is not a port; a number from 1 to 65535 is" in err
+        assert len(err) < 200
+
+    def test_nor_may_the_environment_name_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WQ_PORT", "x")
+        assert main.main(["ls"]) == 2
+
+    def test_an_empty_variable_is_as_good_as_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WQ_PORT", "")
+        assert main.port_number(None) == 51093
+
+    def test_the_option_wins_over_the_environment_over_the_usual_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert main.port_number(None) == 51093
+        monkeypatch.setenv("WQ_PORT", "7")
+        assert (main.port_number(None), main.port_number("8")) == (7, 8)
+
+
+class TestWhatGoesWrong:
+    @pytest.mark.parametrize(
+        ("error", "status", "line"),
+        [
+            (WqError("the queue is closed", 2), 2, "wq: the queue is closed"),
+            (WqError("it failed"), 1, "wq: it failed"),
+            (KeyboardInterrupt(), 130, ""),
+            (ConnectionResetError(), 75, "wq: the server closed the connection; is it being stopped?"),
+            (WireError("not JSON"), 1, "wq: what the other side says is not understood: not JSON"),
+            (OSError(28, "No space left on device", "/x"), 1, "wq: No space left on device: /x"),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_is_one_line_and_a_status(
+        self,
+        error: BaseException,
+        status: int,
+        line: str,
+        capfd: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def fail(verb: str, words: list[str]) -> int:
+            raise error
+
+        monkeypatch.setattr(main, "dispatch", fail)
+        monkeypatch.setattr(main, "drop_stdout", lambda: None)
+        assert main.main(["ls"]) == status
+        assert capfd.readouterr().err == (f"{line}\n" if line else "")
+
+    def test_nothing_in_it_reaches_the_terminal_raw(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        main.complain("\x1b[2J\r\nevil\u202e")
+        assert set("\x1b\r\u202e").isdisjoint(capsys.readouterr().err)
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["rm", "1" * 5000],
+            ["rm", "x"],
+            ["rm", "--grace", "nan", "1"],
+            ["rm", "all", "1"],
+            ["ls", "1" * 5000],
+            ["ls", "-1"],
+            ["limit", "run: " + "1" * 5000],
+            ["limit", "run: x"],
+            ["limit", "ran: 1"],
+            ["limit", ""],
+            ["node", "a[1-", "offline"],
+            ["node", "offline"],
+            ["node", "a", "status:splendid"],
+            ["sub"],
+            ["sub", "-b", "nosuch.yaml"],
+            ["sub", "-b", "-c", ""],
+            ["serve", "nosuch.txt", "-s", "SPOOL"],
+        ],
+        ids=lambda words: " ".join(words)[:30],
+    )
+    def test_bad_input_is_one_line_on_stderr_and_status_two(self, words: list[str], tmp_path: Path) -> None:
+        words = [str(tmp_path / "spool") if word == "SPOOL" else word for word in words]
+        env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "WQ_PORT": "64999"}
+        done = run(*words, env=env, cwd=tmp_path)
+        assert "Traceback" not in done.stderr
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert done.stderr.startswith("wq: ")
+
+    @pytest.mark.parametrize("closed", [0, 1, 2])
+    @pytest.mark.parametrize("words", [["--version"], ["ls", "-h"], ["sub", "-b", "-"], ["rm", "x"]], ids=str)
+    def test_a_closed_standard_stream_is_no_traceback(self, closed: int, words: list[str], tmp_path: Path) -> None:
+        env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "WQ_PORT": "64999"}
+        done = run(*words, env=env, cwd=tmp_path, stdin=None, preexec_fn=lambda: os.close(closed))
+        assert "Traceback" not in done.stderr + done.stdout
+
+    def test_a_reader_that_goes_away_is_no_traceback(self, tmp_path: Path) -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = run("ls", "-h", stdout=writing, capture_output=False, stderr=subprocess.PIPE)
+        os.close(writing)
+        assert "Traceback" not in done.stderr
+
+
+class TestAnotherHost:
+    """`server: HEAD`: the command runs there, through ssh."""
+
+    def there(self, patch: pytest.MonkeyPatch, *words: str, env: dict[str, str] | None = None) -> list[str]:
+        """The argv of ssh."""
+        called: list[list[str]] = []
+
+        def take_over(program: str, argv: list[str]) -> None:
+            called.append(argv)
+            raise SystemExit(0)
+
+        def call(argv: list[str]) -> int:
+            called.append(argv)
+            return 0
+
+        patch.setenv("WQ_SERVER", "head.example.org")
+        for name, value in (env or {}).items():
+            patch.setenv(name, value)
+        patch.setattr(os, "execvp", take_over)
+        patch.setattr(subprocess, "call", call)
+        with pytest.raises(SystemExit):
+            main.main([*words])
+        (argv,) = called
+        return argv
+
+    def script(self, argv: list[str]) -> str:
+        """What the shell there runs, its quotes taken away once."""
+        import shlex
+
+        words = shlex.split(argv[-1])
+        assert words[:3] == ["exec", "/bin/sh", "-c"]
+        return words[3]
+
+    def test_is_called_by_its_name_behind_dashes_with_nothing_forwarded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        argv = self.there(monkeypatch, "ls", "-f")
+        at = argv.index("--")
+        assert argv[at + 1] == "head.example.org"
+        assert {"-a", "-x"} <= set(argv[:at])
+        assert self.script(argv) == "WQ_SERVER= exec wq ls -f"
+
+    @pytest.mark.parametrize("words", [["-p", "6000"], ["-p6000"], ["--port", "6000"], ["--port=6000"]], ids=str)
+    def test_the_port_that_was_given_wins_there_too(self, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+        script = self.script(self.there(monkeypatch, *words, "ls", env={"WQ_PORT": "7000"}))
+        assert "6000" in script
+        assert "7000" not in script
+
+    def test_the_environments_port_goes_along(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert "ls -p 7000" in self.script(self.there(monkeypatch, "ls", env={"WQ_PORT": "7000"}))
+
+    def test_every_word_arrives_as_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import shlex
+
+        words = ["sub", "-b", "--", "./fit", "a b", "$(touch X)", "'", "-p", "--"]
+        script = self.script(self.there(monkeypatch, *words))
+        command = script[script.index("exec wq") :]
+        assert shlex.split(command) == ["exec", "wq", *words]
+
+    def test_a_submission_goes_to_the_same_directory_or_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        place = tmp_path / "it's $HOME"
+        place.mkdir()
+        monkeypatch.chdir(place)
+        script = self.script(self.there(monkeypatch, "sub", "-b", "-c", "pwd"))
+        there = script.replace("exec wq sub -b -c pwd", "exec pwd")
+        done = subprocess.run(["/bin/sh", "-c", there], capture_output=True, text=True, check=False)
+        assert (done.stdout, done.returncode) == (f"{place}\n", 0)
+        place.rmdir()
+        done = subprocess.run(["/bin/sh", "-c", there], capture_output=True, text=True, check=False, cwd="/")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("wq: the directory ")
+
+    @pytest.mark.parametrize("name", ["-oProxyCommand=x", "a b", "user@host", "$(x)", "a;b"])
+    def test_an_evil_name_is_never_called(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+    ) -> None:
+        monkeypatch.setenv("WQ_SERVER", name)
+        monkeypatch.setattr(subprocess, "call", lambda argv: pytest.fail(f"called {argv}"))
+        assert main.main(["ls"]) == 2
+        assert "is not the name of a host" in capsys.readouterr().err
+
+    def test_one_that_cannot_be_reached_is_a_server_that_is_away(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("WQ_SERVER", "head")
+        monkeypatch.setattr(subprocess, "call", lambda argv: 255)
+        assert main.main(["ls"]) == 75
+        assert "head cannot be reached" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("name", ["localhost", os.uname().nodename])
+    def test_this_host_is_no_other(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        monkeypatch.setenv("WQ_SERVER", name)
+        monkeypatch.setattr(subprocess, "call", lambda argv: pytest.fail(f"called {argv}"))
+        remote.go_there_if_configured("ls", [], None, port_given=False)
+
+    def test_a_server_is_served_here(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("WQ_SERVER", "head")
+        monkeypatch.setattr(subprocess, "call", lambda argv: pytest.fail(f"called {argv}"))
+        assert main.main(["serve", str(tmp_path / "nosuch.txt"), "-s", str(tmp_path / "spool")]) == 2
+        assert "nosuch.txt" in capsys.readouterr().err
+
+
+# --- what a start costs
+
+FAKE = """
+import _socket, json, os, struct, sys
+sys.path.insert(0, {sources!r})
+before = set(sys.modules)
+
+from wq.cli import config, connection
+
+def frame(message):
+    body = json.dumps(message).encode()
+    return struct.pack(">I", len(body)) + body
+
+WELCOME = dict(version=1, queue="q", owner=os.getuid(), owner_name="me", private=False, nodes=["a"])
+NODE = dict(host="a", ncores=4, used=[0], mem_gb=8, groups=["g"], state="online", reason="", since=None, by="")
+JOB = dict(id=1, user="me", state="running", priority="med", ncores=1, nhosts=1, name="x", submitted_at=0.0,
+           started_at=0.0, ended_at=None)
+ANSWERS = dict(
+    ls=dict(jobs=[JOB], counts=dict(jobs=1, running=1, waiting=0, held=0)),
+    stat=dict(nodes=[NODE], counts=dict(jobs=1, running=1, waiting=0, held=0)),
+    rm=dict(removed=[1], ending=[], refused=[], missing=[]),
+    sub=dict(jobs=[dict(id=1, name="x", output="/tmp/x-1.wqlog")]),
+)
+
+class Socket:
+    '''A connection that has its answers already.'''
+    def __init__(self, *_):
+        self.ours, self.theirs = _socket.socketpair()
+    def connect(self, path):
+        if "server.sock" in path:
+            self.theirs.sendall(frame(dict(ok=WELCOME)) + frame(dict(ok=ANSWERS[{verb!r}])))
+        else:
+            self.theirs.sendall(frame(dict(ok=ANSWERS["sub"])))
+    def __getattr__(self, name):
+        return getattr(self.ours, name)
+
+connection.socket.socket = Socket
+connection.places.check_meeting_dir = lambda uid, port: None
+connection.places.peer_uid = lambda sock: os.getuid()
+config.files = lambda: [os.environ["HOME"] + "/wqrc"]
+from wq.cli.main import main
+status = main({words!r})
+sys.stdout.flush()
+print(json.dumps([status, sorted(set(sys.modules) - before)]), file=sys.stderr)
+"""
+
+
+class TestTheCommonPath:
+    @pytest.mark.parametrize(
+        "words",
+        [["ls"], ["ls", "-u", "me"], ["sub", "-b", "-c", "x"], ["sub", "-b", "--", "x", "y"], ["rm", "1"], ["stat"]],
+        ids=" ".join,
+    )
+    def test_imports_nothing_but_the_standard_library_and_wq(self, words: list[str], tmp_path: Path) -> None:
+        script = FAKE.format(sources=SOURCES, verb=words[0], words=words)
+        (tmp_path / "wqrc").write_text("private: no\nnodes: any\n")
+        (tmp_path / "wqrc").chmod(0o600)
+        env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+        argv = [sys.executable, "-I", "-S", "-c", script]
+        done = subprocess.run(argv, capture_output=True, text=True, env=env, cwd=tmp_path, check=False)
+        assert done.returncode == 0, done.stderr
+        status, modules = json.loads(done.stderr.splitlines()[-1])
+        assert status == 0, done.stderr
+        assert done.stdout
+        foreign = {name.partition(".")[0] for name in modules} - set(sys.stdlib_module_names) - {"wq"}
+        assert foreign == set()
+        dear = set("asyncio subprocess typing sqlite3 dataclasses logging unittest importlib.metadata".split())
+        assert dear & set(modules) == set(), "these cost milliseconds at each start"
+        rooms = {name.split(".")[1] for name in modules if name.startswith("wq.")}
+        assert rooms <= {"cli", "protocol"}
