@@ -222,8 +222,26 @@ class NetNodes(Cluster):
         """Pulls the cable: packets vanish in both directions, nobody is told."""
         self._ip(self._switch.pid, f"link set {self._port(name)} down")
 
+    def deafen(self, name: str) -> None:
+        """Half a cable: the node no longer hears the head, the head still hears the node."""
+        self._misdirect(self.head, self.machines[name])
+
+    def mute(self, name: str) -> None:
+        """The other half: the head no longer hears the node."""
+        self._misdirect(self.machines[name], self.head)
+
+    def _misdirect(
+        self, sender: Machine, receiver: Machine, mac: str = "02:00:00:00:ff:ff", how: str = "permanent"
+    ) -> None:
+        """What one machine sends the other has a hardware address that nobody answers to."""
+        self._ip(sender.init, f"neigh replace {receiver.address} lladdr {mac} nud {how} dev eth0")
+
     def heal(self, name: str) -> None:
+        """Undoes cut, deafen and mute."""
         self._ip(self._switch.pid, f"link set {self._port(name)} up")
+        node = self.machines[name]
+        self._misdirect(self.head, node, node.mac, "stale")
+        self._misdirect(node, self.head, self.head.mac, "stale")
 
     def crash(self, name: str) -> None:
         """The power fails: every process of the node is gone at once, its private directories too."""
