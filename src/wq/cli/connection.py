@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 ANSWER_TIMEOUT_S = 60.0
 
 
+def send(sock: socket.socket, message: Message) -> None:
+    """Raises ConnectionResetError if the other side has gone: a broken pipe would be taken for that of stdout."""
+    try:
+        sock.sendall(encode(message))
+    except BrokenPipeError:
+        raise ConnectionResetError from None
+
+
 class Server:
     """A connection to a server. uid: whose it is; private: of one's own, started when needed."""
 
@@ -27,7 +35,7 @@ class Server:
         self.frames = Frames(64 << 20)
         self.bodies: list[bytes] = []
         sock.settimeout(ANSWER_TIMEOUT_S)
-        self.sock.sendall(encode({"type": "hello", "version": PROTOCOL, "role": "client"}))
+        send(sock, {"type": "hello", "version": PROTOCOL, "role": "client"})
         self.welcome: dict[str, Any] = {}
         bring_launcher_back(self)
 
@@ -50,7 +58,7 @@ class Server:
 
     def ask(self, kind: str, **fields: object) -> dict[str, Any]:
         """The facts of the answer to one request. Raises WqError with what the server says against it."""
-        self.sock.sendall(encode({"type": kind, **fields}))
+        send(self.sock, {"type": kind, **fields})
         if not self.welcome:
             self.welcomed(self.receive()["ok"])
         pages: list[Any] = []
@@ -311,7 +319,7 @@ class LauncherLink:
         ssh_command = os.environ.get("WQ_SSH") or settings.get("ssh_command")
         if ssh_command:
             hello["ssh_command"] = ssh_command
-        self.sock.sendall(encode(hello))
+        send(self.sock, hello)
 
     def start(self, server: Server) -> None:
         from wq.cli import daemon
@@ -332,7 +340,7 @@ class LauncherLink:
         LauncherLink(self.server).sock.close()
 
     def send(self, message: Message) -> None:
-        self.sock.sendall(encode(message))
+        send(self.sock, message)
 
     def messages(self) -> Iterator[Message]:
         """The messages that come, until the connection ends (blocking)."""
