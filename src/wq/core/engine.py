@@ -32,19 +32,21 @@ from wq.core.requests import (
     Request,
     SetLimit,
     SetNode,
+    Sight,
     Submit,
     Who,
 )
 
 
-def tick(queue: Queue, inbox: Sequence[Incoming], now: Now) -> Draft:
-    """Handle all that has arrived, then start whoever can start. The queue stays as it was until `settle`."""
+def tick(queue: Queue, inbox: Sequence[Incoming], now: Now, *, start: bool = True) -> Draft:
+    """Handle all that has arrived, then (if `start`) start whoever can. The queue stays as it was until `settle`."""
     draft = Draft(queue, now)
     for item in inbox:
         answer = handle(draft, item.who, item.request)
         if answer is not None and item.reply_to:
             draft.answers.append((item.reply_to, answer))
-    start_jobs(draft)
+    if start:
+        start_jobs(draft)
     draft.wake_s = min((p.until_s for p in draft.pauses.values() if p.until_s > now.boot_s), default=None)
     return draft
 
@@ -95,7 +97,9 @@ def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | None:
         case LauncherHere():
             return news.launcher_here(draft, who, request)
         case LauncherGone():
-            draft.present -= {who.uid}
+            news.launcher_gone(draft, who)
+        case Sight():
+            news.sight(draft, who, request)
         case AttemptStarted() | AttemptEnded() | AttemptTakenBack():
             news.report(draft, who, request)
         case ClusterRead():

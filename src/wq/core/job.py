@@ -150,6 +150,7 @@ class JobSpec:
     foreground: bool = False
     submit_dir: str = ""
     x: bool = False
+    requeue: bool = True
     token: str = ""
     index: int = 0
 
@@ -169,3 +170,4 @@ class Job:
     outcome: Outcome | None = None
     stop_by: str | None = None
     stop_grace_s: float | None = None
+    requeued_why: str | None = None  # what became of the attempt before this one

@@ -109,7 +109,8 @@ def advance(job: Job, event: JobEvent) -> Job:
         case StopRequested():
             return replace(job, state=state, stop_by=event.by, stop_grace_s=event.grace_s)
         case Requeued():
-            return replace(job, state=state, allocation=None, started_s=None, stop_by=None, stop_grace_s=None)
+            gone = replace(job, state=state, allocation=None, started_s=None, stop_by=None, stop_grace_s=None)
+            return replace(gone, requeued_why=event.why or None)
         case Ended():
             return replace(job, state=state, outcome=event.outcome, ended_s=event.at_s)
         case Held() | Released() | Submitted():

@@ -6,13 +6,28 @@ from collections.abc import Callable, Iterable
 
 from wq.core.cluster import Node
 from wq.core.job import Job, State, Uid
+from wq.core.lifecycle import HOLDING_CORES
 from wq.core.plan import Limit, Reason
 from wq.core.queue import Queue, effective_limit, with_looks
 
 Row = dict[str, object]
 
 
-def job_row(job: Job, reason: Reason | None = None) -> Row:
+def out_of_sight(queue: Queue, job: Job) -> Row | None:
+    """A job that holds cores, and of which nobody can hear just now: since when, where, and why."""
+    uid = job.spec.uid
+    hosts = job.allocation.hosts if job.state in HOLDING_CORES and job.allocation is not None else ()
+    if hosts and uid not in queue.present:
+        why = f"the launcher of {job.spec.user} is away; any command of {job.spec.user} brings it back"
+        return {"since": queue.absent.get(uid), "hosts": list(hosts), "why": why}
+    dark = {host: queue.out_of_sight[(uid, host)] for host in hosts if (uid, host) in queue.out_of_sight}
+    if not dark:
+        return None
+    first = min(dark.values(), key=lambda unseen: unseen.since_s)
+    return {"since": first.since_s, "hosts": list(dark), "why": first.why}
+
+
+def job_row(job: Job, reason: Reason | None = None, dark: Row | None = None) -> Row:
     """A job, as `wq ls --json` has it. Times are seconds since 1970."""
     spec, need = job.spec, job.spec.requirement
     held = job.allocation
@@ -31,6 +46,9 @@ def job_row(job: Job, reason: Reason | None = None) -> Row:
         "nhosts": held.nhosts if held else None,
         "hosts": [{"host": part.host, "cores": list(part.cores)} for part in held.slices] if held else [],
         "attempt": job.attempt,
+        "requeue": spec.requeue,
+        "requeued_why": job.requeued_why,
+        "out_of_sight": dark,
         "foreground": spec.foreground,
         "submit_dir": spec.submit_dir,
         "requirement": {
@@ -59,10 +77,10 @@ def job_row(job: Job, reason: Reason | None = None) -> Row:
     }
 
 
-def job_rows(jobs: Iterable[Job], why: Callable[[Job], Reason] | None) -> list[Row]:
+def job_rows(queue: Queue, jobs: Iterable[Job], why: Callable[[Job], Reason] | None) -> list[Row]:
     """Jobs in the order of their ids, the waiting ones with their reason where it is asked for."""
     return [
-        job_row(job, why(job) if why is not None and job.state is State.QUEUED else None)
+        job_row(job, why(job) if why is not None and job.state is State.QUEUED else None, out_of_sight(queue, job))
         for job in sorted(jobs, key=lambda job: job.id)
     ]
 

@@ -9,7 +9,17 @@ from wq.core.cluster import Node
 from wq.core.job import HostName, JobId, Outcome, OutcomeKind, State, Uid
 from wq.core.lifecycle import Ended, Requeued, Started
 from wq.core.queue import Draft, Pause, Unseen, held_hosts, order_for
-from wq.core.requests import Answer, AttemptEnded, AttemptStarted, AttemptTakenBack, Gone, LauncherHere, NodeLooked, Who
+from wq.core.requests import (
+    Answer,
+    AttemptEnded,
+    AttemptStarted,
+    AttemptTakenBack,
+    Gone,
+    LauncherHere,
+    NodeLooked,
+    Sight,
+    Who,
+)
 
 PAUSE_FIRST_S = 5.0
 PAUSE_MOST_S = 300.0
@@ -19,6 +29,8 @@ LONGEST_SENTENCE = 1000
 def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer:
     """A launcher came (back): tell it what is over, order again what is due, and note what it has lost."""
     draft.present |= {who.uid}
+    draft.absent.pop(who.uid, None)
+    sight(draft, who, Sight(unseen={}))
     theirs = {held.id for held in request.jobs}
     for held in request.jobs:
         remind(draft, who.uid, held.id)
@@ -54,6 +66,9 @@ def report(draft: Draft, who: Who, news: AttemptStarted | AttemptEnded | Attempt
                 draft.apply(Started(id=job.id, at_s=draft.now.wall_s))
         case AttemptEnded():
             outcome = replace(news.outcome, by=None, message=cut(news.outcome.message))
+            if news.again and not job.spec.foreground and job.state is not State.STOPPING:
+                draft.apply(Requeued(id=job.id, why=outcome.message or ""))
+                return
             if job.state is State.STOPPING:
                 outcome = replace(outcome, kind=OutcomeKind.REMOVED, by=job.stop_by)
             draft.apply(Ended(id=job.id, outcome=outcome, at_s=draft.now.wall_s))
@@ -95,6 +110,25 @@ def cluster_read(draft: Draft, nodes: Sequence[Node]) -> None:
     draft.nodes = (*new, *leaving)
     for host in [host for host in draft.unseen if host not in names]:
         del draft.unseen[host]
+
+
+def sight(draft: Draft, who: Who, news: Sight) -> None:
+    """What a launcher does not see runs on; its nodes are remembered for those who ask."""
+    known = {node.host for node in draft.nodes}
+    for uid, host in list(draft.out_of_sight):
+        if uid == who.uid and host not in news.unseen:
+            del draft.out_of_sight[(uid, host)]
+    for host, why in news.unseen.items():
+        if host in known:
+            old = draft.out_of_sight.get((who.uid, host))
+            since_s = old.since_s if old is not None else draft.now.wall_s
+            draft.out_of_sight[(who.uid, host)] = Unseen(why=cut(why) or "", since_s=since_s)
+
+
+def launcher_gone(draft: Draft, who: Who) -> None:
+    """Nobody hears of what this user has running until his launcher is back."""
+    draft.present -= {who.uid}
+    draft.absent[who.uid] = draft.now.wall_s
 
 
 def looked(draft: Draft, look: NodeLooked) -> None:

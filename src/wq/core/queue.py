@@ -33,7 +33,10 @@ class Pause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unseen:
-    """The owner's look at a node failed. since_s: when it first did, in seconds since 1970, only shown."""
+    """A node does not answer somebody: the owner's look, or a user's launcher.
+
+    since_s: when that was first so, in seconds since 1970, only shown.
+    """
 
     why: str
     since_s: float
@@ -79,6 +82,8 @@ class Queue:
     # --- not stored
     unseen: dict[HostName, Unseen] = field(default_factory=dict)
     present: frozenset[Uid] = frozenset()  # their launchers are connected
+    absent: dict[Uid, float] = field(default_factory=dict)  # since when others' are not, in seconds since 1970
+    out_of_sight: dict[tuple[Uid, HostName], Unseen] = field(default_factory=dict)  # of these users' launchers
     pauses: dict[tuple[Uid, HostName], Pause] = field(default_factory=dict)
 
     def find(self, job: JobId) -> Job | None:
@@ -118,6 +123,8 @@ class Draft:
         self.limits = Layered(queue.limits)
         self.users = Layered(queue.users)
         self.unseen = Layered(queue.unseen)
+        self.absent = Layered(queue.absent)
+        self.out_of_sight = Layered(queue.out_of_sight)
         self.pauses = Layered(queue.pauses)
         self.nodes = queue.nodes
         self.present = queue.present
@@ -181,7 +188,8 @@ class Draft:
         """Make the draft the queue; to be called when the events are on disk."""
         queue = self.queue
         jobs = (self.queued, self.held, self.active)
-        for layer in (*jobs, self.tokens, self.limits, self.users, self.unseen, self.pauses):
+        seen = (self.unseen, self.absent, self.out_of_sight, self.pauses)
+        for layer in (*jobs, self.tokens, self.limits, self.users, *seen):
             layer.settle()
         queue.next_id, queue.nodes, queue.present = self.next_id, self.nodes, self.present
 

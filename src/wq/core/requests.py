@@ -96,9 +96,19 @@ class AttemptStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded:
+    """The attempt is over. again: not by itself, and the job is to have another one (a node was rebooted)."""
+
     id: JobId
     attempt: AttemptNo
     outcome: Outcome
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """The nodes of running attempts that the launcher cannot see just now, all of them, each with the reason."""
+
+    unseen: dict[HostName, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +148,7 @@ Request = (
     | AttemptStarted
     | AttemptEnded
     | AttemptTakenBack
+    | Sight
     | ClusterRead
     | NodeLooked
 )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -12,19 +10,7 @@ import msgspec
 from wq.core.job import Allocation, AttemptNo, HostName, JobId, Outcome
 from wq.launcher.ledger import Entry, Ledger, Phase
 from wq.launcher.task import Setting, Task
-
-SCHEMA_VERSION = 1
-SCHEMA = """
-BEGIN;
-CREATE TABLE settings (name TEXT PRIMARY KEY, setting BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE entries (
-    token TEXT NOT NULL, place INTEGER NOT NULL, setting TEXT NOT NULL REFERENCES settings (name),
-    entry BLOB NOT NULL, PRIMARY KEY (token, place)
-) WITHOUT ROWID;
-CREATE INDEX entries_setting ON entries (setting);
-PRAGMA user_version = 1;
-COMMIT;
-"""
+from wq.store.database import Database, migrations
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,25 +26,22 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     rank_hosts: tuple[str, ...]
     cancelled: bool
     ran_before: bool = False
-    boot: str = ""
+    boots: dict[str, str] = {}
+    rank_lost: str | None = None
+    reboots: int = 0
+    again: bool = False
     server_knows: bool
     node_done: bool
 
 
 class Book:
-    """One file for one queue of one server."""
+    """One file for one queue of one server. Raises OSError if it cannot be used."""
 
     def __init__(self, directory: Path, queue: str) -> None:
         if not queue.isalnum():
             raise ValueError("not the name of a queue")
-        self.db = sqlite3.connect(directory / f"ledger-{queue}.db", isolation_level=None)
-        os.chmod(directory / f"ledger-{queue}.db", 0o600)
-        self.db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
-        (version,) = self.db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self.db.executescript(SCHEMA)
-        elif version != SCHEMA_VERSION:
-            raise OSError(f"the ledger has version {version}; this wq knows version {SCHEMA_VERSION}")
+        self.database = Database(directory / f"ledger-{queue}.db", migrations("wq.launcher"))
+        self.db = self.database.db
         self.settings: dict[str, tuple[Setting, str]] = {}  # token -> the setting and its name
         self.stored: set[str] = set()  # names of settings that are surely on disk
 
@@ -82,7 +65,10 @@ class Book:
                 rank_hosts=frozenset(HostName(host) for host in stored.rank_hosts),
                 cancelled=stored.cancelled,
                 ran_before=stored.ran_before,
-                boot=stored.boot,
+                boots={HostName(host): boot for host, boot in stored.boots.items()},
+                rank_lost=HostName(stored.rank_lost) if stored.rank_lost is not None else None,
+                reboots=stored.reboots,
+                again=stored.again,
                 server_knows=stored.server_knows,
                 node_done=stored.node_done,
             )
@@ -97,31 +83,31 @@ class Book:
         name = hashlib.sha256(blob).hexdigest()
         self.settings[token] = (setting, name)
 
-    def commit(self, ledger: Ledger) -> None:
-        """Store what has changed. After this returns it outlives a power cut."""
+    def commit(self, ledger: Ledger, *, urgent: bool = True) -> None:
+        """Store what has changed. After this returns it outlives a power cut. Raises NoRoom, DiskFailed.
+
+        urgent: it may use what is kept in reserve for a full disk.
+        """
         if not ledger.dirty:
             return
-        self.db.execute("BEGIN IMMEDIATE")
+        over = {token for (token, _), entry in ledger.dirty.items() if entry is None and not ledger.per_token[token]}
         try:
-            for (token, place), entry in ledger.dirty.items():
-                if entry is None:
-                    self.db.execute("DELETE FROM entries WHERE token = ? AND place = ?", (token, place))
-                else:
-                    self.put(entry)
-            over = {
-                token for (token, _), entry in ledger.dirty.items() if entry is None and not ledger.per_token[token]
-            }
-            self.drop_settings(over)
-            self.db.execute("COMMIT")
+            self.database.write(lambda: self.write(ledger, over), urgent=urgent)
         except BaseException:
-            if self.db.in_transaction:
-                self.db.execute("ROLLBACK")
             self.stored.clear()
             raise
         for token in over:
             self.settings.pop(token, None)
             del ledger.per_token[token]
         ledger.dirty = {}
+
+    def write(self, ledger: Ledger, over: set[str]) -> None:
+        for (token, place), entry in ledger.dirty.items():
+            if entry is None:
+                self.db.execute("DELETE FROM entries WHERE token = ? AND place = ?", (token, place))
+            else:
+                self.put(entry)
+        self.drop_settings(over)
 
     def drop_settings(self, tokens: set[str]) -> None:
         """The settings of submissions that are over, unless another one has the same."""
@@ -146,7 +132,10 @@ class Book:
             rank_hosts=tuple(sorted(entry.rank_hosts)),
             cancelled=entry.cancelled,
             ran_before=entry.ran_before,
-            boot=entry.boot,
+            boots={str(host): boot for host, boot in entry.boots.items()},
+            rank_lost=entry.rank_lost,
+            reboots=entry.reboots,
+            again=entry.again,
             server_knows=entry.server_knows,
             node_done=entry.node_done,
         )

@@ -30,11 +30,15 @@ class Hello(msgspec.Struct, kw_only=True):
 
 
 class Sub(msgspec.Struct, kw_only=True):
-    """A submission. A foreground one has a single task. stems: of outputs that are to be named by the id."""
+    """A submission. A foreground one has a single task. stems: of outputs that are to be named by the id.
+
+    keep: if the server is away, keep it here until it is back. (A foreground one is never kept.)
+    """
 
     tasks: list[Task]
     stems: list[str | None]
     setting: Setting
+    keep: bool = False
 
 
 class House(Protocol):

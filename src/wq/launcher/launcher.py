@@ -23,13 +23,13 @@ from wq.backends import ssh
 from wq.core.cluster import HOST_PATTERN, LOCALHOST
 from wq.core.job import HostName, JobId, Outcome, OutcomeKind
 from wq.core.requests import (
-    AttemptEnded,
     AttemptStarted,
     AttemptTakenBack,
     Gone,
     HeldJob,
     LauncherHere,
     Remove,
+    Sight,
     Start,
     Stop,
 )
@@ -45,6 +45,7 @@ from wq.launcher.ledger import (
     Send,
     SendStart,
     Tell,
+    ended,
 )
 from wq.launcher.link import surface
 from wq.launcher.links import Links
@@ -56,11 +57,18 @@ from wq.launcher.startspec import OutputTrouble, make_output, rank_spec, start_s
 from wq.launcher.submissions import Submissions
 from wq.protocol import known, messages, places
 from wq.protocol.wire import Message
+from wq.store.database import DiskFailed, NoRoom
 
 LINGER_S = 600.0  # without work, launcher and warm links stay so long
 PRIVATE_LINGER_S = 1.0  # after a private server has gone
 OUTPUT_HOME_S = 2.0  # an end is told when the output is back, but not later than this
 CONNECT_PATIENCE_S = 5.0  # a new launcher's, for its server
+KEEPING_PATIENCE_S = 1.0  # if it can keep a submission until the server is back
+NO_ROOM_AGAIN_S = 1.0
+
+
+class LedgerTrouble(Exception):
+    """The ledger cannot be used; its text is the sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +108,12 @@ class Launcher:
         self.tasks: set[asyncio.Task[None]] = set()
         self.pending: list[Action] = []
         self.flushing = False
+        self.no_room = False
         self.idle_timer: asyncio.TimerHandle | None = None
         self.done = asyncio.Event()
         self.crashed = False
         self.any_node = False
+        self.unseen: dict[HostName, str] = {}  # nodes where attempts may run, and no connection is
         self.marked = (settings.state / places.UNFINISHED).exists()
         path = places.server_socket(settings.server_uid, settings.port, private=settings.private)
         self.session = Session(
@@ -121,23 +131,43 @@ class Launcher:
 
     def flush(self) -> None:
         self.flushing = False
+        if not self.save():
+            return
         pending, self.pending = self.pending, []
-        if self.book is not None:
-            self.book.commit(self.ledger)
-            self.mark_unfinished()
         for action in pending:
             self.perform(action)
         self.work_seen()
 
+    def save(self) -> bool:
+        """Store what has changed. False if there is no room: nothing is done then, and it is tried again soon."""
+        if self.book is None:
+            return True
+        try:
+            self.book.commit(self.ledger)
+        except NoRoom as error:
+            if not self.no_room:
+                self.log(f"no room for the ledger in {self.settings.state}: {error}; what runs goes on")
+            self.no_room = True
+            if not self.flushing:
+                self.flushing = True
+                asyncio.get_running_loop().call_later(NO_ROOM_AGAIN_S, self.flush)
+            return False
+        self.mark_unfinished()
+        if self.no_room and self.book.database.keep_reserve():
+            self.no_room = False
+            self.log("there is room for the ledger again")
+        return True
+
     def mark_unfinished(self) -> None:
         """A file that tells any later command of this user to bring the launcher back, should it die."""
         if bool(self.ledger.entries) != self.marked:
-            self.marked = not self.marked
             mark = self.settings.state / places.UNFINISHED
-            if self.marked:
-                mark.touch()
-            else:
-                mark.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # tried again at the next change
+                if self.marked:
+                    mark.unlink(missing_ok=True)
+                else:
+                    mark.touch()
+                self.marked = not self.marked
 
     def perform(self, action: Action) -> None:
         match action:
@@ -165,34 +195,55 @@ class Launcher:
         """Say what the ledger has, and repeat what the server may have missed."""
         queue = str(welcome["queue"])
         if self.queue and queue != self.queue:
+            remember_queue(self.settings.state, queue)
             self.log("this port serves another queue now; this launcher goes, the next one has its ledger")
             self.done.set()
             return
         if self.book is None:
-            self.queue = queue
-            self.book = Book(self.settings.state, queue)
-            self.book.load(self.ledger)
-            self.submissions = Submissions(self.ledger, self.book, self.session, on_id=self.got_id)
-            self.after_restart()
+            self.open_book(queue)
         entries = list(self.ledger.entries.values())
         held = tuple(HeldJob(id=e.id, attempt=e.attempt) for e in entries if e.id is not None)
         tokens = tuple(sorted({e.token for e in entries if e.id is None}))
         self.session.report(LauncherHere(jobs=held, tokens=tokens))
+        if self.unseen:
+            self.session.report(Sight(unseen=dict(self.unseen)))
         assert self.submissions is not None
         for token in tokens:
             if token not in self.submissions.by_token:
-                self.spawn(self.submissions.repeat(token, self.log))
+                self.spawn(self.submissions.repeat(token))
         for entry in entries:
             if entry.id is None:
                 continue
             if entry.phase is Phase.ENDED and not entry.server_knows and entry.outcome is not None:
-                self.session.report(AttemptEnded(id=entry.id, attempt=entry.attempt, outcome=entry.outcome))
+                self.session.report(ended(entry))
             elif entry.phase is Phase.WAITING and entry.attempt:
                 self.session.report(AttemptTakenBack(id=entry.id, attempt=entry.attempt))
             elif entry.started:
                 self.session.report(AttemptStarted(id=entry.id, attempt=entry.attempt))
             if entry.cancelled and entry.phase is not Phase.ENDED:
                 self.session.report(Remove(ids=((entry.id, entry.id),), grace_s=2.0))
+
+    def open_book(self, queue: str) -> None:
+        """Take up the ledger for this queue."""
+        try:
+            self.book = Book(self.settings.state, queue)
+        except OSError as error:
+            raise LedgerTrouble(str(error)) from None
+        self.queue = queue
+        remember_queue(self.settings.state, queue)
+        self.book.load(self.ledger)
+        self.submissions = Submissions(
+            self.ledger, self.book, self.session, save=self.save, on_id=self.got_id, on_refused=self.refused_later
+        )
+        self.after_restart()
+
+    def refused_later(self, entries: list[Entry], sentence: str) -> None:
+        """What was kept while the server was away, it does not want: the next command says so, and the log."""
+        names = ", ".join(sorted({entry.task.name for entry in entries})[:5])
+        line = f"a submission of {len(entries)} jobs ({names}), kept while the server was away, was refused: {sentence}"
+        self.log(line)
+        with contextlib.suppress(OSError), (self.settings.state / places.NEWS).open("a", encoding="utf-8") as news:
+            news.write(line.replace("\n", " ") + "\n")
 
     def after_restart(self) -> None:
         """Foreground jobs belonged to clients of an earlier launcher: they end. The rest is looked for."""
@@ -245,7 +296,11 @@ class Launcher:
                 actions = self.ledger.taken_back(entry, host, why)
             self.act(actions)
             return
+        entry = self.ledger.by_id.get(order.id)
+        before = entry.att if entry is not None else ""
         self.act(self.ledger.ordered_start(order))
+        if entry is not None and entry.att != before:
+            self.outputs.done(before)
         client = self.client_of(self.ledger.by_id.get(order.id))
         if client is not None:
             client.say({"type": "starting", "hosts": list(hosts)})
@@ -295,21 +350,25 @@ class Launcher:
 
     async def submit(self, client: Client, sub: Sub) -> None:
         """Store it here, have it accepted there, store the ids here, answer."""
-        try:
-            await asyncio.wait_for(self.session.connected.wait(), CONNECT_PATIENCE_S)
-        except TimeoutError:
+        here = await self.server_is_here(KEEPING_PATIENCE_S if sub.keep else CONNECT_PATIENCE_S)
+        keep = sub.keep and not self.session.refuses
+        if self.submissions is None or not (here or keep):
             client.say({"error": self.session.trouble, "status": 75})
             return
         if client.gone or not sub.tasks:
             return
-        assert self.submissions is not None
-        entries = self.submissions.store(sub)
+        try:
+            entries = self.submissions.store(sub)
+        except NoRoom as error:
+            why = f"no room for your jobs in {self.settings.state} ({error}); nothing was accepted"
+            client.say({"error": why, "status": 1})
+            return
         self.mark_unfinished()
         if entries[0].task.foreground:
             client.entry = entries[0]
             self.foreground[(client.entry.token, client.entry.index)] = client
         try:
-            await self.submissions.submit(entries)
+            await self.submissions.submit(entries, keep=keep)
         except (ServerAway, Refused) as error:
             self.mark_unfinished()
             client.entry = None
@@ -317,7 +376,15 @@ class Launcher:
             client.say({"error": str(error), "status": error.status if isinstance(error, Refused) else 75})
             return
         if not entries[0].task.foreground:
-            client.say({"ok": {"jobs": [facts_of(entry) for entry in entries]}})
+            facts: dict[str, Any] = {"jobs": [facts_of(entry) for entry in entries]}
+            if any(entry.id is None for entry in entries):
+                facts["away"] = self.session.trouble
+            client.say({"ok": facts})
+
+    async def server_is_here(self, patience_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.session.connected.wait(), patience_s)
+        return self.session.connected.is_set()
 
     def got_id(self, entry: Entry) -> None:
         """A foreground client hears of its id before anything else about the job."""
@@ -384,6 +451,9 @@ class Launcher:
     def link_down(self, host: HostName, why: str) -> None:
         """A connection is over. What may run there is unknown, not failed (P6)."""
         self.log(f"link to {host}: {why}")
+        if host not in self.unseen and any(entry.maybe_sent for entry in self.ledger.on_host(host)):
+            self.unseen[host] = why
+            self.session.report(Sight(unseen=dict(self.unseen)))
         self.act(self.ledger.node_failed(host, why))
 
     def word(self, host: HostName, word: Any) -> None:
@@ -409,6 +479,8 @@ class Launcher:
 
     def node_here(self, host: HostName, word: dict[str, Any]) -> None:
         self.links.came_up(host)
+        if self.unseen.pop(host, None) is not None:
+            self.session.report(Sight(unseen=dict(self.unseen)))
         self.links[host].spool = word["spool"]
         self.act(self.ledger.node_up(host, word["attempts"], str(word["boot"])))
         for over in [entry for entry in self.ledger.entries.values() if entry.over]:
@@ -546,8 +618,7 @@ class Launcher:
 
     def tell_end(self, entry: Entry) -> None:
         if entry.phase is Phase.ENDED and not entry.server_knows and entry.id is not None:
-            assert entry.outcome is not None
-            self.session.report(AttemptEnded(id=entry.id, attempt=entry.attempt, outcome=entry.outcome))
+            self.session.report(ended(entry))
 
     def deliver(self, entry: Entry) -> None:
         """All of its output is here: the server, the client and the node may know that it is over."""
@@ -606,7 +677,11 @@ class Launcher:
 
     def crash(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A bug: say so and go. Nothing is lost by that: the ledger is on disk, and the jobs run on."""
-        loop.default_exception_handler(context)
+        error = context.get("exception")
+        if isinstance(error, DiskFailed | LedgerTrouble):
+            self.log(f"this launcher ends, and jobs run on: {error}")
+        else:
+            loop.default_exception_handler(context)
         self.crashed = True
         self.done.set()
 
@@ -631,16 +706,37 @@ class Launcher:
             self.done.set()
 
 
+def remembered_queue(state: Path) -> str:
+    """The name of the queue that was served when a launcher was last here; empty if none is known."""
+    try:
+        queue = (state / "queue").read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return queue if queue.isalnum() and (state / f"ledger-{queue}.db").exists() else ""
+
+
+def remember_queue(state: Path, queue: str) -> None:
+    """So that the next launcher can go on before the server is back."""
+    if remembered_queue(state) != queue:
+        new = state / "queue.new"
+        with contextlib.suppress(OSError):
+            new.write_text(queue, "utf-8")
+            new.replace(state / "queue")
+
+
 def facts_of(entry: Entry) -> dict[str, Any]:
     """What a client is told of a job that was accepted."""
     return {"id": entry.id, "name": entry.task.name, "output": entry.task.output}
 
 
 async def launch(settings: Settings, ready: Callable[[], None], log: Callable[[str], None]) -> None:
-    """Run the launcher of one user and queue. Raises OSError, PlaceError if its socket cannot be made."""
+    """Run the launcher of one user and queue. Raises OSError, PlaceError, LedgerTrouble if it cannot start."""
     places.make_meeting_dir(settings.port)
     path = places.launcher_socket(os.getuid(), settings.port, settings.server_uid, private=settings.private)
     launcher = Launcher(settings, log)
+    queue = remembered_queue(settings.state)
+    if queue:
+        launcher.open_book(queue)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     old = os.umask(0o177)
@@ -659,4 +755,4 @@ async def launch(settings: Settings, ready: Callable[[], None], log: Callable[[s
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     if launcher.crashed:
-        raise RuntimeError("ended by a bug; its traceback is above")
+        raise LedgerTrouble("ended by what is said above")

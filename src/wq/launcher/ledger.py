@@ -17,7 +17,7 @@ from wq.core.job import Allocation, AttemptNo, HostName, JobId, Outcome, Outcome
 from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Stop
 from wq.launcher.task import Task
 
-FOREGROUND_GRACE_S = 2.0
+MOST_REBOOTS = 5  # that a job is started again after: it may be what brings the nodes down
 
 
 class Phase(StrEnum):
@@ -43,8 +43,11 @@ class Entry:
     outcome: Outcome | None = None
     rank_hosts: frozenset[HostName] = frozenset()
     cancelled: bool = False  # its foreground client is gone
-    boot: str = ""  # of the node, when the start was sent: another one means that nothing of it runs any more
+    boots: dict[HostName, str] = field(default_factory=dict)  # of its nodes, when the start was sent
     ran_before: bool = False  # an earlier attempt may have written output
+    rank_lost: HostName | None = None  # the node that was rebooted while a remote process of the attempt ran there
+    reboots: int = 0  # of nodes, that ended attempts of it
+    again: bool = False  # a reboot ended the attempt, and it is to have another one
     server_knows: bool = False  # the server has the end on its disk
     node_done: bool = True  # nothing of it is left on nodes
     # ---
@@ -115,6 +118,16 @@ class Finished:
 
 
 Action = NeedLinks | SendStart | Send | Tell | Finished
+
+
+REBOOTED = {"lost": "the node was rebooted while it ran", "rebooted": True}
+
+
+def ended(entry: Entry) -> AttemptEnded:
+    """The report of an attempt that is over."""
+    assert entry.id is not None
+    assert entry.outcome is not None
+    return AttemptEnded(id=entry.id, attempt=entry.attempt, outcome=entry.outcome, again=entry.again)
 
 
 def outcome_of(end: dict[str, Any]) -> Outcome:
@@ -192,12 +205,13 @@ class Ledger:
             return self.repeat(entry)
         if entry.phase is Phase.INTENDED and entry.main_end is not None:
             return self.ended_after_all(entry, order)
-        if entry.phase is Phase.ENDED:  # the server took the attempt that ended for lost: its end is the job's
+        if entry.phase is Phase.ENDED and not entry.again:  # the server took it for lost: its end is the job's
             outcome = entry.outcome or Outcome(kind=OutcomeKind.LOST, message="nobody knows how it ended")
             return [Tell(report=AttemptEnded(id=order.id, attempt=order.attempt, outcome=outcome))]
         left = self.leftovers(entry)
-        entry.ran_before = entry.ran_before or (entry.phase is Phase.INTENDED and entry.maybe_sent)
+        entry.ran_before = entry.ran_before or entry.again or (entry.phase is Phase.INTENDED and entry.maybe_sent)
         entry.phase = Phase.INTENDED
+        entry.outcome, entry.again, entry.boots, entry.rank_lost = None, False, {}, None
         entry.attempt, entry.allocation, entry.declared = order.attempt, order.allocation, order.declared
         entry.maybe_sent = entry.started = False
         entry.stop_grace_s = entry.main_end = None
@@ -214,11 +228,13 @@ class Ledger:
         entry.outcome = outcome_of(entry.main_end)
         entry.live_ranks = {}
         self.change(entry)
-        ended = AttemptEnded(id=order.id, attempt=order.attempt, outcome=entry.outcome)
-        return [Tell(report=ended), Finished(entry=entry)]
+        report = AttemptEnded(id=order.id, attempt=order.attempt, outcome=entry.outcome)
+        return [Tell(report=report), Finished(entry=entry)]
 
     def leftovers(self, entry: Entry) -> list[Action]:
         """End what may still run of an attempt that the owner has declared lost, where it can be reached."""
+        if entry.again and not entry.node_done:
+            return [Send(host=entry.main_host, word={"do": "ack", "att": entry.att})]
         if entry.phase is not Phase.INTENDED or not entry.maybe_sent:
             return []
         there = {entry.att: entry.main_host, **entry.live_ranks}
@@ -228,7 +244,7 @@ class Ledger:
         """Say again what is known of an attempt."""
         assert entry.id is not None
         if entry.phase is Phase.ENDED and entry.outcome is not None:
-            return [Tell(report=AttemptEnded(id=entry.id, attempt=entry.attempt, outcome=entry.outcome))]
+            return [Tell(report=ended(entry))]
         if entry.phase is Phase.INTENDED:
             if entry.started:
                 return [Tell(report=AttemptStarted(id=entry.id, attempt=entry.attempt))]
@@ -243,7 +259,7 @@ class Ledger:
             return []
         entry.maybe_sent = True
         entry.node_done = False
-        entry.boot = self.boots.get(entry.main_host, "")
+        entry.boots = {host: self.boots.get(host, "") for host in entry.allocation.hosts}
         self.change(entry)
         return [SendStart(entry=entry)]
 
@@ -344,6 +360,9 @@ class Ledger:
         if view["state"] in ("ended", "never"):
             if any(att in entry.live_ranks for entry in ours):
                 return []  # its end goes the way of all ranks
+            for entry in ours:
+                if entry.att == base and entry.phase is Phase.INTENDED:
+                    return self.rank_ended(entry, att, host, view.get("end", {}))
             return [Send(host=host, word={"do": "ack", "att": att})]
         for entry in ours:
             if entry.att == base and entry.main_end is None:
@@ -366,10 +385,12 @@ class Ledger:
             return self.main_ended(entry, view["end"])
         if view["state"] == "never":
             actions: list[Action] = [Send(host=entry.main_host, word={"do": "ack", "att": entry.att})]
-            if entry.boot and entry.boot != self.boots.get(entry.main_host, ""):
-                return actions + self.main_ended(entry, {"lost": "the node was rebooted while it ran"})
+            if self.rebooted(entry, entry.main_host):
+                return actions + self.main_ended(entry, REBOOTED)
             if entry.started:
                 return actions + self.main_ended(entry, {"lost": "the node no longer knows it"})
+            if view.get("why"):
+                return actions + self.taken_back(entry, entry.main_host, str(view["why"]))
             return actions + self.taken_back(entry, None, "it had not reached the node")
         actions = self.was_started(entry) if view["state"] == "running" else []
         if entry.stop_grace_s is not None:
@@ -402,8 +423,26 @@ class Ledger:
         assert entry.id is not None
         entry.phase = Phase.ENDED
         entry.outcome = outcome_of(entry.main_end)
+        self.rebooted_while_it_ran(entry, entry.main_end)
         self.change(entry)
         return [Finished(entry=entry)]
+
+    def rebooted(self, entry: Entry, host: HostName) -> bool:
+        """Has the node provably been rebooted since the attempt was sent?"""
+        then, now = entry.boots.get(host, ""), self.boots.get(host, "")
+        return bool(then and now) and then != now
+
+    def rebooted_while_it_ran(self, entry: Entry, end: dict[str, Any]) -> None:
+        """A job whose attempt a reboot ended, of any of its nodes, is to have another one; some times, if it may."""
+        where = entry.main_host if end.get("rebooted") else entry.rank_lost
+        if where is None or end.get("exit") == 0:
+            return
+        entry.reboots += 1
+        entry.again = entry.task.requeue and not entry.task.foreground and entry.reboots <= MOST_REBOOTS
+        message = f"{where} was rebooted while it ran"
+        if entry.reboots > MOST_REBOOTS:
+            message += f"; that was so {entry.reboots} times, and it is not started again"
+        entry.outcome = Outcome(kind=OutcomeKind.LOST, message=message)
 
     def rank_started(self, entry: Entry, rank: str, host: HostName) -> None:
         """A process on another node is about to be sent (stored first, so that it is looked for at the end)."""
@@ -413,7 +452,11 @@ class Ledger:
             entry.rank_hosts |= {host}
             self.change(entry)
 
-    def rank_ended(self, entry: Entry, rank: str, host: HostName) -> list[Action]:
+    def rank_ended(self, entry: Entry, rank: str, host: HostName, end: dict[str, Any]) -> list[Action]:
+        """A process on another node is over; end: how, as its shepherd says (empty if that knows nothing of it)."""
         entry.live_ranks.pop(rank, None)
+        if end.get("rebooted") or (not end and self.rebooted(entry, host)):
+            entry.rank_lost = host
+            self.change(entry)
         actions: list[Action] = [Send(host=host, word={"do": "ack", "att": rank})]
         return actions + self.check_ranks(entry)

@@ -17,7 +17,8 @@ from wq.node import shepherd
 OPENED_AT_ONCE = 4
 OPEN_TIMEOUT_S = 40.0
 MOST_NOISE_BYTES = 256 << 10  # what a login may print before the shepherd's first word
-PING_EVERY_S = 60.0
+PING_EVERY_S = 5.0
+PINGS_UNANSWERED = 3  # then the link is dead (counted: that the launcher itself was stopped for long proves nothing)
 KEPT_ERRORS = 8192
 
 SOURCE = Path(shepherd.__file__).read_bytes()
@@ -59,6 +60,8 @@ class Link:
         self.spool = ""  # of the shepherd, on the node
         self.task: asyncio.Task[None] | None = None
         self.closing = False
+        self.unanswered = 0
+        self.silent = False
 
     def open(self, ssh_command: str, env: dict[str, str]) -> None:
         """Begin to connect."""
@@ -88,6 +91,10 @@ class Link:
         status = self.process.returncode if self.process is not None else None
         if why == "silent":
             why = ssh.sentence(self.host, status, self.errors.decode("utf-8", "replace"))
+        if self.silent:
+            why = f"{self.host} has said nothing for {PINGS_UNANSWERED * PING_EVERY_S:.0f} s"
+        elif self.up and why == "closed":
+            why = f"the connection to {self.host} is lost"
         self.on_down(self.host, why, self.up)
 
     async def connect(self, ssh_command: str, env: dict[str, str]) -> bytes:
@@ -139,6 +146,7 @@ class Link:
         try:
             data = rest
             while True:
+                self.unanswered = 0
                 for word in frames.feed(data):
                     self.on_word(self.host, word)
                 data = await self.process.stdout.read(1 << 18)
@@ -148,8 +156,16 @@ class Link:
             pings.cancel()
 
     async def ping(self) -> None:
+        """Ask now and then whether anybody is there; a link that is silent is cut, and another one tried."""
+        assert self.process is not None
         while True:
             await asyncio.sleep(PING_EVERY_S)
+            if self.unanswered >= PINGS_UNANSWERED:
+                self.silent = True
+                with contextlib.suppress(ProcessLookupError):
+                    self.process.kill()
+                return
+            self.unanswered += 1
             self.send({"do": "ping"})
 
     def send(self, word: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -70,7 +71,7 @@ class Links:
         failures = self.failures[host] = 0 if was_up else self.failures.get(host, 0) + 1
         self.on_down(host, why)
         if self.wanted(host):
-            wait_s = min(AGAIN_FIRST_S * 2.0 ** min(failures, 20), AGAIN_MOST_S)
+            wait_s = min(AGAIN_FIRST_S * 2.0 ** min(failures, 20), AGAIN_MOST_S) * random.uniform(0.7, 1.3)
             self.waits[host] = asyncio.get_running_loop().call_later(wait_s, self.again, host)
 
     def again(self, host: HostName) -> None:

@@ -24,7 +24,8 @@ class Call:
     host: HostName
     have: dict[int, int] = field(default_factory=lambda: {1: 0, 2: 0})
     eofs: dict[int, int] = field(default_factory=dict)
-    end: dict[str, Any] | None = None
+    end: dict[str, Any] | None = None  # for the agent
+    said: dict[str, Any] = field(default_factory=dict)  # by its shepherd
     channels: tuple[int, ...] = ()
 
     @property
@@ -81,12 +82,13 @@ class Ranks:
             if call is None:
                 entry = self.ledger.find(rank)
                 if entry is not None:
-                    self.act(self.ledger.rank_ended(entry, rank, host))
+                    self.act(self.ledger.rank_ended(entry, rank, host, word.get("end", {})))
                 else:
                     self.send(host, {"do": "ack", "att": rank})
                 return
+            call.said = word.get("end", {})
             lost = {"error": f"the connection to {host} was lost before it started"}
-            call.end, call.channels = word.get("end", lost), tuple(int(ch) for ch in word.get("chs") or ())
+            call.end, call.channels = call.said or lost, tuple(int(ch) for ch in word.get("chs") or ())
         elif said == "eof" and call is not None:
             call.eofs[int(word["ch"])] = int(word["off"])
         if call is not None:
@@ -110,7 +112,7 @@ class Ranks:
         if call.complete:
             del self.calls[rank]
             self.send(call.caller, {"do": "rank_report", "rank": rank, "end": call.end})
-            self.act(self.ledger.rank_ended(call.entry, rank, call.host))
+            self.act(self.ledger.rank_ended(call.entry, rank, call.host, call.said))
 
     def have(self, rank: str) -> dict[int, int]:
         """What has come of its output so far."""

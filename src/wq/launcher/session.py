@@ -52,6 +52,7 @@ class Session:
         self.asked: dict[int, Question] = {}
         self.connected = asyncio.Event()
         self.trouble = "the server is away"
+        self.refuses = False  # it is there, and does not talk to us
         self.retry = asyncio.Event()
 
     async def run(self) -> None:
@@ -90,10 +91,11 @@ class Session:
                     if welcomed:
                         self.take(message, body)
                         continue
-                    if "ok" not in message:
+                    self.refuses = "ok" not in message
+                    if self.refuses:
                         self.trouble = str(message.get("error", "the server refuses"))
                         raise ServerAway(self.trouble)
-                    welcomed = True
+                    welcomed, self.trouble = True, "the server is away"
                     self.writer = writer
                     self.on_up(message["ok"])
                     self.connected.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,21 +15,37 @@ from wq.launcher.clients import Sub
 from wq.launcher.ledger import Entry, Ledger, Phase
 from wq.launcher.session import Refused, ServerAway, Session
 from wq.launcher.task import Task, listed
+from wq.store.database import NoRoom
 
 JOBS_PER_MESSAGE = 2000
 BYTES_PER_MESSAGE = 700_000
+NUMBERED = re.compile(r"s([0-9a-f]{8})-")
 
 
 class Submissions:
-    """What one launcher's clients submit. on_id(entry): the server has just given it its id."""
+    """What one launcher's clients submit. on_id(entry): the server has just given it its id.
 
-    def __init__(self, ledger: Ledger, book: Book, session: Session, *, on_id: Callable[[Entry], None]) -> None:
-        self.ledger, self.book, self.session, self.on_id = ledger, book, session, on_id
+    save(): store the ledger, now or as soon as there is room. on_refused(entries, sentence): what was kept until the
+    server was back, it refused.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        book: Book,
+        session: Session,
+        *,
+        save: Callable[[], bool],
+        on_id: Callable[[Entry], None],
+        on_refused: Callable[[list[Entry], str], None],
+    ) -> None:
+        self.ledger, self.book, self.session = ledger, book, session
+        self.save, self.on_id, self.on_refused = save, on_id, on_refused
         self.by_token: dict[str, list[Entry]] = {}
 
     def store(self, sub: Sub) -> list[Entry]:
-        """New entries, on disk, without ids."""
-        token = secrets.token_hex(8)
+        """New entries, on disk, without ids. Raises NoRoom; then there are none."""
+        token = self.next_token()
         taken = {entry.task.output for entry in self.ledger.entries.values() if entry.phase is not Phase.ENDED}
         entries: list[Entry] = []
         number, size_bytes = 0, 0
@@ -47,15 +64,34 @@ class Submissions:
             self.by_token[name].append(entry)
             self.ledger.add(entry)
             entries.append(entry)
-        self.book.commit(self.ledger)
+        try:
+            self.book.commit(self.ledger, urgent=False)
+        except NoRoom:
+            self.take_back(entries)
+            raise
         return entries
 
-    async def submit(self, entries: list[Entry]) -> None:
-        """Have stored entries accepted. Raises Refused, ServerAway; then none is queued, here or there."""
+    def next_token(self) -> str:
+        """Tokens sort in the order of submission, as far as they are still here: so they are repeated."""
+        numbered = (NUMBERED.match(token) for token in self.ledger.per_token)
+        last = max((int(found[1], 16) for found in numbered if found), default=0)
+        return f"s{last + 1:08x}-{secrets.token_hex(8)}"
+
+    async def submit(self, entries: list[Entry], *, keep: bool) -> None:
+        """Have stored entries accepted. Raises Refused, ServerAway; then none is queued, here or there.
+
+        keep: while the server is away they wait here for it, without ids.
+        """
         try:
             for token in dict.fromkeys(entry.token for entry in entries):
                 await self.ask(token)
-        except (ServerAway, Refused):
+        except ServerAway:
+            if not keep:
+                self.take_back(entries)
+                raise
+            for entry in entries:  # to be repeated when the server is back
+                self.by_token.pop(entry.token, None)
+        except Refused:
             self.take_back(entries)
             raise
 
@@ -72,12 +108,12 @@ class Submissions:
         for entry in self.ledger.accepted(token, ids):
             if entry.task.output is not None:
                 entry.task = replace(entry.task, output=entry.task.output.replace("\0", str(entry.id)))
-        self.book.commit(self.ledger)
+        self.save()  # should that not be possible now: asked again, the server gives the same ids
         for entry in self.by_token.get(token, []):
             self.on_id(entry)
 
-    async def repeat(self, token: str, log: Callable[[str], None]) -> None:
-        """A submission of an earlier launcher or session whose answer never came."""
+    async def repeat(self, token: str) -> None:
+        """A submission that was kept while the server was away, or whose answer never came."""
         entries = [entry for entry in self.ledger.entries.values() if entry.token == token]
         self.by_token[token] = sorted(entries, key=lambda entry: entry.index)
         try:
@@ -85,7 +121,7 @@ class Submissions:
         except ServerAway:
             self.by_token.pop(token, None)  # to be repeated when the server is back
         except Refused as error:
-            log(f"a submission repeated after a restart was refused: {error}")
+            self.on_refused(entries, str(error))
             self.take_back(entries)
 
     def take_back(self, entries: list[Entry]) -> None:
@@ -98,7 +134,7 @@ class Submissions:
                 self.session.report(Remove(ids=((entry.id, entry.id),)))
             else:
                 self.ledger.drop(entry)
-        self.book.commit(self.ledger)
+        self.save()
 
 
 def with_output(task: Task, stem: str | None, taken: set[str | None]) -> Task:

@@ -25,7 +25,7 @@ class Task:
     """One job as its user wrote it. command: text for a shell; argv instead of it: a program word by word.
 
     output: the absolute path of a batch job's output on the host of submission; None: to be named by the id.
-    tty: it gets a terminal.
+    tty: it gets a terminal. requeue: it is started again if a reboot of a node ends it.
     """
 
     requirement: Requirement = Requirement()
@@ -36,6 +36,7 @@ class Task:
     hostfile: str | None = None
     env_mode: Literal["submit", "login", "clean"] = "submit"
     x: bool = False
+    requeue: bool = True
     private: bool = False
     foreground: bool = False
     tty: bool = False
@@ -53,4 +54,5 @@ def listed(task: Task, setting: Setting) -> JobSpec:
         foreground=task.foreground,
         submit_dir="" if task.private else setting.cwd,
         x=task.x,
+        requeue=task.requeue,
     )

@@ -92,6 +92,7 @@ FROM_LAUNCHERS: dict[str, type] = {
     "attempt_started": core.AttemptStarted,
     "attempt_ended": core.AttemptEnded,
     "attempt_taken_back": core.AttemptTakenBack,
+    "sight": core.Sight,
 }
 TO_LAUNCHERS: dict[str, type] = {"start": core.Start, "stop": core.Stop, "gone": core.Gone, "waiting": Waiting}
 NAMES: dict[type, str] = {kind: name for name, kind in {**FROM_LAUNCHERS, **TO_LAUNCHERS}.items()}

@@ -10,6 +10,7 @@ import struct
 DEFAULT_PORT = 51093
 OVERFLOW_UID = 65534
 UNFINISHED = "unfinished"  # in a launcher's directory, while it has work
+NEWS = "news"  # there, too: lines that the next command of the user shows
 NETWORK_FILE_SYSTEMS = frozenset(
     "nfs nfs4 cifs smb3 smbfs afs lustre gpfs beegfs ceph 9p fuse.sshfs fuse.glusterfs glusterfs orangefs".split()
 )

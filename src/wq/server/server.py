@@ -7,7 +7,6 @@ import contextlib
 import os
 import pwd
 import signal
-import sqlite3
 import sys
 import time
 from collections import deque
@@ -35,6 +34,7 @@ from wq.core.requests import (
     Refresh,
     Refusal,
     SetLimit,
+    SetNode,
     Submit,
     Who,
 )
@@ -44,6 +44,7 @@ from wq.protocol import messages, places
 from wq.protocol.wire import PROTOCOL
 from wq.server.connections import Peer, user_name
 from wq.server.looks import Looks
+from wq.store.database import DiskFailed, NoRoom
 from wq.store.store import SpoolInUse, Store
 
 PRUNE_EVERY_S = 3600.0
@@ -51,6 +52,7 @@ PAGE_BYTES = 400_000  # of a listing
 FINISHED_SHOWN_S = 86400.0
 MOST_QUESTIONS = 100  # of one connection, unanswered
 PRIVATE_IDLE_S = 1800.0
+FULL_DISK_S = 1.0  # between two looks at a full disk
 
 
 class ServeError(Exception):
@@ -105,6 +107,9 @@ class Server:
         self.something = asyncio.Event()
         self.stopping = False
         self.idle_since = time.monotonic()
+        self.no_room: str | None = None  # why the disk takes nothing just now
+        self.look_again_s = 0.0
+        self.failed: DiskFailed | None = None
         self.looks = Looks(settings.ssh_command, self.looked)
 
     # what arrives
@@ -254,33 +259,62 @@ class Server:
         self.has_read_cluster = False
         if self.questions:
             self.something.set()
-        draft = tick(self.queue, inbox, clock())
-        try:
-            self.store.commit(draft)
-        except sqlite3.OperationalError as error:
-            if "full" not in str(error):
-                raise
-            self.refuse_all(inbox, f"the server's disk is full ({error}); nothing was accepted")
-            self.answer_queries(queries)
-            return clock().boot_s + 1.0
-        draft.settle()
-        self.tell(draft)
-        for item in inbox:  # reports have no answer
-            self.waiting_for_answer.pop(item.reply_to, None)
+        draft = self.on_disk(inbox)
+        if draft is not None:
+            draft.settle()
+            self.tell(draft)
+            for item in inbox:  # reports have no answer
+                self.waiting_for_answer.pop(item.reply_to, None)
         if queries:
             self.answer_queries(queries)
+        if self.no_room is not None:
+            return clock().boot_s + FULL_DISK_S
+        assert draft is not None
         return draft.wake_s
 
-    def refuse_all(self, inbox: list[Incoming], why: str) -> None:
-        """The disk is full: submissions are refused, reports are kept for the next turn."""
-        self.log(why)
+    def on_disk(self, inbox: list[Incoming]) -> Draft | None:
+        """What follows from all that has arrived, stored; without room, of that which must be. None: not even that.
+
+        Raises DiskFailed: what is on disk is not known, and this process must end.
+        """
+        if self.has_room():
+            draft = tick(self.queue, inbox, clock())
+            try:
+                self.store.commit(draft)
+            except NoRoom as error:
+                self.no_room = str(error)
+                self.log(f"no room for the queue in {self.settings.spool}: {error}; nothing new is accepted")
+            else:
+                return draft
+        inbox = self.refuse_wishes(inbox)
+        draft = tick(self.queue, inbox, clock(), start=False)
+        try:
+            self.store.commit(draft, urgent=True)
+        except NoRoom:
+            self.inbox = inbox + self.inbox
+            return None
+        return draft
+
+    def has_room(self) -> bool:
+        """False while the disk was full when last looked at; that is now and then."""
+        if self.no_room is not None and self.look_again_s <= clock().boot_s:
+            self.look_again_s = clock().boot_s + FULL_DISK_S
+            if self.store.database.keep_reserve():
+                self.no_room = None
+                self.log("there is room for the queue again")
+        return self.no_room is None
+
+    def refuse_wishes(self, inbox: list[Incoming]) -> list[Incoming]:
+        """Refuse what can wait; the rest: ends of jobs, removals, who comes and goes."""
+        rest = []
         for item in inbox:
-            peer, seq = self.waiting_for_answer.get(item.reply_to, (None, 0))
-            if isinstance(item.request, Submit) and peer is not None:
-                del self.waiting_for_answer[item.reply_to]
+            if isinstance(item.request, Submit | SetLimit | SetNode):
+                peer, seq = self.waiting_for_answer.pop(item.reply_to)
+                why = f"the server has no room on its disk ({self.no_room}); nothing was accepted, try again later"
                 peer.answer(seq, {"error": why, "status": 1})
             else:
-                self.inbox.append(item)
+                rest.append(item)
+        return rest
 
     def tell(self, draft: Draft) -> None:
         """After the commit: answers, orders, and why foreground jobs wait."""
@@ -352,7 +386,7 @@ class Server:
     def send_rows(self, peer: Peer, seq: int, jobs: list[Job], why: Callable[[Job], Reason] | None) -> None:
         page: list[object] = []
         size_bytes = 0
-        for row in listing.job_rows(jobs, why):
+        for row in listing.job_rows(self.queue, jobs, why):
             size_bytes += len(msgspec.json.encode(row))
             page.append(row)
             if size_bytes > PAGE_BYTES:
@@ -382,10 +416,12 @@ class Server:
             try:
                 self.store.prune(time.time())
                 self.queue.tokens = self.store.tokens()
-            except sqlite3.OperationalError as error:
-                if "full" not in str(error):
-                    raise
+            except NoRoom as error:
                 self.log(f"old jobs cannot be forgotten now: {error}")
+            except DiskFailed as error:
+                self.failed = error
+                self.stop()
+                return
             await asyncio.sleep(PRIVATE_IDLE_S / 2 if self.settings.private else PRUNE_EVERY_S)
             busy = bool(listing.live_jobs(self.queue)) or any(p.role == "client" for p in self.peers)
             if busy:
@@ -406,7 +442,7 @@ async def serve(settings: Settings, ready: Callable[[], None], log: Callable[[st
     try:
         meeting = places.make_meeting_dir(settings.port)
         store = Store(settings.spool)
-    except (SpoolInUse, places.PlaceError, OSError, sqlite3.Error) as error:
+    except (SpoolInUse, places.PlaceError, OSError) as error:
         raise ServeError(f"the server cannot start: {error}") from None
     server = Server(settings, store, log)
     try:
@@ -416,6 +452,7 @@ async def serve(settings: Settings, ready: Callable[[], None], log: Callable[[st
     except OSError as error:
         raise ServeError(f"{settings.cluster}: {error.strerror}", 2) from None
     store.load(server.queue)
+    server.queue.absent = {job.spec.uid: time.time() for job in server.queue.active.values()}
     marked = store.marked_nodes()
     server.queue.nodes = tuple(marked.get(node.host, node) for node in nodes)
     path = places.server_socket(server.uid, settings.port, private=settings.private)
@@ -430,6 +467,10 @@ async def serve(settings: Settings, ready: Callable[[], None], log: Callable[[st
     log(f"serving {len(nodes)} nodes, {sum(n.ncores for n in nodes)} cores, on port {settings.port} ({path})")
     try:
         await server.run()
+        if server.failed is not None:
+            raise server.failed
+    except DiskFailed as error:
+        raise ServeError(f"the disk has failed, so this server ends, and jobs run on: {error}") from None
     finally:
         house.cancel()
         listening.close()

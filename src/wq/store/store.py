@@ -6,14 +6,11 @@ database: a lock on the spool says so, and it dies with its holder.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import secrets
-import sqlite3
 import stat
-from collections.abc import Iterable, Iterator
-from importlib.resources import files
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -23,11 +20,11 @@ from wq.core.job import Job, JobId, State, Uid
 from wq.core.lifecycle import Submitted
 from wq.core.plan import Limit
 from wq.core.queue import Draft, LimitSet, NodeMarked, Queue
+from wq.store.database import Database, migrations
 
-SCHEMA_VERSION = 1
 KEEP_FINISHED_S = 7 * 86400.0
 MOST_FINISHED = 10_000  # in one answer
-OURS = frozenset({"lock", "queue.db", "queue.db-wal", "queue.db-shm", "server.log"})
+OURS = frozenset({"lock", "server.log"})  # and the database, with all that lies beside it
 LARGEST_ID = (1 << 63) - 1  # that SQLite can compare with
 
 
@@ -42,7 +39,8 @@ def make_private(spool: Path) -> None:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise PermissionError(f"the spool {spool} is not a directory of uid {os.getuid()}")
     if found.st_mode & 0o077:
-        if not set(os.listdir(spool)) <= OURS:  # `-s /tmp` must not shut the others out of /tmp
+        strange = [name for name in os.listdir(spool) if name not in OURS and not name.startswith("queue.db")]
+        if strange:  # `-s /tmp` must not shut the others out of /tmp
             raise PermissionError(f"{spool} has other things in it; the spool is a directory of its own")
         spool.chmod(0o700)
 
@@ -59,27 +57,19 @@ class Store:
         except BlockingIOError:
             os.close(self.lock_fd)
             raise SpoolInUse(f"another server uses the spool {spool}") from None
-        self.db = sqlite3.connect(spool / "queue.db", isolation_level=None)
-        self.db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
         try:
-            self.prepare()
+            self.database = Database(spool / "queue.db", migrations("wq.store"))
         except BaseException:
-            self.close()
+            self.release()
             raise
-
-    def prepare(self) -> None:
-        """Make the tables of a new database; refuse one of a version that this code does not know."""
-        (version,) = self.db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self.db.executescript("BEGIN;" + files("wq.store").joinpath("schema.sql").read_text())
-            self.db.execute("INSERT INTO meta VALUES ('queue', ?)", (secrets.token_hex(8),))
-            self.db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            self.db.execute("COMMIT")
-        elif version != SCHEMA_VERSION:
-            raise OSError(f"its database has version {version}; this wq knows version {SCHEMA_VERSION}")
+        self.db = self.database.db
+        self.db.execute("INSERT OR IGNORE INTO meta VALUES ('queue', ?)", (secrets.token_hex(8),))
 
     def close(self) -> None:
-        self.db.close()
+        self.database.close()
+        self.release()
+
+    def release(self) -> None:
         if self.lock_fd >= 0:
             os.close(self.lock_fd)
         self.lock_fd = -1
@@ -117,24 +107,13 @@ class Store:
         rows = self.db.execute("SELECT host, node FROM nodes")
         return {host: msgspec.json.decode(text, type=Node) for host, text in rows}
 
-    def commit(self, draft: Draft) -> None:
-        """All events of a tick, in one transaction. After this returns they outlive a power cut."""
-        if not draft.events:
-            return
-        with self.transaction():
-            self.write(draft)
+    def commit(self, draft: Draft, *, urgent: bool = False) -> None:
+        """All events of a tick, in one transaction. After this returns they outlive a power cut.
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All of it or nothing."""
-        self.db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self.db.execute("COMMIT")
-        except BaseException:
-            if self.db.in_transaction:
-                self.db.execute("ROLLBACK")
-            raise
+        urgent: it may use what is kept in reserve for a full disk. Raises NoRoom, DiskFailed.
+        """
+        if draft.events:
+            self.database.write(lambda: self.write(draft), urgent=urgent)
 
     def write(self, draft: Draft) -> None:
         encode = msgspec.json.encode
@@ -186,11 +165,12 @@ class Store:
 
     def prune(self, now_s: float) -> None:
         """Forget finished jobs and events that are older than a week; ids are never used again."""
-        old_s = now_s - KEEP_FINISHED_S
-        with self.transaction():
-            self.db.execute(
-                "INSERT OR REPLACE INTO meta SELECT 'last_id', max(coalesce((SELECT max(id) FROM jobs), 0),"
-                " coalesce((SELECT value + 0 FROM meta WHERE key = 'last_id'), 0))"
-            )
-            self.db.execute("DELETE FROM jobs WHERE state = 'done' AND ended_s < ?", (old_s,))
-            self.db.execute("DELETE FROM events WHERE at_s < ?", (old_s,))
+        self.database.write(lambda: self.forget(now_s - KEEP_FINISHED_S))
+
+    def forget(self, old_s: float) -> None:
+        self.db.execute(
+            "INSERT OR REPLACE INTO meta SELECT 'last_id', max(coalesce((SELECT max(id) FROM jobs), 0),"
+            " coalesce((SELECT value + 0 FROM meta WHERE key = 'last_id'), 0))"
+        )
+        self.db.execute("DELETE FROM jobs WHERE state = 'done' AND ended_s < ?", (old_s,))
+        self.db.execute("DELETE FROM events WHERE at_s < ?", (old_s,))

@@ -16,6 +16,7 @@ from wq.core.cluster import NodeState
 from wq.core.engine import planned
 from wq.core.job import AttemptNo, HostName, JobId, Outcome, OutcomeKind, Requirement, State, Uid
 from wq.core.lifecycle import Submitted
+from wq.core.listing import out_of_sight
 from wq.core.news import PAUSE_FIRST_S, PAUSE_MOST_S
 from wq.core.plan import Limit, ReasonCode
 from wq.core.queue import LimitSet, NodeMarked, Queue, effective_limit
@@ -34,6 +35,7 @@ from wq.core.requests import (
     Request,
     SetLimit,
     SetNode,
+    Sight,
     Stop,
     Submit,
     Who,
@@ -171,6 +173,7 @@ REQUESTS: dict[str, Request] = {
     "say that a launcher is gone": LauncherGone(),
     "report a start": AttemptStarted(id=JobId(3), attempt=NEW_ATTEMPT),
     "report an end": AttemptEnded(id=JOB, attempt=NEW_ATTEMPT, outcome=EXITED),
+    "say what is out of sight": Sight(unseen={B: "no answer"}),
     "take an attempt back": AttemptTakenBack(id=JOB, attempt=NEW_ATTEMPT, host=A, why="no"),
 }
 EVERYBODY = ("anze", "other", "server's owner", "root")
@@ -194,6 +197,7 @@ MAY_TOUCH_ANZES: dict[str, set[str]] = {
     "say that a launcher is gone": HIMSELF,
     "report a start": HIMSELF,
     "report an end": HIMSELF,
+    "say what is out of sight": HIMSELF,
     "take an attempt back": HIMSELF,
 }
 
@@ -220,6 +224,7 @@ def of_anze(queue: Queue) -> tuple[object, ...]:
         {key: limit for key, limit in queue.limits.items() if key[0] == mine},
         {key: ids for key, ids in queue.tokens.items() if key[0] == mine},
         {key: pause for key, pause in queue.pauses.items() if key[0] == mine},
+        {key: unseen for key, unseen in queue.out_of_sight.items() if key[0] == mine},
         mine in queue.present,
         queue.nodes,
         queue.unseen,
@@ -384,6 +389,80 @@ class TestCaps:
         monkeypatch.setattr(commands, "MOST_JOBS_OF_A_USER", 2)
         play = Play("a:1")
         assert play.submit(ANZE, spec(), spec(), token="t") == play.submit(ANZE, spec(), spec(), token="t")
+
+
+class TestAReboot:
+    def rebooted(self, play: Play, *, foreground: bool = False, stopped: bool = False) -> None:
+        """Job 1 ran, and its launcher says that a reboot ended it."""
+        play.running(foreground=foreground)
+        if stopped:
+            play.say(ANZE, Remove(ids=((1, 1),)))
+        lost = Outcome(kind=OutcomeKind.LOST, message="a was rebooted while it ran")
+        play.say(ANZE, AttemptEnded(id=JobId(1), attempt=AttemptNo(1), outcome=lost, again=True))
+
+    def test_ends_the_attempt_and_the_job_waits_for_another(self) -> None:
+        play = Play("a:1")
+        self.rebooted(play)
+        assert play.orders == ["start 1.2 a:0"]
+        assert play.job(1).requeued_why == "a was rebooted while it ran"
+
+    @pytest.mark.parametrize("what", [{"foreground": True}, {"stopped": True}])
+    def test_is_the_end_of_a_job_that_nobody_wants_any_more(self, what: dict[str, bool]) -> None:
+        play = Play("a:1")
+        self.rebooted(play, **what)
+        assert play.state(1) == "gone"
+
+    def test_that_is_told_twice_starts_nothing_twice(self) -> None:
+        play = Play("a:1")
+        self.rebooted(play)
+        lost = Outcome(kind=OutcomeKind.LOST)
+        play.say(ANZE, AttemptEnded(id=JobId(1), attempt=AttemptNo(1), outcome=lost, again=True))
+        assert (play.orders, play.state(1)) == ([], "starting")
+
+
+class TestOutOfSight:
+    def dark(self, play: Play, job: int = 1) -> dict[str, object] | None:
+        return out_of_sight(play.queue, play.job(job))
+
+    def test_a_job_whose_node_its_launcher_does_not_see_runs_on(self) -> None:
+        play = Play("a:1 b:1")
+        play.running()
+        since_s = play.now.wall_s
+        play.say(ANZE, Sight(unseen={HostName("a"): "no answer"}))
+        play.later(60.0)
+        play.say(ANZE, Sight(unseen={HostName("a"): "no answer"}))
+        assert play.state(1) == "running"
+        assert self.dark(play) == {"since": since_s, "hosts": ["a"], "why": "no answer"}
+
+    def test_until_it_is_seen_again(self) -> None:
+        play = Play("a:1")
+        play.running()
+        play.say(ANZE, Sight(unseen={HostName("a"): "no answer"}))
+        play.say(ANZE, Sight(unseen={}))
+        assert self.dark(play) is None
+
+    def test_what_one_launcher_does_not_see_says_nothing_of_the_jobs_of_others(self) -> None:
+        play = Play("a:2")
+        play.running()
+        play.running(BINE)
+        play.say(BINE, Sight(unseen={HostName("a"): "no answer"}))
+        assert self.dark(play) is None
+        assert self.dark(play, 2) is not None
+
+    def test_a_job_whose_launcher_is_away_is_out_of_sight_too(self) -> None:
+        play = Play("a:1")
+        play.running()
+        play.say(ANZE, LauncherGone())
+        dark = self.dark(play)
+        assert dark is not None
+        assert (dark["since"], dark["hosts"]) == (play.now.wall_s, ["a"])
+        play.say(ANZE, LauncherHere(jobs=(HeldJob(id=JobId(1), attempt=AttemptNo(1)),)))
+        assert self.dark(play) is None
+
+    def test_a_launcher_cannot_fill_the_memory_with_nodes_that_are_none(self) -> None:
+        play = Play("a:1")
+        play.say(ANZE, Sight(unseen={HostName(f"x{n}"): "no answer" for n in range(1000)}))
+        assert play.queue.out_of_sight == {}
 
 
 class TestReports:

@@ -81,7 +81,8 @@ class Desk:
 
     def add(self, number: int | None, *, token: str = "", index: int = 0, foreground: bool = False) -> Entry:
         """One more entry; without a number, one whose id is not known yet."""
-        task = Task(command="true", name=f"job{number}", foreground=foreground)
+        output = None if foreground else f"/home/anze/job{number}.wqlog"
+        task = Task(command="true", name=f"job{number}", foreground=foreground, output=output)
         known = JobId(number) if number is not None else None
         entry = Entry(token=token or f"t{number}", index=index, task=task, id=known)
         self.ledger.add(entry)
@@ -146,7 +147,10 @@ class Desk:
                 outcome=old.outcome,
                 rank_hosts=old.rank_hosts,
                 cancelled=old.cancelled,
-                boot=old.boot,
+                boots=old.boots,
+                reboots=old.reboots,
+                again=old.again,
+                ran_before=old.ran_before,
                 server_knows=old.server_knows,
                 node_done=old.node_done,
             )

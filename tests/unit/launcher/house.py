@@ -15,7 +15,17 @@ import pytest
 from tests.sim.loop import VirtualLoop
 from tests.unit.launcher.desk import SETTING, start, stop, told
 from wq.core.job import HostName, JobId, Outcome, Uid
-from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Gone, LauncherHere, Remove, Request, Submit
+from wq.core.requests import (
+    AttemptEnded,
+    AttemptStarted,
+    AttemptTakenBack,
+    Gone,
+    LauncherHere,
+    Remove,
+    Request,
+    Sight,
+    Submit,
+)
 from wq.launcher import links as links_module
 from wq.launcher.clients import Client, Hello, Sub
 from wq.launcher.launcher import Launcher, Settings
@@ -297,6 +307,8 @@ def report_word(request: Request) -> str:
             return f"remove {request.ids[0][0]}"
         case Submit():
             return f"submit {len(request.jobs)}"
+        case Sight():
+            return f"out of sight: {' '.join(request.unseen)}"
         case _:
             return type(request).__name__
 

@@ -47,6 +47,7 @@ def full_entry() -> Entry:
         hostfile="auto",
         env_mode="login",
         x=True,
+        requeue=False,
         private=True,
         foreground=True,
         tty=True,
@@ -63,7 +64,10 @@ def full_entry() -> Entry:
         outcome=Outcome(kind=OutcomeKind.EXITED, exit_status=3, by="bine", message="so", cpu_s=0.5),
         rank_hosts=frozenset({HostName("b")}),
         cancelled=True,
-        boot="boot 1",
+        boots={HostName("a"): "boot 1", HostName("b"): "boot 7"},
+        rank_lost=HostName("b"),
+        reboots=2,
+        again=True,
         ran_before=True,
         server_knows=True,
         node_done=False,
@@ -241,17 +245,17 @@ class TestTheFile:
         db = sqlite3.connect(place / "ledger-q1.db")
         db.execute("PRAGMA user_version = 99")
         db.close()
-        with pytest.raises(OSError, match="the ledger has version 99; this wq knows version 1"):
+        with pytest.raises(OSError, match=r"was written by wq \S+ \(format 99\)"):
             Book(place, "q1")
 
     def test_fields_that_an_older_version_did_not_have_have_their_defaults(self, place: Path) -> None:
         stored_again(place, full_entry())
         db = sqlite3.connect(place / "ledger-q1.db")
-        db.execute("UPDATE entries SET entry = json_remove(entry, '$.boot', '$.ran_before')")
+        db.execute("UPDATE entries SET entry = json_remove(entry, '$.boots', '$.ran_before', '$.reboots', '$.again')")
         db.commit()
         db.close()
         ledger, book = Ledger(), Book(place, "q1")
         book.load(ledger)
         book.db.close()
         (entry,) = ledger.entries.values()
-        assert (entry.boot, entry.ran_before) == ("", False)
+        assert (entry.boots, entry.ran_before, entry.again) == ({}, False, False)

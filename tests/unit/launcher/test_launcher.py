@@ -227,7 +227,7 @@ class TestWhatIsOver:
         house.node_up("a")
         assert house.sent[-1] == "a: query 1.1"
         house.word("a", {"say": "state", "att": "1.1", "state": "never", "shared": None, "chs": []})
-        assert house.reports == ["tell taken back 1.1"]
+        assert house.reports == ["out of sight: a", "out of sight: ", "tell taken back 1.1"]
         house.gone(1, Outcome(kind=OutcomeKind.REMOVED, by="anze"))
         assert house.entries == {}
 

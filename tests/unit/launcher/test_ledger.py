@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.launcher.desk import Desk, running, start, stop, view
 from wq.core.job import HostName, JobId, Outcome, OutcomeKind
-from wq.launcher.ledger import Phase, outcome_of
+from wq.launcher.ledger import MOST_REBOOTS, Phase, ended, outcome_of
 
 
 class TestP3TheIntentComesFirst:
@@ -69,14 +71,14 @@ class TestP4OneStartForAnAttempt:
 class TestP5AQuestionIsATombstone:
     def test_what_the_node_never_saw_is_taken_back_and_the_tombstone_acknowledged(self) -> None:
         desk = running().restarted()
-        desk.entry().boot = ""
+        desk.entry().boots = {}
         desk.up("a")
         assert desk.state(view("1.1", "never")) == ["a: ack 1.1", "tell taken back 1.1"]
         assert (desk.phase(), desk.stored) == ("waiting", ["t1"])
 
     def test_and_may_be_started_again_as_the_next_attempt(self) -> None:
         desk = running().restarted()
-        desk.entry().boot = ""
+        desk.entry().boots = {}
         desk.up("a")
         desk.state(view("1.1", "never"))
         assert desk.ordered(start(1, "a:0", attempt=2)) == ["links a", "start 1.2"]
@@ -88,11 +90,79 @@ class TestP5AQuestionIsATombstone:
         assert desk.state(view("1.1", "never")) == ["a: ack 1.1", "finished 1.1"]
         assert desk.entry().outcome == Outcome(kind=OutcomeKind.LOST, message="the node no longer knows it")
 
-    def test_nor_what_was_sent_before_the_node_was_rebooted(self) -> None:
+
+class TestANodeIsRebooted:
+    def test_what_ran_there_is_over_and_is_to_run_again(self) -> None:
         desk = running().restarted()
         desk.up("a", boot="boot 2")
         assert desk.state(view("1.1", "never")) == ["a: ack 1.1", "finished 1.1"]
-        assert desk.entry().outcome == Outcome(kind=OutcomeKind.LOST, message="the node was rebooted while it ran")
+        assert desk.entry().outcome == Outcome(kind=OutcomeKind.LOST, message="a was rebooted while it ran")
+        assert desk.entry().again
+
+    def test_the_next_attempt_is_started_and_keeps_the_output_of_the_first(self) -> None:
+        desk = rebooted()
+        assert desk.ordered(start(1, "a:0", attempt=2)) == ["a: ack 1.1", "links a", "start 1.2"]
+        assert desk.entry().output == "/home/anze/job1.2.wqlog"
+        assert (desk.entry().again, desk.entry().outcome) == (False, None)
+
+    def test_it_is_not_run_again_if_its_user_does_not_want_that(self) -> None:
+        desk = running()
+        desk.entry().task = replace(desk.entry().task, requeue=False)
+        assert not rebooted(desk).entry().again
+
+    def test_nor_if_it_belongs_to_a_client(self) -> None:
+        desk = running()
+        desk.entry().task = replace(desk.entry().task, foreground=True)
+        assert not rebooted(desk).entry().again
+
+    def test_nor_if_that_happens_again_and_again(self) -> None:
+        desk = running()
+        for attempt in range(2, MOST_REBOOTS + 2):
+            assert rebooted(desk, attempt - 1).entry().again
+            desk.ordered(start(1, "a:0", attempt=attempt))
+        rebooted(desk, MOST_REBOOTS + 1)
+        assert not desk.entry().again
+        assert "6 times" in str(desk.entry().outcome)
+
+    def test_an_end_that_it_came_to_before_counts(self) -> None:
+        desk = running()
+        desk.failed("a")
+        desk.up("a", view("1.1", "ended", end={"exit": 3}), boot="boot 2")
+        assert (desk.entry().again, desk.entry().outcome) == (False, Outcome(kind=OutcomeKind.EXITED, exit_status=3))
+
+    @pytest.mark.parametrize(("end", "again"), [({"exit": 1}, True), ({"signal": 6}, True), ({"exit": 0}, False)])
+    def test_an_mpi_job_that_lost_another_of_its_nodes_is_run_again_unless_it_succeeded(
+        self, end: dict[str, int], again: bool
+    ) -> None:
+        desk = running("a:0 b:0")
+        desk.ledger.rank_started(desk.entry(), "1.1/7.1", HostName("b"))
+        desk.failed("b")
+        desk.ended(**end)
+        desk.up("b", boot="boot 2")
+        assert desk.did(desk.ledger.rank_ended(desk.entry(), "1.1/7.1", HostName("b"), {}))[-1] == "finished 1.1"
+        assert desk.entry().again is again
+
+    def test_the_server_is_told_that_it_is_to_run_again(self) -> None:
+        report = ended(rebooted().entry())
+        assert (report.attempt, report.again) == (1, True)
+
+
+class TestANodeWithoutRoom:
+    def test_a_start_that_it_refused_is_taken_back_and_the_node_avoided_for_a_while(self) -> None:
+        desk = running()
+        desk.entry().started = False
+        told = desk.state(view("1.1", "never", why="no room in the spool"))
+        assert told == ["a: ack 1.1", "tell taken back 1.1 because of a: no room in the spool"]
+
+
+def rebooted(desk: Desk | None = None, attempt: int = 1) -> Desk:
+    """Job 1 was running when its node was rebooted, which is back."""
+    desk = desk or running()
+    desk.up("a", boot=f"boot {attempt + 1}")
+    desk.entry().boots = {HostName("a"): f"boot {attempt}"}
+    desk.entry().maybe_sent = True
+    desk.state(view(f"1.{attempt}", "never"))
+    return desk
 
 
 class TestP6ALostConnectionIsNoEnd:
@@ -341,12 +411,12 @@ class TestRanks:
         desk = self.two_nodes()
         assert desk.ended(exit=3) == ["links b", "b: stop 1.1/7.1 1 s"]
         assert desk.phase() == "intended"
-        ended = desk.did(desk.ledger.rank_ended(desk.entry(), "1.1/7.1", HostName("b")))
+        ended = desk.did(desk.ledger.rank_ended(desk.entry(), "1.1/7.1", HostName("b"), {"exit": 0}))
         assert ended == ["b: ack 1.1/7.1", "finished 1.1"]
 
     def test_a_job_whose_ranks_are_over_ends_at_once(self) -> None:
         desk = self.two_nodes()
-        desk.did(desk.ledger.rank_ended(desk.entry(), "1.1/7.1", HostName("b")))
+        desk.did(desk.ledger.rank_ended(desk.entry(), "1.1/7.1", HostName("b"), {"exit": 0}))
         assert desk.ended() == ["links b", "finished 1.1"]
 
     def test_a_job_without_ranks_asks_nobody(self) -> None:
@@ -365,7 +435,7 @@ class TestRanks:
         assert desk.up("a", view("1.1", "ended")) == ["links b"]
         assert desk.up("b", view("1.1/7.1", "running")) == ["b: stop 1.1/7.1 2 s"]
         assert desk.phase() == "intended"
-        ended = desk.did(desk.ledger.rank_ended(desk.entry(), "1.1/7.1", HostName("b")))
+        ended = desk.did(desk.ledger.rank_ended(desk.entry(), "1.1/7.1", HostName("b"), {"exit": 0}))
         assert ended == ["b: ack 1.1/7.1", "finished 1.1"]
 
     def test_and_if_nothing_is_left_the_job_ends(self) -> None:
@@ -383,7 +453,7 @@ class TestRanks:
         desk = self.two_nodes()
         desk.failed("b")
         assert desk.up("b", view("1.1/7.1", "ended")) == []
-        ended = desk.did(desk.ledger.rank_ended(desk.entry(), "1.1/7.1", HostName("b")))
+        ended = desk.did(desk.ledger.rank_ended(desk.entry(), "1.1/7.1", HostName("b"), {"exit": 0}))
         assert ended == ["b: ack 1.1/7.1"]
         assert desk.ended()[-1] == "finished 1.1"
 

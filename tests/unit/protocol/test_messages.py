@@ -35,6 +35,7 @@ FULL: list[typing.Any] = [
         id=JobId(1), attempt=AttemptNo(2), outcome=Outcome(kind=OutcomeKind.EXITED, exit_status=3, cpu_s=0.5)
     ),
     core.AttemptTakenBack(id=JobId(1), attempt=AttemptNo(2), host=HostName("a"), why="no"),
+    core.Sight(unseen={HostName("a"): "no answer"}),
     messages.Ls(users=("anze",), ids=((1, 2),), finished=True, why=True),
     messages.Stat(),
     messages.Users(user="anze"),
@@ -72,7 +73,8 @@ class TestTheWords:
         assert set(typing.get_args(core.Request)) - ours <= set(FROM_LAUNCHERS.values())
 
     def test_a_client_cannot_speak_for_a_launcher(self) -> None:
-        only = {core.Submit, core.LauncherHere, core.AttemptStarted, core.AttemptEnded, core.AttemptTakenBack}
+        attempts = {core.AttemptStarted, core.AttemptEnded, core.AttemptTakenBack}
+        only = {core.Submit, core.LauncherHere, core.Sight} | attempts
         assert set(FROM_LAUNCHERS.values()) - set(FROM_CLIENTS.values()) == only
         with pytest.raises(WireError, match="a message of no known type"):
             decoded({"type": "attempt_ended", "id": 1, "attempt": 1}, FROM_CLIENTS)

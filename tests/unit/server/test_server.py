@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+import contextlib
 import struct
 import typing
 from collections.abc import Iterator
@@ -23,6 +23,8 @@ from wq.server.connections import (
     Peer,
 )
 from wq.server.server import MOST_QUESTIONS
+from wq.store.database import DiskFailed, NoRoom
+from wq.store.store import Store
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5)
@@ -425,47 +427,85 @@ class TestTheOwner:
 
 
 class TestAFullDisk:
-    def test_new_work_is_refused_with_a_sentence(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_new_work_is_refused_with_a_sentence(self, office: Office) -> None:
         launcher = office.launcher()
-        with monkeypatch.context() as patch:
-            patch.setattr(office.server.store, "commit", no_room)
+        with full(office.server.store):
             answer = submitted(launcher, job())
-        assert answer["error"].startswith("the server's disk is full")
+        assert answer["error"].startswith("the server has no room on its disk (No space left on device)")
         assert office.server.queue.next_id == 1
 
-    def test_questions_are_answered(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_and_taken_again_when_there_is_room_again(self, office: Office) -> None:
         launcher = office.launcher()
-        with monkeypatch.context() as patch:
-            patch.setattr(office.server.store, "commit", no_room)
+        with full(office.server.store):
+            submitted(launcher, job())
+        office.server.look_again_s = 0.0
+        assert submitted(launcher, job())["ok"] == {"ids": [1]}
+
+    def test_questions_are_answered(self, office: Office) -> None:
+        launcher = office.launcher()
+        with full(office.server.store):
             launcher.say({"type": "submit", "token": "t", "jobs": [job()], "seq": 1})
             assert "ok" in office.visitor(BINE).ask(type="stat", seq=1)
 
-    def test_reports_are_kept_until_there_is_room(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_ends_are_stored_in_what_was_kept_in_reserve(self, office: Office) -> None:
         launcher = office.launcher()
         submitted(launcher, job())
-        with monkeypatch.context() as patch:
-            patch.setattr(office.server.store, "commit", no_room)
-            outcome = {"kind": "exited", "exit_status": 0}
-            launcher.say({"type": "attempt_ended", "id": 1, "attempt": 1, "outcome": outcome})
+        with full(office.server.store, but_for_what_must_be=True):
+            launcher.say(ENDED)
+            office.turn()
+            assert list(office.server.queue.active) == []
+
+    def test_nothing_is_started_on_it(self, office: Office) -> None:
+        launcher = office.launcher()
+        for token in "abc":
+            submitted(launcher, job(requirement={"mode": "bynode", "n": 2}), token=token)
+        with full(office.server.store, but_for_what_must_be=True):
+            launcher.say(ENDED)
+            office.turn()
+            assert (len(office.server.queue.active), len(office.server.queue.queued)) == (0, 2)
+        office.server.look_again_s = 0.0
+        office.turn()
+        assert len(office.server.queue.active) == 1
+
+    def test_reports_are_kept_until_there_is_room_if_even_that_is_used_up(self, office: Office) -> None:
+        launcher = office.launcher()
+        submitted(launcher, job())
+        with full(office.server.store):
+            launcher.say(ENDED)
             office.turn()
             assert list(office.server.queue.active) == [1]
         office.turn()
         assert list(office.server.queue.active) == []
 
-    def test_another_failure_ends_the_server_for_the_disk_is_the_truth(
+    def test_a_disk_that_fails_ends_the_server_for_it_is_the_truth(
         self, office: Office, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def broken(draft: typing.Any) -> None:
-            raise sqlite3.OperationalError("disk I/O error")
+        def broken(draft: typing.Any, *, urgent: bool = False) -> None:
+            raise DiskFailed("disk I/O error")
 
         launcher = office.launcher()
         launcher.say({"type": "submit", "token": "t", "jobs": [job()], "seq": 1})
         with monkeypatch.context() as patch:
             patch.setattr(office.server.store, "commit", broken)
-            with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+            with pytest.raises(DiskFailed, match="disk I/O error"):
                 office.turn()
 
 
-def no_room(draft: typing.Any) -> None:
-    if draft.events:
-        raise sqlite3.OperationalError("database or disk is full")
+ENDED = {"type": "attempt_ended", "id": 1, "attempt": 1, "outcome": {"kind": "exited", "exit_status": 0}}
+
+
+@contextlib.contextmanager
+def full(store: Store, *, but_for_what_must_be: bool = False) -> Iterator[None]:
+    """A disk that takes nothing, or only as much as the reserve makes room for."""
+    commit, keep_reserve = store.commit, store.database.keep_reserve
+
+    def no_room(draft: typing.Any, *, urgent: bool = False) -> None:
+        if draft.events and not (urgent and but_for_what_must_be):
+            raise NoRoom("No space left on device")
+        commit(draft)
+
+    store.commit, store.database.keep_reserve = no_room, lambda: False  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        store.commit, store.database.keep_reserve = commit, keep_reserve  # type: ignore[method-assign]

@@ -1,0 +1,2 @@
+-- Version 2: a row of `meta`, 'written_by', says which wq wrote the database, for those that are too old to read it.
+-- (The row is written with each migration; see database.py.)
