@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         daemon.run_loop(launcher.launch(settings, lambda: daemon.say_ready(args.ready_fd), log_to_stderr))
-    except (PlaceError, OSError) as error:
+    except (PlaceError, OSError, launcher.LedgerTrouble) as error:
         daemon.say_trouble(args.ready_fd, str(error))
         raise WqError(str(error)) from None
 
