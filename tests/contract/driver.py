@@ -121,6 +121,7 @@ class Seen:
     stdin_at: int = 0
     acked: bool = False
     wants_side: bool = False
+    why: str = ""  # it is `never`
 
     @property
     def is_home(self) -> bool:
@@ -300,6 +301,7 @@ class Driver:
     def viewed(self, view: Word) -> None:
         seen = self[view["att"]]
         seen.state, seen.pid, seen.shared, seen.channels = view["state"], view["pid"], view["shared"], view["chs"]
+        seen.why = view.get("why", "")
         if "end" in view:
             assert seen.end is None or seen.end == view["end"], f"{view['att']} ended {seen.end}, then {view['end']}"
             seen.end = view["end"]

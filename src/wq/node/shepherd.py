@@ -8,6 +8,7 @@ ssh session (or of a local child); run there, it is one of these, by `ROLE`:
     shepherd  starts jobs, follows them, ends them; survives the connection
     side      the side connection of a job with a terminal or with X
     agent     the remote-shell agent that MPI calls on the job's first node
+    orphans   lists, or ends, this user's processes that were part of an attempt which runs no more
 
 The spool is the truth and the pipe only a hint: the journal has a record before each start, and each end
 is on disk before it is told. A start is refused if the journal knows the attempt; a query that finds
@@ -43,16 +44,27 @@ MAX_FRAME_BYTES = 8 << 20
 WINDOW_BYTES = 256 << 10  # of a stream, sent and not yet acknowledged
 CHUNK_BYTES = 64 << 10
 STDIN, STDOUT, STDERR = 0, 1, 2
-SILENCE_S = 300.0  # a link that says nothing for so long is dead
+SILENCE_S = 60.0  # a link that says nothing for so long is dead
 SIDE_WAIT_S = 90.0  # a job with a terminal waits so long for its side connection
+AGENT_WAIT_S = 90.0  # a call of the remote-shell agent waits so long for somebody to hear of it
 ALONE_S = 10.0  # a new shepherd whose attacher never came goes after that
 ATTACH_S = 15.0  # the shepherd must have answered by then
 HOUSEKEEPING_S = 6 * 3600.0
 UNASKED_S = 30 * 86400.0  # what nobody has asked for so long is let go
 LEFTOVER_GRACE_S = 1.0  # between TERM and KILL for what a job leaves behind
+ORPHAN_GRACE_S = 2.0
+RETRY_S = 0.5  # between two tries to write to a full disk
+RESERVE_BYTES = 64 << 10  # kept in the spool, so that ends can be written down when its disk is full
+RESERVE_AGAIN_S = 5.0
+COMPACT_BYTES = 1 << 20  # a journal smaller than that is left to grow
+BASES = ("/var/tmp", "/tmp")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+KILLED = {"lost": "the shepherd was killed, and its keeper too"}
+REBOOTED = {"lost": "the node was rebooted while it ran", "rebooted": True}
 CLOCK_BOOTTIME = 7
 RLIMIT_RTTIME = 15
 TAG_BASE = 1 << 50
+TAGS = 1 << 40
 LIMITS = {"core": 4, "data": 2, "fsize": 1, "memlock": 8, "nofile": 7, "stack": 3, "as": 9}
 
 
@@ -251,14 +263,30 @@ class Trouble(Exception):
     """Something that a human must hear; its text is the sentence."""
 
 
+def base_of(name):
+    """Where a spool is, or is to be: in the first place that keeps files over a reboot and can be written to now.
+
+    One that is there stays where it is: who looked elsewhere would find that its jobs had never been started.
+    """
+    for base in BASES:
+        try:
+            if os.lstat(os.path.join(base, name)).st_uid == os.getuid():
+                return base
+        except OSError:
+            pass
+    for base in BASES:
+        if os.access(base, os.W_OK):
+            return base
+    return BASES[-1]
+
+
 def enter_spool(key):
     """Make and enter the private directory of one queue and node; answers its path.
 
     FileNotFoundError: a shepherd that leaves was taking it away; try again.
     """
     uid = os.getuid()
-    base = "/var/tmp" if os.access("/var/tmp", os.W_OK) else "/tmp"
-    path = base
+    path = base_of(os.path.join("wq-{}".format(uid), key))
     for part in ("wq-{}".format(uid), key):
         path = os.path.join(path, part)
         try:
@@ -289,6 +317,8 @@ def take_lock():
         fd = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         return None  # the spool has just been taken away
+    except OSError as error:
+        raise Trouble("the spool {} cannot be used: {}".format(os.getcwd(), error.strerror))
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if still_ours(fd):
@@ -316,6 +346,13 @@ def write_new(path, data, mode=0o600):
         os.close(fd)
 
 
+def remove_file(path):
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
 def write_all(fd, data):
     view = memoryview(data)
     while view:
@@ -335,36 +372,276 @@ def sync_directory(path):
         os.close(fd)
 
 
+def make_reserve():
+    """Keep some blocks of the disk for the ends of running jobs; answers why that cannot be, or nothing."""
+    try:
+        disk = os.statvfs(".")
+        if disk.f_blocks and disk.f_bavail * disk.f_frsize < RESERVE_BYTES + RESERVE_BYTES // 4:
+            return os.strerror(errno.ENOSPC)
+        write_new("reserve", os.urandom(RESERVE_BYTES))  # what can be compressed would be no blocks
+    except OSError as error:
+        let_reserve_go()
+        return error.strerror
+    return ""
+
+
+def let_reserve_go():
+    """Give its blocks to something that must be written now; False if they were gone already."""
+    try:
+        os.unlink("reserve")
+        return True
+    except OSError:
+        return False
+
+
+def with_reserve(call):
+    """What a call answers; one that finds no room has a second try with the blocks of the reserve."""
+    try:
+        return call()
+    except OSError as error:
+        if error.errno not in NO_ROOM or not let_reserve_go():
+            raise
+        return call()
+
+
+def die(text):
+    """The disk cannot be trusted any more: what is not known to be on it is learnt anew by the next shepherd."""
+    log(text)
+    os._exit(1)
+
+
 class Journal:
-    """Records, a line each, appended; synced in groups before a job starts and before an end is told."""
+    """Records, a line each. They wait in memory until they are written, all at once, and then synced, in groups:
+    before a job starts, and before an end is told."""
 
     def __init__(self, path):
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        self.dirty = False
+        self.path = path
+        self.fd = with_reserve(self.open)
+        self.waiting = []  # records that are not in the file
+        self.size = 0  # bytes of the file that are whole records
+        self.dirty = False  # some of them may not be on the disk
+        self.trouble = ""  # why there was no room, when last there was none
+        self.compact_at = COMPACT_BYTES
         for directory in (".", "..", "../.."):
             try:
                 sync_directory(directory)
             except OSError:
                 pass  # not ours to read, or a file system that cannot
 
+    def open(self):
+        return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
     def replay(self):
         """All whole records so far. A torn last line is cut off: it was never acted on."""
         with open(os.dup(self.fd), "rb") as f:
             f.seek(0)
             data = f.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            os.ftruncate(self.fd, len(whole))
-        return [json.loads(line.decode()) for line in whole.splitlines()]
+        self.size = data.rfind(b"\n") + 1
+        if self.size < len(data):
+            os.ftruncate(self.fd, self.size)
+        return records_in(data)
 
     def append(self, record):
-        write_all(self.fd, json.dumps(record, separators=(",", ":")).encode() + b"\n")
+        self.waiting.append(record)
+
+    def take_back(self, record):
+        """Do not write this one; False if it has been written already."""
+        if record not in self.waiting:
+            return False
+        self.waiting.remove(record)
+        return True
+
+    def flush(self):
+        """Write what waits; False if there is no room for it now."""
+        if not self.waiting:
+            return True
+        data = lines_of(self.waiting)
+        try:
+            write_all(self.fd, data)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                die("the journal cannot be written: {}".format(error.strerror))
+            self.trouble = error.strerror
+            self.cut_back()
+            return False
+        self.size += len(data)
         self.dirty = True
+        del self.waiting[:]
+        return True
+
+    def cut_back(self):
+        """Take away the part of the last records that there was room for."""
+        try:
+            os.ftruncate(self.fd, self.size)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                die("the journal cannot be cut back: {}".format(error.strerror))
 
     def sync(self):
+        """Bring everything to the disk; False if there is no room for it now. Other failures are the end."""
+        whole = self.flush()
         if self.dirty:
-            os.fsync(self.fd)
+            try:
+                os.fsync(self.fd)
+            except OSError as error:
+                die("the journal cannot be synced: {}".format(error.strerror))
             self.dirty = False
+        return whole
+
+    def rewrite(self, records):
+        """Put these records, which say all that counts, in the place of all others; if there is no room, go on."""
+        data = lines_of(records)
+        self.compact_at = max(COMPACT_BYTES, 4 * len(data))
+        try:
+            write_new(self.path + ".new", data)
+            fd = os.open(self.path + ".new", os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                die("the journal cannot be rewritten: {}".format(error.strerror))
+            remove_file(self.path + ".new")
+            self.compact_at += self.size
+            return
+        try:
+            os.fsync(fd)
+            os.rename(self.path + ".new", self.path)
+            sync_directory(".")
+        except OSError as error:
+            die("the journal cannot be renewed: {}".format(error.strerror))
+        os.close(self.fd)
+        self.fd, self.size, self.dirty = fd, len(data), False
+        del self.waiting[:]
+
+
+def lines_of(records):
+    return b"".join(json.dumps(record, separators=(",", ":")).encode() + b"\n" for record in records)
+
+
+def records_in(data):
+    """The whole records of a journal. What is none (blocks that a crash has left empty) was never acted on."""
+    found = []
+    for line in data[: data.rfind(b"\n") + 1].splitlines():
+        try:
+            found.append(json.loads(line.decode()))
+        except ValueError:
+            pass
+    return found
+
+
+# --- all spools of a user --------------------------------------------------------------------------
+
+
+def own_spools():
+    """The paths of all spools of this user on this node."""
+    found = []
+    for base in BASES:
+        home = os.path.join(base, "wq-{}".format(os.getuid()))
+        try:
+            if os.lstat(home).st_uid == os.getuid():
+                found += [os.path.join(home, name) for name in sorted(os.listdir(home))]
+        except OSError:
+            pass
+    return found
+
+
+def journal_of(spool):
+    """The attempts that a spool knows, by name. Raises OSError, KeyError."""
+    try:
+        with open(os.path.join(spool, "journal"), "rb") as f:
+            return attempts_in(records_in(f.read()))[0]
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
+def marked_processes():
+    """Those of this user that some attempt has marked: (pid, start) -> tag."""
+    found = {}
+    for pid in own_processes():
+        start, tag = start_time(pid), tag_of(pid)
+        if start is not None and TAG_BASE <= tag < TAG_BASE + TAGS:
+            found[pid, start] = tag
+    return found
+
+
+def clear_dead_spools(own):
+    """Take away the spools that nobody keeps or has asked about for long, and of which nothing runs."""
+    for spool in own_spools():
+        try:
+            if spool != own and time.time() - os.lstat(os.path.join(spool, "journal")).st_mtime > UNASKED_S:
+                clear_dead_spool(spool)
+        except (OSError, KeyError) as error:
+            log("{} cannot be taken away: {!r}".format(spool, error))
+
+
+def clear_dead_spool(spool):
+    lock = os.open(os.path.join(spool, "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        tags = set(marked_processes().values())
+        for attempt in journal_of(spool).values():
+            if attempt.tag in tags or (attempt.pid and start_time(attempt.pid) == attempt.start):
+                return
+        log("{} is taken away: nobody has asked for it".format(spool))
+        for name in sorted(os.listdir(spool), key=lambda name: name == "lock"):
+            os.unlink(os.path.join(spool, name))
+        os.rmdir(spool)
+    finally:
+        os.close(lock)
+
+
+def orphans():
+    """Rows of the marked processes of which no journal says that their attempt still runs.
+
+    They are looked for twice, processes before journals: a start may be under way.
+    """
+    first = find_orphans()
+    time.sleep(0.5)
+    again = find_orphans()
+    return [again[name] for name in sorted(first) if name in again]
+
+
+def find_orphans():
+    processes, known = marked_processes(), {}
+    for spool in own_spools():
+        try:
+            attempts = journal_of(spool)
+        except (OSError, KeyError) as error:
+            raise Trouble("cannot read what runs in {}: {!r}".format(spool, error))
+        for attempt in attempts.values():
+            known[attempt.tag] = (os.path.basename(spool), attempt)
+    found = {}
+    for (pid, start), tag in processes.items():
+        queue, attempt = known.get(tag, (None, None))
+        if attempt is None or attempt.state not in ("intent", "running", "sweeping"):
+            found[pid, start] = {
+                "pid": pid,
+                "start": start,
+                "age_s": round(now() - start / os.sysconf("SC_CLK_TCK"), 1),
+                "command": command_of(pid),
+                "queue": queue,
+                "att": attempt.att if attempt is not None else None,
+            }
+    return found
+
+
+def command_of(pid):
+    try:
+        with open("/proc/{}/cmdline".format(pid), "rb") as f:
+            return f.read(4096).replace(b"\0", b" ").decode("utf-8", "replace").strip()[:200]
+    except OSError:
+        return ""
+
+
+def end_orphans(rows):
+    """TERM, some time, KILL; answers those that have ended, and those that would not go."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        left = [row["pid"] for row in rows if start_time(row["pid"]) == row["start"]]
+        send_signal(left, number)
+        send_signal(left, signal.SIGCONT)
+        due = now() + ORPHAN_GRACE_S
+        while now() < due and any(start_time(row["pid"]) == row["start"] for row in rows):
+            time.sleep(0.02)
+    left = [row for row in rows if start_time(row["pid"]) == row["start"]]
+    return {"ended": [row for row in rows if row not in left], "left": left}
 
 
 # --- an attempt ------------------------------------------------------------------------------------
@@ -445,7 +722,8 @@ class Attempt:
         self.stdin_left = bytearray()
         self.stdin_eof = False
         self.end = None
-        self.boot_ok = True  # it belongs to this boot of the node
+        self.why = ""  # it is `never`
+        self.boot = ""  # of the node, in which it was taken on, if that was an earlier shepherd's work
         self.stop_signal = 0
         self.kill_at = None
         self.killing = False
@@ -453,6 +731,11 @@ class Attempt:
         self.side = None  # the side connection of a terminal or of X
         self.master = None
         self.shared = None
+
+    @property
+    def base(self):
+        """What the names of its files in the spool begin with."""
+        return self.att.replace("/", "_")
 
     @property
     def channels(self):
@@ -464,7 +747,65 @@ class Attempt:
         view = {"att": self.att, "state": self.state, "pid": self.pid, "shared": self.shared, "chs": self.channels}
         if self.state == "ended":
             view["end"] = self.end
+        if self.why:
+            view["why"] = self.why
         return view
+
+    def records(self):
+        """All that the journal must say of it."""
+        if self.state == "never":
+            return [{"r": "never", "att": self.att, "why": self.why}]
+        records = [self.intent()]
+        if self.start is not None:
+            records.append(self.started())
+        if self.end is not None:
+            records.append({"r": "exit", "att": self.att, "end": self.end})
+        if self.state == "ended":
+            records.append({"r": "gone", "att": self.att, "used": {}})
+        return records
+
+    def intent(self):
+        return {
+            "r": "intent",
+            "att": self.att,
+            "tag": self.tag,
+            "io": self.spec["io"],
+            "rank": bool(self.spec.get("rank")),
+            "shared": self.shared,
+        }
+
+    def started(self):
+        return {"r": "start", "att": self.att, "pid": self.pid, "start": self.start}
+
+
+def attempts_in(records):
+    """What a journal says: the attempts by name, and all records of boots."""
+    attempts, boots = {}, []
+    for record in records:
+        kind = record["r"]
+        attempt = attempts.get(record.get("att"))
+        if kind == "boot":
+            boots.append(record)
+        elif kind == "intent":
+            attempt = attempts[record["att"]] = Attempt(record["att"], record["tag"])
+            attempt.spec = {"io": record["io"], "rank": record.get("rank", False)}
+            attempt.shared = record.get("shared")
+            attempt.boot = boots[-1]["id"] if boots else ""
+        elif kind == "never":
+            attempt = attempts[record["att"]] = Attempt(record["att"], 0)
+            attempt.state, attempt.why = "never", record.get("why", "")
+        elif attempt is None:
+            continue
+        elif kind == "start":
+            attempt.state, attempt.pid, attempt.start = "running", record["pid"], record["start"]
+        elif kind == "exit":
+            attempt.state, attempt.end = "sweeping", record["end"]
+        elif kind == "gone":
+            attempt.state = "ended"
+            attempt.end.update(record["used"])
+        elif kind == "ack":
+            del attempts[record["att"]]
+    return attempts, boots
 
 
 # --- the shepherd ----------------------------------------------------------------------------------
@@ -485,7 +826,9 @@ class Shepherd:
         self.link = None
         self.asked_at = now()
         self.alone_until = now() + ALONE_S
-        self.gates = []  # of new processes, which wait for the journal
+        self.gates = []  # (attempt, pipe, record) of new processes, which wait for the journal
+        self.litter = []  # attempts whose files go as soon as the journal says so
+        self.retrying = False
         self.rank_calls = {}  # (att, number) -> agent connection
         self.next_rank = 0
         self.journal = Journal("journal")
@@ -503,18 +846,16 @@ class Shepherd:
         if keeper_pipe is not None:
             self.on_read(keeper_pipe, lambda: self.keeper_poked(keeper_pipe))
         self.on_read(self.watch.fd, self.files_grew)
-        try:
-            os.unlink("sock")
-        except OSError:
-            pass
+        remove_file("sock")
         self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind("sock")
+        with_reserve(lambda: self.listener.bind("sock"))
         self.listener.listen(64)
         self.listener.setblocking(False)
         self.on_read(self.listener.fileno(), self.accept)
         self.recover()
         self.after(ALONE_S, self.leave_if_idle)
         self.housekeeping()
+        self.tend_reserve()
 
     # the loop
 
@@ -541,10 +882,54 @@ class Shepherd:
             while self.timers and self.timers[0][0] <= now():
                 self.timers.pop(0)[2]()
             self.reap()
-            self.journal.sync()
-            self.open_gates()
-            self.tell_reports()
+            self.settle()
             self.leave_if_idle()
+
+    def settle(self):
+        """What has been decided is acted upon when it is on disk, and only then."""
+        on_disk = self.journal.sync() or (self.use_reserve() and self.journal.sync())
+        self.open_gates(on_disk)
+        if on_disk:
+            self.tell_reports()
+            litter, self.litter = self.litter, []
+            for attempt in litter:
+                for suffix in (".out", ".sh", ".hosts", ".rc"):
+                    remove_file(attempt.base + suffix)
+            if self.journal.size > self.journal.compact_at:
+                self.journal.rewrite(self.records())
+        else:
+            self.try_again()
+
+    def try_again(self):
+        """There is no room on the disk: the loop is to turn again soon."""
+        if not self.retrying:
+            self.retrying = True
+            self.after(RETRY_S, self.tried_again)
+
+    def tried_again(self):
+        self.retrying = False
+
+    def use_reserve(self):
+        """There is no room for what must be written: take what was kept for that; False if that is gone."""
+        if not let_reserve_go():
+            return False
+        log("no room in the spool: its reserve is used, and nothing starts here until there is room again")
+        self.after(RESERVE_AGAIN_S, self.tend_reserve)
+        return True
+
+    def tend_reserve(self):
+        """Have the reserve again as soon as there is room."""
+        if self.lacks_room():
+            self.after(RESERVE_AGAIN_S, self.tend_reserve)
+
+    def lacks_room(self):
+        """Why nothing can start here, or nothing: whoever starts a job must be able to write down its end."""
+        return "" if os.path.exists("reserve") else make_reserve()
+
+    def records(self):
+        """All that the journal must say."""
+        boot = {"r": "boot", "id": boot_id(), "keeper": self.keeper, "scattered": self.scattered}
+        return [boot] + [record for attempt in self.attempts.values() for record in attempt.records()]
 
     def housekeeping(self):
         """Keep the spool from those who clear away what is old; let go what nobody asks for any more."""
@@ -553,15 +938,18 @@ class Shepherd:
                 os.utime(name)
             except OSError:
                 pass
-        forgotten = self.link is None and now() - self.asked_at > UNASKED_S
-        if forgotten and all(attempt.state in ("ended", "never") for attempt in self.attempts.values()):
-            self.attempts = {}
+        if self.link is None and now() - self.asked_at > UNASKED_S:
+            for attempt in list(self.attempts.values()):
+                self.forget(attempt)
+        clear_dead_spools(self.spool)
         self.after(HOUSEKEEPING_S, self.housekeeping)
 
     def leave_if_idle(self):
         """It goes when nothing is left to know and nobody is connected, and its files with it."""
         if self.finished or self.link is not None or self.attempts or now() < self.alone_until:
             return
+        if not os.access(".", os.W_OK):
+            return  # mounted read-only by now
         self.listener.close()
         for name in os.listdir("."):
             if name != "lock":
@@ -573,70 +961,71 @@ class Shepherd:
     # what was there before: the journal and the keeper's notes
 
     def recover(self):
-        """Replay the journal; take up again what still runs; find out how the rest ended."""
-        boot, keeper = boot_id(), [self.keeper_pid, start_time(self.keeper_pid)]
-        same_boot = True
-        for record in self.journal.replay():
-            kind = record["r"]
-            if kind == "boot":
-                same_boot = record["id"] == boot
-                self.scattered = self.scattered or record["keeper"] != keeper
-                continue
-            attempt = self.attempts.get(record["att"])
-            if kind == "intent":
-                attempt = self.attempts[record["att"]] = Attempt(record["att"], record["tag"])
-                attempt.spec = {"io": record["io"], "rank": record.get("rank", False)}
-                attempt.shared = record.get("shared")
-                attempt.boot_ok = same_boot
-            elif kind == "never":
-                attempt = self.attempts[record["att"]] = Attempt(record["att"], 0)
-                attempt.state = "never"
-            elif attempt is None:
-                continue
-            elif kind == "start":
-                attempt.state, attempt.pid, attempt.start = "running", record["pid"], record["start"]
-            elif kind == "exit":
-                attempt.state, attempt.end = "sweeping", record["end"]
-            elif kind == "gone":
-                attempt.state = "ended"
-                attempt.end.update(record["used"])
-            elif kind == "ack":
-                del self.attempts[record["att"]]
-        self.journal.append({"r": "boot", "id": boot, "keeper": keeper})
+        """Replay the journal; take up again what still runs; find out how the rest ended; begin a shorter journal."""
+        records = self.journal.replay()
+        self.attempts, boots = attempts_in(records)
+        self.keeper = [self.keeper_pid, start_time(self.keeper_pid)]
+        self.scattered = any(boot["keeper"] != self.keeper or boot.get("scattered") for boot in boots)
+        self.journal.append(self.records()[0])
         for attempt in list(self.attempts.values()):
             self.take_up(attempt)
         self.read_notes()
         for attempt in list(self.running.values()):
             self.follow(attempt)
+        if records:
+            self.journal.rewrite(self.records())
+
+    def lost(self, attempt, end):
+        """Nobody has seen how it ended: perhaps its shell has written that down."""
+        status = last_words(attempt.base + ".rc")
+        self.exited(attempt, dict(end) if status is None else {"exit": status})
 
     def take_up(self, attempt):
         """One attempt of an earlier shepherd."""
-        out = attempt.att.replace("/", "_") + ".out"
+        out = attempt.base + ".out"
         if attempt.spec.get("io") == "file" and attempt.shared is False and os.path.exists(out):
             source = attempt.sources[STDOUT] = Source(os.open(out, os.O_RDONLY | os.O_CLOEXEC), True)
             source.held = True
             self.watch.add(out, attempt.att)
             if attempt.state == "ended":
                 source.end()
-        if attempt.state in ("intent", "running") and not attempt.boot_ok:
-            self.exited(attempt, {"lost": "the node was rebooted while it ran"})
-        elif attempt.state == "intent":
+        if attempt.state == "intent":
             self.never(attempt)
+        elif attempt.state == "running" and attempt.boot != boot_id():
+            self.lost(attempt, REBOOTED)
         elif attempt.state == "running":
             self.running[attempt.pid] = attempt
         elif attempt.state == "sweeping":
             self.sweep(attempt)
 
-    def never(self, attempt):
+    def never(self, attempt, why=""):
         """It is sure that it did not start, and that it will not."""
         if self.running.get(attempt.pid) is attempt:
             del self.running[attempt.pid]
-        self.journal.append({"r": "never", "att": attempt.att})
-        attempt.state, attempt.pid = "never", 0
-        for source in attempt.sources.values():
-            os.close(source.fd)
+        attempt.state, attempt.pid, attempt.start, attempt.why = "never", 0, None, why
+        self.journal.append(attempt.records()[0])
+        self.close_streams(attempt)
         attempt.sources = {}
+        self.litter.append(attempt)
         self.report(dict(attempt.view(), say="state"))
+
+    def close_streams(self, attempt):
+        """Let go of all ends of the streams of an attempt that will say no more."""
+        self.close_stdin(attempt)
+        for source in attempt.sources.values():
+            if source.is_file:
+                os.close(source.fd)
+            elif source.total is None:
+                self.forget_fd(source.fd)
+                os.close(source.fd)
+        self.close_terminal(attempt)
+
+    def close_terminal(self, attempt):
+        if attempt.side is not None:
+            attempt.side.finish()
+        if attempt.master is not None:
+            os.close(attempt.master)
+            attempt.master = None
 
     def follow(self, attempt):
         """See the end of a process that is not our child (an earlier shepherd's); the keeper has its status."""
@@ -666,10 +1055,10 @@ class Shepherd:
         self.on_read(fd, ended)
 
     def surely_gone(self, attempt):
-        """The process is gone; if the keeper knows no status, nobody does."""
+        """The process is gone, and only the keeper can know its status, or its shell."""
         self.read_notes()
         if attempt.state == "running":
-            self.exited(attempt, {"lost": "the shepherd was killed, and its keeper too"})
+            self.lost(attempt, KILLED)
 
     def keeper_poked(self, fd):
         if os.read(fd, 4096):
@@ -732,11 +1121,16 @@ class Shepherd:
         conn.send(b"+")
         if self.link is not None:
             self.link.close()
-        self.journal.sync()
         self.link = Link(self, conn, read_fd, write_fd)
         del fds[:]
         self.asked_at, self.alone_until = now(), 0.0
         self.link.write(b"\n" + GREETING)
+
+    def say_here(self):
+        """The first word on a new link. All that it says is on disk."""
+        self.link.greeted = True
+        for agent in self.rank_calls.values():
+            agent.told = True
         for attempt in self.attempts.values():
             for source in attempt.sources.values():
                 source.held, source.eof_told = True, False
@@ -749,6 +1143,7 @@ class Shepherd:
                 "hostname": socket.gethostname(),
                 "spool": self.spool,
                 "attempts": [attempt.view() for attempt in self.attempts.values()],
+                "agents": [agent.call for agent in self.rank_calls.values()],
             }
         )
 
@@ -757,8 +1152,13 @@ class Shepherd:
             self.link = None
             self.asked_at = now()
 
+    @property
+    def heard(self):
+        """Is there a launcher that knows what is here?"""
+        return self.link is not None and self.link.greeted
+
     def say(self, message):
-        if self.link is not None:
+        if self.heard:
             self.link.write(pack(message))
 
     def report(self, message):
@@ -766,6 +1166,8 @@ class Shepherd:
         self.reports.append(message)
 
     def tell_reports(self):
+        if self.link is not None and not self.link.greeted:
+            self.say_here()
         reports, self.reports = self.reports, []
         for message in reports:
             self.say(message)
@@ -778,7 +1180,8 @@ class Shepherd:
             return
         word = message["do"]
         if word == "ping":
-            self.say({"say": "pong"})
+            if self.link is not None:  # also if it cannot be told yet what is here
+                self.link.write(pack({"say": "pong"}))
         elif word == "start":
             self.start(message["att"], message["spec"])
         elif word == "rank_report":
@@ -788,7 +1191,7 @@ class Shepherd:
             if word == "query":
                 self.query(message["att"], attempt)
             elif attempt is None:
-                self.say({"say": "acked" if word == "ack" else "unknown", "att": message["att"]})
+                self.report({"say": "acked" if word == "ack" else "unknown", "att": message["att"]})
             elif word == "stop":
                 self.stop(attempt, message["grace_s"], message.get("signal", signal.SIGTERM))
             elif word == "resume":
@@ -805,9 +1208,9 @@ class Shepherd:
         """What is known of an attempt; if nothing, it is now sure that it will never start here."""
         if attempt is None:
             attempt = self.attempts[att] = Attempt(att, 0)
-            attempt.state = "never"
-            self.journal.append({"r": "never", "att": att})
-        self.report(dict(attempt.view(), say="state"))
+            self.never(attempt)
+        else:
+            self.report(dict(attempt.view(), say="state"))
 
     def start(self, att, spec):
         """Start an attempt, once: a second start of the same is answered with what is known of the first."""
@@ -815,26 +1218,24 @@ class Shepherd:
         if attempt is not None:
             self.report(dict(attempt.view(), say="state"))
             return
-        attempt = Attempt(att, TAG_BASE + int.from_bytes(os.urandom(5), "big"))
+        attempt = self.attempts[att] = Attempt(att, TAG_BASE + int.from_bytes(os.urandom(5), "big"))
         attempt.spec = spec
-        self.attempts[att] = attempt
+        no_room = self.lacks_room()
+        if no_room:
+            self.refuse(attempt, no_room)
+            return
         if spec["io"] == "file":
             self.find_output(attempt)
-        self.journal.append(
-            {
-                "r": "intent",
-                "att": att,
-                "tag": attempt.tag,
-                "io": spec["io"],
-                "rank": bool(spec.get("rank")),
-                "shared": attempt.shared,
-            }
-        )
+        self.journal.append(attempt.intent())
         if spec["io"] == "tty" or spec.get("x"):
-            self.say({"say": "side", "att": att})
+            self.report({"say": "side", "att": att})
             self.after(SIDE_WAIT_S, lambda: self.no_side(attempt))
         else:
             self.spawn(attempt)
+
+    def refuse(self, attempt, reason):
+        """There is no room to take it on: that is no fault of the job, which may run elsewhere, or later."""
+        self.never(attempt, "no room in the spool on this node: {}".format(reason))
 
     def no_side(self, attempt):
         if attempt.state == "intent" and attempt.end is None:
@@ -862,13 +1263,17 @@ class Shepherd:
             self.exited(attempt, {"error": str(trouble)})
             return
         except OSError as error:
-            self.exited(attempt, {"error": "cannot start it here: {}".format(error.strerror)})
+            if error.errno in NO_ROOM:
+                self.refuse(attempt, error.strerror)
+            else:
+                self.exited(attempt, {"error": "cannot start it here: {}".format(error.strerror)})
             return
         attempt.start = start_time(attempt.pid)
         attempt.state = "running"
         self.running[attempt.pid] = attempt
-        self.gates.append(plan.gate)
-        self.journal.append({"r": "start", "att": attempt.att, "pid": attempt.pid, "start": attempt.start})
+        record = attempt.started()
+        self.gates.append((attempt, plan.gate, record))
+        self.journal.append(record)
         chs = attempt.channels
         self.report({"say": "started", "att": attempt.att, "pid": attempt.pid, "shared": attempt.shared, "chs": chs})
         for channel, source in attempt.sources.items():
@@ -878,14 +1283,22 @@ class Shepherd:
         if attempt.stdin_left or attempt.stdin_eof:
             self.pump_stdin(attempt)
 
-    def open_gates(self):
-        """Their starts are on disk: now the new processes may become the programs that they are to run."""
+    def open_gates(self, on_disk):
+        """Their starts are on disk: now the new processes may become the programs that they are to run.
+
+        Those whose starts are not never will.
+        """
         gates, self.gates = self.gates, []
-        for gate in gates:
-            try:
-                os.write(gate, b"+")
-            except OSError:
-                pass  # it was killed already
+        for attempt, gate, record in gates:
+            if on_disk or not self.journal.take_back(record):
+                try:
+                    os.write(gate, b"+")
+                except OSError:
+                    pass  # it was killed already
+            elif self.running.get(attempt.pid) is attempt:
+                send_signal([attempt.pid], signal.SIGKILL)
+                self.reports = [word for word in self.reports if word.get("att") != attempt.att]
+                self.refuse(attempt, self.journal.trouble)
             os.close(gate)
 
     # streams
@@ -902,7 +1315,7 @@ class Shepherd:
     def pump(self, attempt, channel):
         """Send what the window allows, and the end when all has been sent."""
         source = attempt.sources.get(channel)
-        if source is None or self.link is None:
+        if source is None or not self.heard:
             return
         chunk = source.next_chunk()
         while chunk is not None:
@@ -992,7 +1405,12 @@ class Shepherd:
             attempt = self.running.get(seen.si_pid)
             if attempt is not None and attempt.end is None:
                 end = end_of(seen.si_code, seen.si_status)
-                self.journal.append({"r": "exit", "att": attempt.att, "end": end})
+                record = {"r": "exit", "att": attempt.att, "end": end}
+                self.journal.append(record)
+                if not (self.journal.flush() or (self.use_reserve() and self.journal.flush())):
+                    self.journal.take_back(record)
+                    self.try_again()
+                    return  # until there is room the kernel keeps it
                 usage = os.wait4(seen.si_pid, 0)[2]
                 end["cpu_s"] = round(usage.ru_utime + usage.ru_stime, 3)
                 self.exited(attempt, end, noted=True)
@@ -1066,11 +1484,7 @@ class Shepherd:
             if source.is_file and source.total is None:
                 source.end()
             self.pump(attempt, channel)
-        if attempt.side is not None:
-            attempt.side.finish()
-        if attempt.master is not None:
-            os.close(attempt.master)
-            attempt.master = None
+        self.close_terminal(attempt)
         self.report(dict(attempt.view(), say="ended"))
 
     def stop(self, attempt, grace_s, number):
@@ -1105,22 +1519,13 @@ class Shepherd:
         self.kill(attempt)
 
     def forget(self, attempt):
-        """The launcher has the end and all of the output: nothing of it stays here."""
+        """The launcher has the end and all of the output, or never asks for it: nothing of it stays here."""
         if attempt.state not in ("ended", "never"):
             return
         self.journal.append({"r": "ack", "att": attempt.att})
-        self.say({"say": "acked", "att": attempt.att})
-        for source in attempt.sources.values():
-            if source.is_file:
-                os.close(source.fd)
-            elif source.total is None:
-                self.forget_fd(source.fd)
-                os.close(source.fd)
-        for suffix in (".out", ".sh", ".hosts"):
-            try:
-                os.unlink(attempt.att.replace("/", "_") + suffix)
-            except OSError:
-                pass
+        self.report({"say": "acked", "att": attempt.att})
+        self.close_streams(attempt)
+        self.litter.append(attempt)
         del self.attempts[attempt.att]
 
     # side connections: terminals and X
@@ -1147,10 +1552,13 @@ class Shepherd:
         if attempt is None or attempt.state != "running":
             raise Trouble("no such attempt runs here: {}".format(word["att"]))
         self.next_rank += 1
-        agent = Agent(self, attempt, conn, "{}/{}.{}".format(attempt.att, os.getpid(), self.next_rank))
-        self.rank_calls[agent.rank] = agent
-        word = {"say": "rank", "att": attempt.att, "rank": agent.rank, "host": word["host"], "command": word["command"]}
-        self.say(word)
+        rank = "{}/{}.{}".format(attempt.att, os.getpid(), self.next_rank)
+        call = {"rank": rank, "att": attempt.att, "host": word["host"], "command": word["command"]}
+        agent = self.rank_calls[rank] = Agent(self, attempt, conn, call)
+        if self.heard:
+            self.say(dict(call, say="rank"))
+        else:  # the next link will be told
+            self.after(AGENT_WAIT_S, agent.unheard)
 
     def rank_report(self, message):
         agent = self.rank_calls.get(message["rank"])
@@ -1172,6 +1580,7 @@ class Link:
         self.frames = Frames()
         self.out = bytearray()
         self.closed = False
+        self.greeted = False  # it has been told what is here
         self.heard = now()
         for fd in (read_fd, write_fd):
             os.set_blocking(fd, False)
@@ -1203,6 +1612,9 @@ class Link:
         except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
             log("the launcher said what nobody understands: {!r}".format(error))
             self.close()
+        except OSError as error:
+            log("the launcher's word could not be followed: {!r}".format(error))
+            self.close()  # it asks again on the next
 
     def write(self, data):
         if self.closed:
@@ -1272,8 +1684,10 @@ class Side:
 class Agent:
     """A call of the remote-shell agent: runs a process of the same attempt on another of its nodes."""
 
-    def __init__(self, shepherd, attempt, conn, rank):
-        self.shepherd, self.attempt, self.conn, self.rank = shepherd, attempt, conn, rank
+    def __init__(self, shepherd, attempt, conn, call):
+        self.shepherd, self.attempt, self.conn, self.call = shepherd, attempt, conn, call
+        self.rank = call["rank"]
+        self.told = shepherd.heard  # the launcher knows of it
         conn.setblocking(True)
         conn.settimeout(5.0)
         shepherd.on_read(conn.fileno(), self.gone)
@@ -1282,6 +1696,12 @@ class Agent:
         """mpirun gave up: so does the rank."""
         self.shepherd.say({"say": "rank_gone", "att": self.attempt.att, "rank": self.rank})
         self.close()
+
+    def unheard(self):
+        """No launcher came to hear of it: mpirun need not wait any longer."""
+        if not self.told and self.conn is not None:
+            why = "no connection from the submitting host for {:.0f} s".format(AGENT_WAIT_S)
+            self.report({"end": {"error": "cannot start a process on {}: {}".format(self.call["host"], why)}})
 
     def report(self, message):
         """Output or the end of the process, for the agent to repeat."""
@@ -1303,6 +1723,32 @@ class Agent:
 
 # --- the start of a process ------------------------------------------------------------------------
 
+# What a shell that ends by itself does last: it writes its status down, in case that nobody else is left to see it. One
+# that a signal ends must write nothing. bash runs this then too, and does not tell why; but it saves its history only
+# when it ends by itself. Shells of Korn's kind say a status above 128, which may be that of a program, or theirs.
+LAST_WORDS = (
+    "trap '{{ WQ_END=$?; case ${{BASH_VERSION:+bash}}${{KSH_VERSION:+ksh}} in "
+    "bash) case :$SHELLOPTS: in *:history:*) ;; "
+    "*) declare -g HISTFILE={0} HISTFILESIZE=9 HISTSIZE=9 HISTCONTROL= HISTIGNORE= "
+    '&& [ "$HISTFILE" = {0} ] && set -o history && history -s "$WQ_END";; esac;; '
+    'ksh) [ "$WQ_END" -gt 128 ] || echo "$WQ_END" >|{0};; '
+    '*) echo "$WQ_END" >|{0};; esac; }} 2>/dev/null || :\' EXIT; '
+)
+SHELLS = ("sh", "bash", "dash", "ksh", "ksh93", "mksh", "zsh")
+PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-")
+
+
+def last_words(path):
+    """The exit status that a shell has written down, or None."""
+    try:
+        with open(path, "rb") as f:
+            lines = [line for line in f.read(256).splitlines(True) if not line.startswith(b"#")]  # times of a history
+    except OSError:
+        return None
+    whole = len(lines) == 1 and lines[0].endswith(b"\n") and lines[0][:-1].isdigit()
+    return int(lines[0]) if whole and int(lines[0]) < 256 else None
+
+
 NOT_FOR_JOBS = ("SSH_", "XDG_SESSION", "WQ_BOOT")
 
 
@@ -1311,7 +1757,7 @@ class Spawn:
 
     def __init__(self, shepherd, attempt):
         self.shepherd, self.attempt, self.spec = shepherd, attempt, attempt.spec
-        self.base = attempt.att.replace("/", "_")
+        self.base = attempt.base
         self.to_close = []
         self.cwd = self.spec["cwd"] or shepherd.home
         self.env = self.environment()
@@ -1371,15 +1817,18 @@ class Spawn:
         spec = self.spec
         if spec.get("argv"):
             return spec["argv"][0], [self.filled(word) for word in spec["argv"]]
-        script = os.path.join(self.shepherd.spool, self.base + ".sh")
-        write_new(script, self.filled(spec["script"]).encode("utf-8", "surrogateescape") + b"\n")
         shell = spec.get("shell") or self.env.get("SHELL") or "/bin/sh"
         if shell == "login":
             shell = pwd.getpwuid(os.getuid()).pw_shell
         if not os.access(raw(shell), os.X_OK):
             shell = "/bin/sh"
         name = os.path.basename(shell)
-        return shell, [("-" if spec["env_mode"] == "login" else "") + name, script]
+        base = os.path.join(self.shepherd.spool, self.base)
+        text = self.filled(spec["script"]) + "\n"
+        if name in SHELLS and PLAIN.issuperset(base):
+            text = LAST_WORDS.format(base + ".rc") + text  # on the first line, so that all keep their numbers
+        write_new(base + ".sh", text.encode("utf-8", "surrogateescape"))
+        return shell, [("-" if spec["env_mode"] == "login" else "") + name, base + ".sh"]
 
     def filled(self, text):
         return text.replace("%hostfile%", self.hostfile) if self.spec.get("hostfile") else text
@@ -1398,15 +1847,18 @@ class Spawn:
             attempt.sources = {STDOUT: Source(out_r, False), STDERR: Source(err_r, False)}
             self.to_close = [in_r, out_w, err_w]
             return in_r, out_w, err_w
-        null = os.open("/dev/null", os.O_RDONLY)
         if attempt.shared:
-            out = os.open(raw(self.spec["out"]), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
-            os.ftruncate(out, 0)
+            try:
+                out = os.open(raw(self.spec["out"]), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+                os.ftruncate(out, 0)
+            except OSError as error:
+                raise Trouble("cannot write the output file {}: {}".format(self.spec["out"], error.strerror))
         else:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             out = os.open(self.base + ".out", flags, 0o600)
             attempt.sources = {STDOUT: Source(os.open(self.base + ".out", os.O_RDONLY | os.O_CLOEXEC), True)}
             self.shepherd.watch.add(self.base + ".out", attempt.att)  # before the process can write
+        null = os.open("/dev/null", os.O_RDONLY)
         self.to_close = [null, out]
         return null, out, out
 
@@ -1472,8 +1924,11 @@ class Spawn:
 
     def unborn(self):
         """The shepherd was killed before it opened the gate: the next one is to know that this never ran."""
-        notes = os.open(self.shepherd.spool + "/notes", os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
-        os.write(notes, "{} 0 0 {}\n".format(os.getpid(), start_time(os.getpid())).encode())
+        os.chdir(self.shepherd.spool)
+        notes = os.open("notes", os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        line = "{} 0 0 {}\n".format(os.getpid(), start_time(os.getpid())).encode()
+        while not note_down(notes, line):
+            time.sleep(RETRY_S)
 
 
 def pin(cores, declared):
@@ -1489,9 +1944,8 @@ def pin(cores, declared):
 def log(text):
     """One line to the spool's log; never to a job or to the launcher."""
     try:
-        sys.stderr.write("{} {}\n".format(time.strftime("%Y-%m-%dT%H:%M:%S"), text))
-        sys.stderr.flush()
-    except (OSError, ValueError):
+        os.write(2, "{} {}\n".format(time.strftime("%Y-%m-%dT%H:%M:%S"), text).encode("utf-8", "replace"))
+    except OSError:
         pass
 
 
@@ -1527,7 +1981,8 @@ def attach(key, source):
         if conn is None:
             lock = take_lock()
             if lock is not None:
-                daemonize(key, spool, source, lock)
+                furnish(spool, source)
+                daemonize(key, spool, lock)
                 os.close(lock)
             time.sleep(0.01)
         elif not hand_over(conn, deadline - now()):
@@ -1557,7 +2012,42 @@ def hand_over(conn, patience_s):
         return False
 
 
-def daemonize(key, spool, source, lock):
+def furnish(spool, source):
+    """What must be in a spool before anything can start there. If there is no room for a new one, nothing stays."""
+    python = shlex.quote(sys.executable or "python3")
+    program = '#!/bin/sh\nexec {} -I -S {} agent "$@"\n'.format(python, shlex.quote(spool + "/shepherd.py"))
+    new = not os.path.exists("journal")
+    try:
+        with_reserve(lambda: write_anew("shepherd.py", source))
+        with_reserve(lambda: write_anew("agent", program.encode(), 0o700))
+        why = new and not os.path.exists("reserve") and make_reserve()
+    except OSError as error:
+        why = error.strerror
+    if why and new:
+        for name in ("shepherd.py", "agent", "reserve", "lock"):
+            remove_file(name)
+        remove_directory(spool)
+    if why:
+        raise Trouble("no room in the spool on this node ({}): {}".format(spool, why))
+
+
+def write_anew(path, data, mode=0o600):
+    """A file with these bytes: the old one, if it has them, or a new one, if there is room for it."""
+    try:
+        with open(path, "rb") as f:
+            if f.read() == data:
+                return
+    except OSError:
+        pass
+    try:
+        write_new(path + ".new", data, mode)
+        os.rename(path + ".new", path)
+    except OSError:
+        remove_file(path + ".new")
+        raise
+
+
+def daemonize(key, spool, lock):
     """Start the keeper in a session of its own, without any descriptor of this one; returns when it is on its way."""
     pid = os.fork()
     if pid:
@@ -1571,15 +2061,12 @@ def daemonize(key, spool, source, lock):
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1):
             os.dup2(null, fd)
-        out = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        out = with_reserve(lambda: os.open("log", flags, 0o600))
         os.dup2(out, 2)
         os.closerange(3, lock)
         os.closerange(lock + 1, 256)
         os.umask(0o077)
-        write_new("shepherd.py", source)
-        python = shlex.quote(sys.executable or "python3")
-        program = '#!/bin/sh\nexec {} -I -S {} agent "$@"\n'.format(python, shlex.quote(spool + "/shepherd.py"))
-        write_new("agent", program.encode(), 0o700)
         keep(key, spool, lock)
     except BaseException as error:
         log("the keeper failed: {!r}".format(error))
@@ -1597,14 +2084,21 @@ def keep(key, spool, lock):
         pass
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    notes = os.open("notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    notes = with_reserve(lambda: os.open("notes", flags, 0o600))
     born = []
     poke, shepherd = fork_shepherd(key, spool, lock)
     while True:
         seen = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         if seen.si_pid != shepherd:
             start = look_at(seen.si_pid)[2]
-            note_down(notes, "{} {} {} {}\n".format(seen.si_pid, seen.si_code, seen.si_status, start).encode())
+            line = "{} {} {} {}\n".format(seen.si_pid, seen.si_code, seen.si_status, start).encode()
+            if not note_down(notes, line):
+                time.sleep(RETRY_S)  # until there is room the kernel keeps the status
+                seen = os.waitid(os.P_PID, shepherd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+                if seen is None:
+                    continue
+        if seen.si_pid != shepherd:
             os.waitpid(seen.si_pid, 0)
             try:
                 os.write(poke, b".")
@@ -1623,14 +2117,14 @@ def keep(key, spool, lock):
 
 
 def note_down(notes, line):
-    """Write a note, however long the disk is full: until then the kernel keeps the status."""
-    while True:
-        try:
-            write_all(notes, line)
-            return
-        except OSError:
-            time.sleep(0.5)
-            line = b"\n" + line.lstrip()  # part of it may be there
+    """Write a note; False if there is no room for it now. (Part of it may be there; it has a line of its own.)"""
+    try:
+        with_reserve(lambda: write_all(notes, b"\n" + line))
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            return False
+        log("a status is lost: {}".format(error.strerror))
+    return True
 
 
 def fork_shepherd(key, spool, lock):
@@ -1778,6 +2272,11 @@ def main():
     """By the words after the program's name, or as `attach` when the source came down the pipe."""
     boot = globals().get("WQ_BOOT")
     try:
+        if boot is not None and "orphans" in boot:
+            rows = orphans()
+            answer = end_orphans(rows) if boot["orphans"] == "kill" else {"orphans": rows}
+            write_all(1, b"\n" + GREETING + json.dumps(answer).encode() + b"\n")
+            sys.exit(0)
         if boot is not None:
             attach(boot["key"], boot["source"])
         role, words = sys.argv[1], sys.argv[2:]
