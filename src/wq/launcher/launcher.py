@@ -483,7 +483,10 @@ class Launcher:
             self.session.report(Sight(unseen=dict(self.unseen)))
         self.links[host].spool = word["spool"]
         self.act(self.ledger.node_up(host, word["attempts"], str(word["boot"])))
-        for over in [entry for entry in self.ledger.entries.values() if entry.over]:
+        for over in [e for e in self.ledger.entries.values() if e.phase is Phase.ENDED and e.node_done]:
+            if over.att in self.outputs.expected and over.main_host == host:
+                self.log(f"the rest of the output of {over.att} is lost: {host} no longer has it")
+                self.deliver(over)
             self.forget_if_over(over)  # its acknowledgement had come through, the answer to it had not
         for view in word["attempts"]:
             att = str(view["att"])

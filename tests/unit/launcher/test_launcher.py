@@ -296,6 +296,20 @@ class TestOutput:
         assert house.sent == ["a: ack 1.1"]
         assert (house.place / "out-1.wqlog").read_bytes() == b"hello world"
 
+    @pytest.mark.parametrize("foreground", [False, True])
+    def test_nobody_waits_for_what_a_node_has_lost(self, house: House, foreground: bool) -> None:
+        """It burnt, say, after the end had come through and before the output had."""
+        client = house.job(foreground=foreground)
+        house.says_started()
+        house.says_ended(chs=[1])
+        house.turn(2.0)
+        house.node_down("a")
+        house.gone(1)
+        assert house.entries != {}
+        house.node_up("a")
+        assert house.entries == {}
+        assert not foreground or client.heard[-1]["type"] == "ended"
+
     def test_a_piece_that_was_had_already_is_not_written_twice(self, house: House) -> None:
         house.job()
         house.says_started()
