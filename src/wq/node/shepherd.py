@@ -890,11 +890,11 @@ class Shepherd:
         on_disk = self.journal.sync() or (self.use_reserve() and self.journal.sync())
         self.open_gates(on_disk)
         if on_disk:
-            self.tell_reports()
             litter, self.litter = self.litter, []
             for attempt in litter:
                 for suffix in (".out", ".sh", ".hosts", ".rc"):
                     remove_file(attempt.base + suffix)
+            self.tell_reports()
             if self.journal.size > self.journal.compact_at:
                 self.journal.rewrite(self.records())
         else:
