@@ -334,13 +334,11 @@ class TestAnotherHost:
         monkeypatch.setattr(subprocess, "call", lambda argv: pytest.fail(f"called {argv}"))
         remote.go_there_if_configured("ls", [], None, port_given=False)
 
-    def test_a_server_is_served_here(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-    ) -> None:
-        monkeypatch.setenv("WQ_SERVER", "head")
-        monkeypatch.setattr(subprocess, "call", lambda argv: pytest.fail(f"called {argv}"))
-        assert main.main(["serve", str(tmp_path / "nosuch.txt"), "-s", str(tmp_path / "spool")]) == 2
-        assert "nosuch.txt" in capsys.readouterr().err
+    def test_a_server_is_served_here(self, tmp_path: Path) -> None:
+        env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "WQ_SERVER": "head", "WQ_SSH": "/nosuch/ssh"}
+        done = run("serve", "nosuch.txt", "-s", str(tmp_path / "spool"), env=env, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "nosuch.txt" in done.stderr
 
 
 # --- what a start costs
