@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=10, help="of each of server, launcher, shepherd and sshd")
     parser.add_argument("--both", type=int, default=0, help="kills of a shepherd and its keeper together")
+    parser.add_argument("--reboots", type=int, default=0, help="nodes whose power fails (as root)")
     parser.add_argument("--seconds", type=float, help="how long faults happen (default: 1.2 for each of them)")
     parser.add_argument("--evidence", type=Path, help="where to keep it (default: a new directory in /tmp)")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what happens while it does")
@@ -44,6 +45,7 @@ def main() -> int:
         nodes=4,
         cuts=why is None,
         both=args.both,
+        reboots=args.reboots,
     )
     evidence = args.evidence or Path(tempfile.gettempdir()) / f"chaos-{args.seed}"
     run = Run(plan, evidence=evidence, say=print if args.verbose else None)

@@ -14,6 +14,7 @@ from bench.chaos.crowd import Crowd, Submitted
 from bench.chaos.world import World
 
 Row = dict[str, Any]
+UNKNOWN_S = 0.5  # an end just before a crash may be on no disk yet
 
 
 class Mark:
@@ -42,8 +43,14 @@ class Verdict:
             self.by_name.setdefault(row["name"], []).append(row)
         for each in crowd.submitted.values():
             self.broken += [f"{each.name}: {sentence}" for sentence in self.look_at(each)]
-        unknown = self.by_name.keys() - crowd.submitted.keys()
+        visits = {f"f{visit.job.number}" for visit in crowd.plan.visits}
+        for name in visits:
+            marks = marks_of(world, name)
+            if sum(mark.what == "start" for mark in marks) > 1 or len(self.by_name.get(name, [])) > 1:
+                self.broken.append(f"{name}, in the foreground, ran twice")
+        unknown = self.by_name.keys() - crowd.submitted.keys() - visits
         self.broken += [f"{name} was never submitted" for name in sorted(unknown)]
+        self.ranks = len(list(world.marks.glob("*.ranks")))
         self.broken += self.shared_cores()
         self.broken += [f"odd: {each}" for each in [*crowd.odd, *world.server.odd]]
         self.broken += self.tracebacks()
@@ -74,19 +81,30 @@ class Verdict:
         ends = [mark for mark in marks if mark.what == "end"]
         outcome = row["outcome"] or {"kind": row["state"], "message": (row["reason"] or {}).get("text")}
         end = outcome["kind"], outcome.get("signal" if outcome["kind"] == "signalled" else "exit_status")
-        right = len(starts) == len(ends) == 1 and end == each.job.end
+        tries = {mark.attempt for mark in starts} - {row["attempt"]}
+        cut_short = {mark.attempt for mark in starts if self.was_cut_short(mark, ends)}
+        once = len(starts) == len(tries) + 1 and tries <= cut_short
+        ends = [mark for mark in ends if mark.attempt not in tries & cut_short]
+        right = once and len(ends) == 1 and end == each.job.end
         known = "" if each.id is not None else " (not acknowledged)"
         self.outcomes[("right" if right else "WRONG") + known] += 1
-        if len(starts) != 1 or len(ends) != 1:
+        if not once or len(ends) != 1:
             said = ", ".join(f"{mark.what} of {mark.id}.{mark.attempt} on {mark.host}" for mark in marks)
             yield f"job {row['id']} should have one start and one end, and has: {said or 'none'}"
         if end != each.job.end:
             yield f"job {row['id']} should have ended as {each.job.end}, and did as {end} ({outcome.get('message')})"
-        if starts and starts[0].attempt != row["attempt"]:
-            yield f"job {row['id']} ran as attempt {starts[0].attempt}, the queue says {row['attempt']}"
-        output = each.output.read_text() if each.output.exists() else None
+        if starts and starts[-1].attempt != row["attempt"]:
+            yield f"job {row['id']} ran as attempt {starts[-1].attempt}, the queue says {row['attempt']}"
+        later = each.output.with_name(f"{each.name}.yaml.{row['attempt']}.wqlog")
+        path = later if later.exists() else each.output  # an earlier attempt may have written something
+        output = path.read_text() if path.exists() else None
         if output != each.job.output:
             yield f"job {row['id']}: its output is not whole: {describe(output, each.job.output)}"
+
+    def was_cut_short(self, start: Mark, ends: list[Mark]) -> bool:
+        """The power of its node failed before this attempt had ended, or before anybody could know that it had."""
+        over = min([mark.at for mark in ends if mark.attempt == start.attempt], default=float("inf"))
+        return any(name == start.host and start.at < at < over + UNKNOWN_S for name, at in self.world.crashes)
 
     def shared_cores(self) -> Iterator[str]:
         """Two jobs that really were on one core at one time, by what they wrote down."""

@@ -12,13 +12,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench.chaos.plan import Call, Job, Plan
+from bench.chaos.plan import Call, Job, Plan, Visit
 from bench.chaos.world import World
 from tests.e2e.rig import User, popen_as, run_as
 
 COMMAND_TIMEOUT_S = 120.0
 TRIES = 60
 AWAY = 75
+PIPE_BROKEN = 128 + 13  # a foreground job writes into pipes of its shepherd, which end with it
+UNSURE = "went away before it answered"  # then the client cannot know
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -72,8 +74,8 @@ class Crowd:
         words = ["wq", "sub", "-b", "-q" if call.quiet else "--json", *(f"{each.name}.yaml" for each in made)]
         cwd = self.directories[user.name, jobs[0].apart]
         process = popen_as(user, words, cwd=cwd, env=self.world.queue.env(), at=self.world.queue.at)
+        killed = call.killed_after_s if again == 0 else None
         try:
-            killed = call.killed_after_s if again == 0 else None
             out, err = process.communicate(timeout=COMMAND_TIMEOUT_S if killed is None else killed)
         except subprocess.TimeoutExpired:
             process.kill()
@@ -87,7 +89,8 @@ class Crowd:
             self.accepted(made, out.decode(), call.quiet)
             return True
         self.heard("sub", status, err.decode())
-        if status == AWAY and call.quiet:
+        self.world.note(f"sub: exit {status}: {err.decode().strip()}")
+        if status == AWAY and call.quiet and UNSURE not in err.decode():
             for each in made:
                 each.may_exist = False  # -q promises that
         return False
@@ -112,6 +115,39 @@ class Crowd:
         self.answers[f"{verb}: exit {status}"] += 1
         if "Traceback" in err or status not in (AWAY, -9) or (status == AWAY and len(lines) != 1):
             self.odd.append(f"wq {verb}: exit {status}: {err.strip()}")
+
+    # ---- foreground jobs
+
+    def visit(self) -> None:
+        """One foreground job after the other. It belongs to its client; what the client says must be true."""
+        for number, visit in enumerate(self.plan.visits):
+            if self.quiet.is_set():
+                return
+            self.visit_once(visit, self.world.users[number % 2])
+
+    def visit_once(self, visit: Visit, user: User) -> None:
+        name, job = f"f{visit.job.number}", visit.job
+        words = ["wq", "sub", "-r", f"job_name: {name}; priority: high", "-c", job.script(self.world.marks / name)]
+        queue = self.world.queue
+        process = popen_as(user, words, cwd=self.directories[user.name, False], env=queue.env(), at=queue.at)
+        try:
+            out, err = process.communicate(timeout=visit.killed_after_s or COMMAND_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            self.answers["foreground: client killed"] += 1
+            if visit.killed_after_s is None:
+                self.odd.append(f"foreground {name} hung for {COMMAND_TIMEOUT_S:.0f} s")
+            return
+        if process.returncode == job.status:
+            self.answers["foreground: its own end"] += 1
+            if out.decode() != job.output:
+                self.odd.append(f"foreground {name}: not its whole output")
+        elif not self.quiet.is_set():
+            self.answers[f"foreground: exit {process.returncode}"] += 1
+            self.world.note(f"foreground {name}: exit {process.returncode}: {err.decode().strip()}")
+            if "Traceback" in err.decode() or not (err or process.returncode == PIPE_BROKEN):
+                self.odd.append(f"foreground {name}: exit {process.returncode}: {err.decode().strip()}")
 
     # ---- looking
 

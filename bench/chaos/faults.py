@@ -5,9 +5,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from bench.chaos.plan import Fault, Plan
 from bench.chaos.world import Process, World
@@ -27,7 +29,8 @@ class Faults:
         self.done: Counter[str] = Counter()
         self.missed: Counter[str] = Counter()
         self.times_s: dict[str, list[float]] = {"launcher": [], "shepherd": []}
-        self.awaited: list[tuple[str, float, Callable[[], bool]]] = []
+        self.awaited: list[tuple[str, float, Process]] = []
+        self.over = threading.Event()
         self.order = itertools.count()
         self.heap: list[tuple[float, int, Callable[[], None]]] = []
 
@@ -38,25 +41,31 @@ class Faults:
         """All of them, and all stops and cuts undone."""
         began = time.monotonic()
         for fault in self.plan.faults:
-            self.at(began + fault.at_s, lambda fault=fault: self.strike(fault, time.monotonic() + PATIENCE_S))
+            self.at(began + fault.at_s, partial(self.strike, fault, began + fault.at_s + PATIENCE_S))
         while self.heap:
             while self.heap and self.heap[0][0] <= time.monotonic():
                 heapq.heappop(self.heap)[2]()
+            if self.heap:
+                time.sleep(max(0.0, self.heap[0][0] - time.monotonic()))
+        self.over.set()
+
+    def watch(self) -> None:
+        """Beside the main thread: how long it takes until there is another one in the place of each that was killed."""
+        while not self.over.wait(TURN_S):
+            there = self.world.processes() if self.awaited else []
             for each in list(self.awaited):
-                party, since, is_back = each
-                if is_back():
+                party, since, victim = each
+                if any(other.title == victim.title and other.pid != victim.pid for other in there):
                     self.times_s[party].append(time.monotonic() - since)
                     self.awaited.remove(each)
-            if self.heap:
-                time.sleep(max(0.0, min(TURN_S, self.heap[0][0] - time.monotonic())))
 
     def strike(self, fault: Fault, deadline: float) -> None:
         verb, _, whom = fault.kind.partition(" ")
-        hit = {"kill": self.kill, "stop": self.stop}[verb](fault, whom) if whom else self.cut(fault)
+        hit = {"kill": self.kill, "stop": self.stop}[verb](fault, whom) if whom else self.harm_node(fault)
         if hit:
             self.done[fault.kind] += 1
         elif time.monotonic() < deadline:
-            self.at(time.monotonic() + AGAIN_S, lambda: self.strike(fault, deadline))
+            self.at(time.monotonic() + AGAIN_S, partial(self.strike, fault, deadline))
         else:
             self.missed[fault.kind] += 1
 
@@ -82,40 +91,22 @@ class Faults:
                 victims = keepers + [each for keeper in keepers for each in world.shepherd_of(keeper)]
             case _:
                 victims = self.choose(fault, world.party(whom))
-        waits = [wait for each in victims if (wait := self.comes_back(each)) is not None]
         hit = [each for each in victims if each.send(signal.SIGKILL)]
         if hit:
             self.world.note(f"killed {whom}: " + ", ".join(f"{each.pid} {each.title[:60]}" for each in hit))
-            self.awaited += waits if len(hit) == 1 else []
+            if whom in self.times_s:
+                self.awaited += [(whom, time.monotonic(), hit[0])]
         return bool(hit)
-
-    def comes_back(self, victim: Process) -> tuple[str, float, Callable[[], bool]] | None:
-        """How to see that another one is there in its place."""
-        title = victim.title
-        if title.startswith("wq launcher "):
-
-            def launcher_is_back() -> bool:
-                return any(each.title == title and each.pid != victim.pid for each in self.world.party("launcher"))
-
-            return "launcher", time.monotonic(), launcher_is_back
-        if title.startswith("wq-shepherd "):
-
-            def shepherd_is_back() -> bool:
-                return any(each.title == title and each.pid != victim.pid for each in self.world.party("shepherd"))
-
-            return "shepherd", time.monotonic(), shepherd_is_back
-        return None
 
     def kill_listener(self, fault: Fault) -> bool:
         """sshd itself: no new connections for a while."""
-        names = list(self.world.nodes.nodes)
-        name = names[int(len(names) * fault.pick)]
-        node = self.world.nodes[name]
-        if node.pid is None:
+        names = [name for name in self.world.nodes_up() if self.world.nodes[name].pid is not None]
+        if not names:
             return False
-        node.stop()
+        name = names[int(len(names) * fault.pick)]
+        self.world.nodes[name].stop()
         self.world.note(f"killed the listener of {name}")
-        self.at(time.monotonic() + 2.0, node.start)
+        self.at(time.monotonic() + 2.0, partial(self.world.start_sshd, name))
         return True
 
     # ---- stops
@@ -133,19 +124,22 @@ class Faults:
         self.at(time.monotonic() + fault.lasts_s, go_on)
         return True
 
-    # ---- cuts
+    # ---- nodes
 
-    def cut(self, fault: Fault) -> bool:
-        net = self.world.nodes
+    def harm_node(self, fault: Fault) -> bool:
+        """Its power fails, or its link is cut, in one direction or both."""
+        world, net = self.world, self.world.nodes
         assert isinstance(net, NetNodes)
-        names = list(net.nodes)
+        names = world.nodes_up()
+        if not names:
+            return False
         name = names[int(len(names) * fault.pick)]
-        {"cut": net.cut, "deaf": net.deafen, "mute": net.mute}[fault.kind](name)
-        self.world.note(f"{fault.kind}: {name} for {fault.lasts_s} s")
+        {"reboot": world.crash, "cut": net.cut, "deaf": net.deafen, "mute": net.mute}[fault.kind](name)
+        world.note(f"{fault.kind}: {name} for {fault.lasts_s} s")
 
-        def heal() -> None:
-            net.heal(name)
-            self.world.note(f"healed {name}")
+        def over() -> None:
+            (world.boot if fault.kind == "reboot" else world.heal)(name)
+            world.note(f"{name} is back from {fault.kind}")
 
-        self.at(time.monotonic() + fault.lasts_s, heal)
+        self.at(time.monotonic() + fault.lasts_s, over)
         return True

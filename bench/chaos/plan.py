@@ -18,8 +18,11 @@ LEFTOVERS = (
 # A process on the job's last node, through the agent that MPI uses. It goes when the job does.
 RANK = (
     "for host in $WQ_HOSTS; do last=$host; done\n"
-    """sh -c '"$HYDRA_LAUNCHER_EXEC" "$0" "exec sleep 3600"; :' "$last" </dev/null >/dev/null 2>&1 &"""
+    """sh -c '"$HYDRA_LAUNCHER_EXEC" "$0" "echo $$ >>MARK.ranks; exec sleep 3600"; :' "$last" """
+    "</dev/null >/dev/null 2>&1 &"
 )
+BULK_LINES = 100_000
+FOREGROUND_STATUSES = range(20, 30)  # not to be mistaken for one of wq's own
 PARTIES = ("server", "launcher", "shepherd", "sshd")  # those that `--kills` is about
 STOPPABLE = ("server", "launcher", "ssh", "sshd", "shepherd", "keeper", "attacher")
 CUTS = ("cut", "deaf", "mute")
@@ -38,14 +41,13 @@ class Job:
     ncores: int
     rank: bool
     apart: bool  # submitted in a directory that each node has for itself
-
-    @property
-    def lines(self) -> int:
-        return sum(count for count, _ in self.pieces)
+    bulk: bool = False  # prints half a megabyte in the end
 
     @property
     def output(self) -> str:
-        return "".join(self.line(number) for number in range(self.lines))
+        lines = sum(count for count, _ in self.pieces)
+        bulk = (f"{number}\n" for number in range(1, BULK_LINES + 1)) if self.bulk else ()
+        return "".join([*(self.line(number) for number in range(lines)), *bulk])
 
     def line(self, number: int) -> str:
         return f"{self.number} line {number} {'=' * (number % 50)}\n"
@@ -65,10 +67,11 @@ class Job:
             "n=0",
         ]
         if self.rank:
-            text.append(RANK)
+            text.append(RANK.replace("MARK", str(mark)))
         for count, sleep_s in self.pieces:
             one = f'echo "{self.number} line $n ${{dashes:0:$((n % 50))}}"; n=$((n + 1))'
             text.append(f"end=$((n + {count})); while [ $n -lt $end ]; do {one}; done; sleep {sleep_s:.2f}")
+        text += [f"seq 1 {BULK_LINES}"] if self.bulk else []
         text += [self.leftover] if self.leftover else []
         text.append("say end")
         text.append(f"kill -{self.signal} $$" if self.signal else f"exit {self.status}")
@@ -97,15 +100,24 @@ class Fault:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """A foreground job, by one user after the other. killed_after_s: so long after its start the client is killed."""
+
+    job: Job
+    killed_after_s: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     seed: int
     seconds: float
     jobs: tuple[Job, ...]
     calls: tuple[Call, ...]
+    visits: tuple[Visit, ...]
     faults: tuple[Fault, ...]
 
 
-def counts(kills: int, *, cuts: bool, both: int = 0) -> Counter[str]:
+def counts(kills: int, *, cuts: bool, both: int = 0, reboots: int = 0) -> Counter[str]:
     """How often each kind of fault comes, for `kills` kills of each of the four parties."""
     few = max(1, kills // 5)
     wanted = Counter({f"kill {party}": kills for party in PARTIES})
@@ -113,27 +125,41 @@ def counts(kills: int, *, cuts: bool, both: int = 0) -> Counter[str]:
     wanted.update({"kill head": max(1, kills // 7), "kill shepherd and keeper": both})
     wanted.update({f"stop {party}": max(1, kills // 4) for party in STOPPABLE})
     if cuts:
-        wanted.update({cut: max(1, kills // 4) for cut in CUTS})
+        wanted.update({cut: max(1, kills // 4) for cut in CUTS} | {"reboot": reboots})
     return +wanted
 
 
 def draw(
-    seed: int, *, jobs: int, kills: int, seconds: float | None, cores: int, nodes: int, cuts: bool, both: int = 0
+    seed: int,
+    *,
+    jobs: int,
+    kills: int,
+    cores: int,
+    nodes: int,
+    cuts: bool,
+    seconds: float | None = None,
+    load: float = 1.2,
+    both: int = 0,
+    reboots: int = 0,
 ) -> Plan:
-    """The plan of this seed. cores: of the whole cluster; cuts: links can be cut."""
+    """The plan of this seed. cores: of the whole cluster; cuts: links can be cut; load: how much work there is,
+    1 if all cores are to be busy until the last fault."""
     rng = random.Random(seed)
-    wanted = counts(kills, cuts=cuts, both=both)
+    wanted = counts(kills, cuts=cuts, both=both, reboots=reboots)
     if seconds is None:
         seconds = WARM_UP_S + 1.2 * wanted.total()
     faults = [draw_fault(rng, kind, seconds) for kind, number in sorted(wanted.items()) for _ in range(number)]
-    # All cores shall have work until the last fault.
-    mean_s = max(1.0, 1.2 * seconds * cores / jobs)
+    for at, fault in enumerate(faults):  # some come right after another
+        if rng.random() < 0.25:
+            faults[at] = dataclasses.replace(fault, at_s=rng.choice(faults).at_s + rng.uniform(0.0, 0.1))
+    mean_s = max(1.0, load * seconds * cores / jobs)
     made = [draw_job(rng, number, mean_s, cores // nodes) for number in range(1, jobs + 1)]
     return Plan(
         seed=seed,
         seconds=seconds,
         jobs=tuple(made),
         calls=tuple(draw_calls(rng, made, seconds)),
+        visits=tuple(draw_visit(rng, number) for number in range(1, jobs // 4)),
         faults=tuple(sorted(faults, key=lambda fault: fault.at_s)),
     )
 
@@ -142,8 +168,10 @@ def draw_fault(rng: random.Random, kind: str, seconds: float) -> Fault:
     lasts_s = 0.0
     if kind.startswith("stop "):
         lasts_s = rng.choice([0.3, 1.0, 3.0, 6.0])
+    elif kind == "reboot":
+        lasts_s = rng.choice([0.5, 3.0])
     elif kind in CUTS:
-        lasts_s = rng.choice([2.0, 5.0, 22.0])  # ssh notices after 15 s
+        lasts_s = rng.choice([2.0, 5.0, 22.0] if seconds > 60 else [1.0, 3.0])  # ssh notices after 15 s
     return Fault(at_s=rng.uniform(WARM_UP_S, seconds), kind=kind, pick=rng.random(), lasts_s=lasts_s)
 
 
@@ -160,7 +188,23 @@ def draw_job(rng: random.Random, number: int, mean_s: float, cores_a_node: int) 
         ncores=cores_a_node + 1 if rank else rng.choice([1, 1, 1, 1, 1, 2]),
         rank=rank,
         apart=rng.random() < 0.5,
+        bulk=rng.random() < 0.05,
     )
+
+
+def draw_visit(rng: random.Random, number: int) -> Visit:
+    job = Job(
+        number=number,
+        pieces=((rng.choice([0, 10, 100]), rng.choice([0.0, 0.2, 1.0, 3.0])), (rng.choice([1, 10]), 0.0)),
+        status=rng.choice(FOREGROUND_STATUSES),
+        signal=0,
+        leftover=rng.choice(LEFTOVERS) if rng.random() < 0.2 else "",
+        ncores=1,
+        rank=False,
+        apart=False,
+        bulk=rng.random() < 0.1,
+    )
+    return Visit(job=job, killed_after_s=rng.uniform(0.2, 4.0) if rng.random() < 0.2 else None)
 
 
 def draw_calls(rng: random.Random, jobs: list[Job], seconds: float) -> list[Call]:

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from bench.chaos.plan import PARTIES, Plan
 from bench.chaos.world import World, threads
 from tests.e2e import rig
 
-CALM_S = 180.0  # so long the queue may need to end everything, when nothing happens to it any more
+CALM_S = 120.0  # so long nothing may change, when nothing happens to the queue any more
 PATIENCE_S = 30.0
 Row = dict[str, Any]
 
@@ -64,13 +65,14 @@ class Run:
         """Faults and submissions; ends when both are over."""
         self.faults = Faults(world, self.plan)
         began = crowd.began = time.monotonic()
-        lookers = [lambda n=n, user=user: crowd.look(user, self.plan.seed + n) for n, user in enumerate(world.users)]
-        with threads(lookers):
+        lookers = [partial(crowd.look, user, self.plan.seed + n) for n, user in enumerate(world.users)]
+        with threads([*lookers, crowd.visit, self.faults.watch]):
             try:
                 with threads([crowd.submit_all]):
                     self.faults.run()
             finally:
                 crowd.quiet.set()
+                self.faults.over.set()
         self.spans_s["storm"] = time.monotonic() - began
         self.note("calm")
 
@@ -96,12 +98,14 @@ class Run:
             self.broken.append("after another restart the listing is not what it was")
         return rows
 
-    def wait(self, deadline: float, what: str, left: Callable[[], list[str]]) -> None:
-        """Until nothing is left of it, or it is late."""
-        found = left()
+    def wait(self, patience_s: float, what: str, left: Callable[[], list[str]]) -> None:
+        """Until nothing is left of it, or nothing has changed for so long."""
+        found, deadline = left(), time.monotonic() + patience_s
         while found and time.monotonic() < deadline:
             time.sleep(0.2)
-            found = left()
+            before, found = found, left()
+            if len(found) != len(before):
+                deadline = time.monotonic() + patience_s
         self.broken += [f"{what}: {each}" for each in found[:20]]
 
     @staticmethod
@@ -121,6 +125,7 @@ class Run:
         verdict = Verdict(world, crowd, rows)
         self.broken += verdict.broken
         self.outcomes, self.answers = verdict.outcomes, crowd.answers
+        self.outcomes["of them with a process on another node"] = verdict.ranks
         if self.broken:  # before everything goes
             keep_evidence(world, self.evidence, rows, self.timeline)
         world.server.expected = True
@@ -129,7 +134,7 @@ class Run:
         world.server.thread.join(PATIENCE_S)
         for process in world.party("launcher"):
             process.send(signal.SIGTERM)
-        self.wait(time.monotonic() + PATIENCE_S, "does not go", lambda: list(world.queue.processes().values()))
+        self.wait(PATIENCE_S, "does not go", lambda: list(world.queue.processes().values()))
         self.broken += [f"a spool is left: {name}" for name in world.spools()]
 
     # ---- the report

@@ -67,6 +67,7 @@ class World(Owned):
     def __init__(self, *, note: Callable[[str], None]) -> None:
         super().__init__()
         self.note = note
+        self.crashes: list[tuple[str, float]] = []  # of which node, and when
         self.why_no_net = no_net()
         self.base = self._undo.enter_context(rig.Base())
         self.marks = self.base.directory("marks", 0o1777)
@@ -76,7 +77,9 @@ class World(Owned):
         self.nodes: NetNodes | Nodes
         if self.why_no_net is None:
             names = ["n1", "n2", "n3", "n4"]
-            self.nodes = NetNodes(self.base, names, users=everybody, private=[self.apart])
+            self.nodes = NetNodes(
+                self.base, names, users=everybody, private=[self.apart], on_disk=["/var/tmp", self.apart]
+            )
         else:
             self.nodes = Nodes(self.base, 4, users=list(dict.fromkeys(everybody)))
         self._undo.callback(self.nodes.close)
@@ -103,6 +106,32 @@ class World(Owned):
     def key(self) -> str:
         """What the titles of all shepherds of this queue have in them."""
         return f"-{self.queue.port}-"
+
+    # ---- nodes whose power fails
+
+    def nodes_up(self) -> list[str]:
+        if isinstance(self.nodes, NetNodes):
+            return [name for name in self.nodes.nodes if self.nodes.machines[name].is_on]
+        return list(self.nodes.nodes)
+
+    def crash(self, name: str) -> None:
+        assert isinstance(self.nodes, NetNodes)
+        self.nodes.crash(name)
+        self.crashes.append((name, time.time()))
+
+    def boot(self, name: str) -> None:
+        assert isinstance(self.nodes, NetNodes)
+        self.nodes.boot(name)
+        self.nodes.heal(name)  # a link that was cut is not any more
+
+    def heal(self, name: str) -> None:
+        assert isinstance(self.nodes, NetNodes)
+        if name in self.nodes_up():
+            self.nodes.heal(name)
+
+    def start_sshd(self, name: str) -> None:
+        if name in self.nodes_up():
+            self.nodes[name].start()
 
     # ---- who is there
 
@@ -243,7 +272,7 @@ class Supervisor:
         died_at = None
         while not self.stopping.is_set():
             with self.log.open("ab") as log:
-                words = ["wq", "serve", self.queue.cluster]
+                words: list[str | Path] = ["wq", "serve", self.queue.cluster]
                 process = popen_as(
                     self.queue.owner,
                     words,

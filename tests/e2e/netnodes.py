@@ -55,7 +55,11 @@ if [ -f "$directory/boot_id" ]; then
 fi
 for private; do
     mkdir -p "$private"
-    mount -t tmpfs -o mode=1777 node "$private"
+    if [ -d "$directory/disk$private" ]; then
+        mount --bind "$directory/disk$private" "$private"
+    else
+        mount -t tmpfs -o mode=1777 node "$private"
+    fi
 done
 : > "$directory/ready"
 """
@@ -104,6 +108,10 @@ class Machine:
         return (self.directory / "ready").exists()
 
     @property
+    def is_on(self) -> bool:
+        return self._holder is not None
+
+    @property
     def mac(self) -> str:
         """The same after a reboot, or the others would talk to the old one for a while."""
         return "02:00:00:00:00:{:02x}".format(int(self.address.rpartition(".")[2]))
@@ -131,7 +139,8 @@ class NetNodes(Cluster):
     more of them, without sshd, whose pids are those of the test: servers and launchers run there.
 
     Names are resolved by a hosts file of the rig. /tmp, /var/tmp and /dev/shm are each node's own, the rest of the
-    file system is shared but for the `private` paths, which are empty directories that everyone may write.
+    file system is shared but for the `private` paths, which are empty directories that everyone may write. What is in
+    those of them that are `on_disk` is still there after a crash.
     """
 
     def __init__(
@@ -142,6 +151,7 @@ class NetNodes(Cluster):
         users: Sequence[User],
         aliases: Mapping[str, Sequence[str]] | None = None,
         private: Sequence[str | Path] = (),
+        on_disk: Sequence[str | Path] = (),
         options: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__(base, users)
@@ -152,7 +162,7 @@ class NetNodes(Cluster):
             self._undo.callback(end, self._switch)
             wait_for(self._has_switch, 10, "the switch's namespace")
             self._ip(self._switch.pid, "link add br0 type bridge", "link set br0 up")
-            self._boot_all(names, private)
+            self._boot_all(names, private, on_disk)
             for name in names:
                 machine = self.machines[name]
                 node = Node(
@@ -178,11 +188,15 @@ class NetNodes(Cluster):
             return os.readlink(f"/proc/{self._switch.pid}/ns/net") != os.readlink("/proc/self/ns/net")
         return False
 
-    def _boot_all(self, names: Sequence[str], private: Sequence[str | Path]) -> None:
+    def _boot_all(self, names: Sequence[str], private: Sequence[str | Path], on_disk: Sequence[str | Path]) -> None:
         hosts = ["127.0.0.1 localhost"]
         for number, name in enumerate(["head", *names], start=1):
             directory = self.directory / name
             directory.mkdir()
+            for path in on_disk:
+                kept = Path(f"{directory}/disk{path}")
+                kept.mkdir(parents=True)
+                kept.chmod(0o1777)
             self.machines[name] = Machine(
                 name=name,
                 address=f"10.77.0.{number}",
