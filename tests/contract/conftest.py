@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
 
-from tests.contract.driver import Backend, Driver, Local, Ssh
+from tests.contract.driver import Backend, Driver, Local, Ssh, new_key
 from tests.e2e import rig
 from tests.e2e.rig import User, popen_as
 from tests.e2e.sshnodes import Nodes, chatty
-
-NUMBERS = count()
 
 
 @pytest.fixture(scope="session")
@@ -54,8 +51,7 @@ def backend(request: pytest.FixtureRequest, user: User) -> Backend:
 
 @pytest.fixture
 def key() -> str:
-    """The name of a spool that nobody has."""
-    return f"contract{os.getpid():08}-{next(NUMBERS):04}"
+    return new_key()
 
 
 @pytest.fixture

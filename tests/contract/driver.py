@@ -22,6 +22,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -36,6 +37,7 @@ T = TypeVar("T")
 Word = dict[str, Any]
 End = dict[str, Any]
 
+NUMBERS = count()
 PATIENCE_S = 30.0
 SYSTEM_PYTHON = shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin") or "python3"
 
@@ -452,6 +454,11 @@ class Driver:
         assert self.process is not None
         self.process.kill()
         self.hang_up()
+
+
+def new_key() -> str:
+    """The name of a spool that nobody has."""
+    return f"contract{os.getpid():08}-{next(NUMBERS):04}"
 
 
 def title_of(pid: int) -> str:

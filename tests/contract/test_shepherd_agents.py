@@ -1,0 +1,95 @@
+"""Calls of the remote-shell agent, on the caller's side, while connections come and go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.contract.driver import SOURCE, Driver, Local, Word, spec
+from tests.contract.jobs import let_go, mark, marks, until
+from tests.e2e.rig import User
+
+pytestmark = pytest.mark.xdist_group("shepherd-agents")
+
+
+def job(user: User, script: str) -> Word:
+    """In its script $AGENT is the agent."""
+    hosts: Word = {"text": "node1\nnode2\n", "path": None, "mpi_hostfile": [], "mpi_agent": {"AGENT": "{agent}"}}
+    return spec(user, script, hostfile=hosts)
+
+
+def answer(driver: Driver, rank: str, status: int) -> None:
+    driver.send({"do": "rank_report", "rank": rank, "ch": 1, "data": "from afar\n"})
+    driver.send({"do": "rank_report", "rank": rank, "end": {"exit": status}})
+
+
+def test_a_call_is_told_at_once_and_again_on_each_link_until_it_is_answered(local: Driver, user: User) -> None:
+    local.start("1.1", job(user, "$AGENT -x anze@node2 prog 'a b'; echo status $?"))
+    local.wait(lambda: "'say': 'rank'" in local.log[-1], "the call")
+    told = local.log[-1]
+    local.open()
+    (call,) = local.here["agents"]
+    assert told == str({**call, "say": "rank"})
+    assert {**call, "rank": ""} == {"rank": "", "att": "1.1", "host": "node2", "command": "prog a b"}
+    local.kill_client()
+    local.open()
+    assert local.here["agents"] == [call]
+    answer(local, call["rank"], 7)
+    local.wait_for_end("1.1")
+    assert local.output("1.1") == "from afar\nstatus 7\n"
+    local.open()
+    assert local.here["agents"] == []
+
+
+def test_a_call_while_there_is_no_link_is_told_on_the_next(local: Driver, user: User, work: Path) -> None:
+    script = f"{until(work / 'go')}; {mark(work, 'called')}; $AGENT node2 prog; echo status $?"
+    local.start("1.1", job(user, script))
+    local.wait_for_start("1.1")
+    local.hang_up()
+    let_go(user, work / "go")
+    local.wait(lambda: marks(work, "called"), "the job to call it")
+    local.wait(lambda: asked(local), "the call")
+    answer(local, local.here["agents"][0]["rank"], 7)
+    local.wait_for_end("1.1")
+    assert local.output("1.1") == "from afar\nstatus 7\n"
+
+
+def asked(driver: Driver) -> bool:
+    """A new connection; was there a call?"""
+    driver.open()
+    return bool(driver.here["agents"])
+
+
+def test_a_call_that_nobody_hears_of_ends_with_a_sentence(user: User, key: str, work: Path) -> None:
+    source = SOURCE.replace(b"AGENT_WAIT_S = 90.0", b"AGENT_WAIT_S = 0.3")
+    with Driver(Local(user=user), key, source=source) as driver:
+        driver.open()
+        call = "(sh -c '$AGENT node2 prog 2>&1; true'; echo over)"  # the agent ends its caller, as MPICH needs it
+        driver.start("1.1", job(user, f"{until(work / 'go')}; {call}; {mark(work, 'over')}"))
+        driver.wait_for_start("1.1")
+        driver.hang_up()
+        let_go(user, work / "go")
+        driver.wait(lambda: marks(work, "over"), "the call to end")
+        driver.open()
+        driver.wait_for_end("1.1")
+        lines = driver.output("1.1").splitlines()
+        sentence = "wq: cannot start a process on node2: no connection from the submitting host for 0 s"
+        assert sentence in lines
+        assert lines[-1] == "over"
+
+
+def test_a_call_that_was_heard_of_may_take_its_time(user: User, key: str, work: Path) -> None:
+    source = SOURCE.replace(b"AGENT_WAIT_S = 90.0", b"AGENT_WAIT_S = 0.3")
+    with Driver(Local(user=user), key, source=source) as driver:
+        driver.open()
+        script = f"{until(work / 'go')}; {mark(work, 'called')}; $AGENT node2 prog; echo status $?"
+        driver.start("1.1", job(user, script))
+        driver.wait_for_start("1.1")
+        driver.hang_up()
+        let_go(user, work / "go")
+        driver.wait(lambda: asked(driver), "the call")
+        driver.run("2.1", spec(user, "sleep 0.5"))
+        answer(driver, driver.here["agents"][0]["rank"], 7)
+        driver.wait_for_end("1.1")
+        assert driver.output("1.1") == "from afar\nstatus 7\n"
