@@ -52,7 +52,8 @@ class JobFields:
 class JobDescription:
     """What a job asks for, checked as a whole.
 
-    hostfile: a path, or "auto"; env: where the environment comes from; private: the command stays with its user.
+    hostfile: a path, or "auto"; env: where the environment comes from; private: the command stays with its user;
+    requeue: it is started again if a reboot of a node ends it.
     """
 
     command: str | None
@@ -61,6 +62,7 @@ class JobDescription:
     x: bool
     env: Env
     private: bool
+    requeue: bool
     requirement: Requirement
 
 
@@ -120,6 +122,7 @@ def describe(fields: JobFields) -> JobDescription:
         x=_get(fields, "X", bool) or False,
         env=_ENVS[_get(fields, "env", str) or "submit"],
         private=_get(fields, "private", bool) or False,
+        requeue=_get(fields, "requeue", bool) is not False,
         requirement=requirement,
     )
 
@@ -500,5 +503,6 @@ _READERS: dict[str, Callable[[str, _Raw], Value]] = {
     "threads": lambda key, raw: _count(key, raw, least=1),
     "env": lambda key, raw: _choice(key, raw, _ENVS),
     "private": lambda key, raw: _choice(key, raw, _FLAGS),
+    "requeue": lambda key, raw: _choice(key, raw, _FLAGS),
 }
 _ALIASES = {"groups": "group", "not_group": "notgroup", "notgroups": "notgroup", "not_groups": "notgroup"}

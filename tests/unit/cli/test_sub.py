@@ -230,6 +230,10 @@ class TestTheOutput:
 
 @pytest.mark.usefixtures("here")
 class TestPrivacy:
+    @pytest.mark.parametrize(("words", "again"), [("requeue: no", False), ("requeue: true", True), ("N: 1", True)])
+    def test_a_job_is_started_again_after_a_reboot_unless_it_says_no(self, words: str, again: bool) -> None:
+        assert only("-b", "-r", words, "-c", "./fit")["requeue"] is again
+
     def test_a_private_job_has_no_telling_name(self) -> None:
         task = only("-b", "-r", "private: true", "-c", "./secret")
         assert (task["private"], task["name"]) == (True, "private")

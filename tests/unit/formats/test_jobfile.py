@@ -282,7 +282,7 @@ def test_a_list_is_refused_where_one_value_is_meant() -> None:
 def test_an_unknown_key_is_told_the_nearest_and_all_allowed() -> None:
     assert refusal_of_file("command: a\nprioritty: low") == (
         "job.yaml:2: unknown key 'prioritty' (did you mean priority?); allowed: command, mode, N, group, notgroup, "
-        "host, min_cores, min_mem, X, priority, job_name, hostfile, threads, env, private"
+        "host, min_cores, min_mem, X, priority, job_name, hostfile, threads, env, private, requeue"
     )
     assert "(did you mean N?)" in refusal_of_file("n: 4")
 
@@ -455,6 +455,7 @@ def test_nothing_given_is_one_core_anywhere() -> None:
         x=False,
         env="submit",
         private=False,
+        requeue=True,
         requirement=Requirement(),
     )
 
@@ -462,7 +463,7 @@ def test_nothing_given_is_one_core_anywhere() -> None:
 def test_everything_given_arrives() -> None:
     text = (
         "command: ./a; mode:by_host; N:8; group:g; notgroup:h; host:n1; min_cores:2; min_mem:3.5; X:yes; "
-        "priority:block; job_name:j; hostfile:auto; threads:4; env:Clean; private:on"
+        "priority:block; job_name:j; hostfile:auto; threads:4; env:Clean; private:on; requeue:Off"
     )
     assert described(text) == JobDescription(
         command="./a",
@@ -471,6 +472,7 @@ def test_everything_given_arrives() -> None:
         x=True,
         env="clean",
         private=True,
+        requeue=False,
         requirement=Requirement(
             mode=Mode.BYHOST,
             n=8,

@@ -31,7 +31,8 @@ EXAMPLES = """examples:
   nohup wq sub job.yaml > log 2> err &
 
 requirements: mode (bycore, bycore1, bynode, byhost, bygroup), N, group, notgroup, host, min_cores,
-min_mem, X, priority (low, med, high, block), job_name, hostfile, threads, env; see docs/jobfile.md"""
+min_mem, X, priority (low, med, high, block), job_name, hostfile, threads, env, private,
+requeue; see docs/jobfile.md"""
 LIMITS = {"core": 4, "data": 2, "fsize": 1, "memlock": 8, "nofile": 7, "stack": 3, "as": 9}
 TRUE = ("true", "yes", "1", "on")
 
@@ -193,6 +194,7 @@ def task_of(fields: JobFields) -> dict[str, Any]:
         "env_mode": found.env,
         "x": found.x,
         "private": found.private,
+        "requeue": found.requeue,
     }
 
 
