@@ -1,304 +1,460 @@
-"""A small model of a node's shepherd: journal, tombstones, starts that happen once, streams that are resumed.
+"""A node: the real shepherd on a kernel of ours, its keeper, and what finds or starts them when an ssh session comes.
 
-It speaks the words of wq.node.shepherd to the launcher's real code, on virtual time, and cheats nowhere: what it says
-after a link was cut is what the shepherd would say.
+The shepherd's source is executed once for each of its processes, with fakes in place of what it asks of the system;
+`select` gives the word back to the loop where it would wait, and its loop is entered again when something is ready.
+The keeper is played: it writes statuses down, and starts the next shepherd. Children start at `Spawn.fork`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import selectors
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any, Protocol
 
-Word = dict[str, Any]
-CHUNK_BYTES = 400
-LEAST_S = 0.001
+from tests.sim.calls import SPOOL, Blocks, Os, Selector, Signals, Sockets, send_on
+from tests.sim.disk import Disk
+from tests.sim.kernel import (
+    EXITED,
+    INIT,
+    SIGKILL,
+    Inotify,
+    Kernel,
+    Killed,
+    Listener,
+    Pipe,
+    Proc,
+    ReadEnd,
+    Socket,
+    WriteEnd,
+    drop,
+    take,
+)
+from tests.sim.programs import Running, Watcher
+from wq.node import shepherd
+
+SOURCE = compile(Path(shepherd.__file__).read_text("utf-8"), "shepherd.py", "exec")
+LEAST_S = 1e-6
+ATTACH_S = 15.0
+# So that small outputs and full disks meet them.
+SMALL = {"WINDOW_BYTES": 1000, "CHUNK_BYTES": 400, "RESERVE_BYTES": 400, "COMPACT_BYTES": 1500}
+
+Space = dict[str, Any]
+changes: list[Callable[[Space], None]] = []  # what a test leaves out of the shepherd, for all that start from then on
 
 
-class Wire(Protocol):
-    """The launcher's end of a link, as the shepherd sees it."""
-
-    def to_launcher(self, word: Word | tuple[str, int, int, bytes]) -> None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Program:
-    """What a job's program does. stubborn: it ignores TERM. ranks: how long each remote process runs."""
-
-    name: str
-    takes_s: float
-    exit_status: int = 0
-    stubborn: bool = False
-    output_bytes: int = 0
-    rank_s: float | None = None
-
-    def output(self, att: str, channel: int) -> bytes:
-        line = f"{self.name} {att} {channel}\n".encode()
-        return (line * (self.output_bytes // len(line) + 1))[: self.output_bytes]
-
-
-class Watcher(Protocol):
-    """Whoever sees what really runs on the machines."""
+class House(Watcher, Protocol):
+    """The world, as nodes need it."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
-    @property
-    def random(self) -> Random: ...
-    def began(self, host: str, att: str, cores: tuple[int, ...]) -> None: ...
-    def over(self, host: str, att: str, end: Word) -> None: ...
+    def note(self, text: str) -> None: ...
+    def failed(self, error: BaseException) -> None: ...
     def output_lost(self, att: str) -> None: ...
-    def program(self, name: str) -> Program: ...
 
 
-@dataclass(kw_only=True)
-class Source:
-    """A stream of an attempt; what is not acknowledged can be sent again."""
+def load(place: Place, proc: Proc, calls: Os, signals: Signals, bound: Callable[[Listener], None]) -> Space:
+    """The shepherd's module, with the fakes in it."""
+    kernel = place.kernel
+    space: Space = {"__name__": "shepherd"}
+    exec(SOURCE, space)
 
-    data: bytes = b""
-    acked: int = 0
-    sent: int = 0
-    total: int | None = None
-    eof_told: bool = False
-    held: bool = False
+    def look_at(pid: int) -> tuple[str, int, int] | None:
+        found = kernel.procs.get(pid)
+        return None if found is None else (found.state, found.ppid, found.start)
+
+    def sleep(seconds: float) -> None:
+        raise OSError(errno.ENOSPC, "the simulated node does not wait")
+
+    def log(text: str) -> None:
+        place.house.note(f"shepherd of {place}: {text}")
+        if "nobody understands" in text:  # (what a launcher of ours has said)
+            place.house.failed(RuntimeError(text))
+
+    space.update(
+        SMALL,
+        os=calls,
+        open=calls.open_file,
+        signal=signals,
+        socket=Sockets(calls, bound),
+        selectors=SimpleNamespace(
+            DefaultSelector=lambda: Selector(proc),
+            EVENT_READ=selectors.EVENT_READ,
+            EVENT_WRITE=selectors.EVENT_WRITE,
+        ),
+        time=SimpleNamespace(sleep=sleep),
+        now=lambda: kernel.loop.time() - kernel.booted_s,
+        boot_id=lambda: kernel.boot_id,
+        look_at=look_at,
+        tag_of=lambda pid: kernel.procs[pid].tag if pid in kernel.procs else 0,
+        children_of=lambda pid: [child.pid for child in kernel.children(pid)],
+        own_processes=lambda: [other.pid for other in kernel.procs.values() if other.uid == place.uid],
+        clear_dead_spools=lambda spool: None,
+        Watch=lambda: FakeWatch(calls),
+        log=log,
+    )
+    return space
 
 
-@dataclass(kw_only=True)
-class Attempt:
-    att: str
-    state: str = "running"  # running, sweeping, ended, never
-    end: Word | None = None
-    shared: bool | None = None
-    path: str = ""
-    program: Program | None = None
-    sources: dict[int, Source] = field(default_factory=dict)
-    timers: list[asyncio.TimerHandle] = field(default_factory=list)
-    agents: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
-    due: bool = False  # its own work is done; it waits for its remote processes
-    stdin_at: int = 0
+class ShepherdProcess:
+    """One life of the shepherd."""
 
-    def view(self) -> Word:
-        view: Word = {"att": self.att, "state": self.state, "pid": 1, "shared": self.shared, "chs": list(self.sources)}
-        if self.end is not None:
-            view["end"] = self.end
-        return view
+    def __init__(self, place: Place, keeper: Proc, poke: Pipe) -> None:
+        self.place, self.keeper = place, keeper
+        kernel = place.kernel
+        self.proc = kernel.new(kind="shepherd", ppid=keeper.pid, uid=place.uid)
+        self.calls = Os(self.proc, place.disk, shares=place.shares)
+        self.signals = Signals()
+        self.poke_fd = self.proc.install(ReadEnd(poke))
+        self.space = self.load()
+        self.shepherd: Any = None
+        self.soon = self.stopped = False
+        self.timer: asyncio.TimerHandle | None = None
+        self.proc.on_wake = self.wake
+        self.proc.on_child = self.child_ended
+        self.proc.on_end = self.ended
+        self.wake()
 
+    def load(self) -> Space:
+        space = load(self.place, self.proc, self.calls, self.signals, self.bound)
+        space["Spawn"].fork = lambda spawn: self.fork(spawn)
+        for change in changes:
+            change(space)
+        return space
 
-class Shepherd:
-    """One user's shepherd on one node. shares: does it see the submitting host's files."""
+    def bound(self, listener: Listener) -> None:
+        self.place.listener, self.place.shepherd = listener, self
 
-    def __init__(self, watcher: Watcher, host: str, *, shares: bool) -> None:
-        self.watcher, self.host, self.shares = watcher, host, shares
-        self.attempts: dict[str, Attempt] = {}
-        self.link: Wire | None = None
-        self.ranks_asked = 0
-        self.boots = 1
+    # its loop
 
-    def after(self, attempt: Attempt, delay_s: float, call: Callable[..., None], *words: object) -> None:
-        attempt.timers.append(self.watcher.loop.call_later(delay_s, call, *words))
+    def wake(self) -> None:
+        if not self.soon:
+            self.soon = True
+            self.place.kernel.loop.call_soon(self.step)
 
-    # --- links
-
-    def new_link(self, link: Wire) -> None:
-        self.link = link
-        for attempt in self.attempts.values():
-            for source in attempt.sources.values():
-                source.held, source.eof_told = True, False
-        views = [attempt.view() for attempt in self.attempts.values()]
-        self.say({"say": "here", "version": 1, "boot": f"boot {self.boots}", "spool": "/spool", "attempts": views})
-
-    def link_lost(self, link: Wire) -> None:
-        if self.link is link:
-            self.link = None
-
-    def say(self, word: Word | tuple[str, int, int, bytes]) -> None:
-        if self.link is not None:
-            self.link.to_launcher(word)
-
-    # --- words of the launcher
-
-    def handle(self, word: Word) -> None:
-        do = word["do"]
-        if do == "ping":
-            self.say({"say": "pong"})
+    def step(self) -> None:
+        """All that it does until it would wait."""
+        self.soon = False
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.stopped or not self.proc.alive:
             return
-        if do == "rank_report":
-            self.rank_report(word)
-            return
-        att = str(word["att"])
-        attempt = self.attempts.get(att)
-        if do == "start":
-            self.start(att, word["spec"])
-        elif do == "query":
-            if attempt is None:
-                attempt = self.attempts[att] = Attempt(att=att, state="never")
-            self.say({**attempt.view(), "say": "state"})
-        elif attempt is None:
-            self.say({"say": "acked" if do == "ack" else "unknown", "att": att})
-        elif do == "stop":
-            self.stop(attempt, float(word["grace_s"]))
-        elif do == "resume":
-            for channel, source in attempt.sources.items():
-                source.held = False
-                source.sent = source.acked
-                self.got(attempt, channel, int(word["have"].get(str(channel), 0)))
-            self.say({"say": "stdin_at", "att": att, "off": attempt.stdin_at})
-        elif do == "got":
-            self.got(attempt, int(word["ch"]), int(word["off"]))
-        elif do == "ack":
-            self.forget(attempt)
-
-    def stdin(self, att: str, offset: int, payload: bytes) -> None:
-        attempt = self.attempts.get(att)
-        if attempt is not None and offset <= attempt.stdin_at:
-            attempt.stdin_at = max(attempt.stdin_at, offset + len(payload))
-            self.say({"say": "stdin_at", "att": att, "off": attempt.stdin_at})
-
-    def start(self, att: str, spec: Word) -> None:
-        known = self.attempts.get(att)
-        if known is not None:
-            self.say({**known.view(), "say": "state"})
-            return
-        attempt = self.attempts[att] = Attempt(att=att)
-        program = attempt.program = self.watcher.program(spec["set"]["WQ_JOB_NAME"])
-        self.watcher.began(self.host, att, tuple(spec["cores"]))
-        if spec["io"] == "stream":
-            attempt.sources = {1: Source(), 2: Source()}
-        elif self.shares:
-            attempt.shared, attempt.path = True, spec["out"]
+        house, kernel = self.place.house, self.place.kernel
+        try:
+            if self.shepherd is None:
+                self.shepherd = self.space["Shepherd"]("key", SPOOL, self.poke_fd, self.keeper.pid)
+            self.shepherd.run()
+        except Blocks as blocks:
+            if blocks.timeout_s is not None:
+                self.timer = kernel.loop.call_later(max(blocks.timeout_s, LEAST_S), self.wake)
+        except Killed:
+            pass
+        except Exception as error:
+            if not (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO)):
+                house.failed(error)
+            house.note(f"the shepherd of {self.place} ends by {error!r}")
+            kernel.exit(self.proc, EXITED, 1)
         else:
-            attempt.shared, attempt.sources = False, {1: Source()}
-        self.say({"say": "started", "att": att, "pid": 1, "shared": attempt.shared})
-        if spec.get("rank"):
-            assert program.rank_s is not None
-            self.after(attempt, program.rank_s, self.exits, attempt, {"exit": 0})
+            kernel.exit(self.proc, EXITED, 0)
+
+    def child_ended(self, child: Proc) -> None:
+        handle = self.proc.fds.get(self.signals.wakeup_fd)
+        if isinstance(handle, WriteEnd):
+            handle.pipe.write(b"\0")
+
+    def ended(self) -> None:
+        """What it had read from pipes, and nobody had acknowledged, is gone with it."""
+        for attempt in self.shepherd.attempts.values() if self.shepherd is not None else ():
+            if attempt.spec.get("io") == "stream":
+                self.place.house.output_lost(attempt.att)
+
+    def kill(self, calls: int | None = None) -> None:
+        """Now, or before so many more calls that change something."""
+        if calls is None:
+            self.place.kernel.signal(self.proc, SIGKILL)
+        else:
+            self.calls.doom = calls
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def go_on(self) -> None:
+        self.stopped = False
+        self.wake()
+
+    # its children
+
+    def fork(self, spawn: Any) -> int:
+        """In place of Spawn.fork: a process at its gate."""
+        self.calls.point()
+        kernel, attempt = self.place.kernel, spawn.attempt
+        gate = Pipe()
+        spawn.gate = self.proc.install(WriteEnd(gate))
+        att, tag = attempt.att, attempt.tag
+        child = kernel.new(kind="main", ppid=self.proc.pid, uid=self.place.uid, att=att, tag=tag)
+        child.fds = {target: take(self.proc.fds[fd]) for target, fd in enumerate(spawn.fds)}
+        child.install(ReadEnd(gate))
+        running = Running(self.place.house, self.place, child, spawn.spec)
+
+        def gate_moved() -> None:
+            if running.began:
+                return
+            if gate.data:
+                child.on_wake = None
+                child.after(self.place.random.choice([0.0, 0.002]), running.begin)
+            elif not gate.writers:
+                child.on_wake = None
+                child.after(self.place.random.choice([0.0, 0.002]), lambda: self.unborn(spawn, child))
+
+        child.on_wake = gate_moved
+        for fd in spawn.to_close:
+            self.calls.close(fd)
+        return child.pid
+
+    def unborn(self, spawn: Any, child: Proc) -> None:
+        """The shepherd died before it opened the gate; what is done then is the child's call."""
+        self.calls.proc, self.calls.doom = child, None
+        try:
+            spawn.unborn()
+        except OSError:
+            pass
+        self.place.kernel.exit(child, EXITED, 126)
+
+
+class FakeWatch:
+    """The shepherd's Watch: it is told when files of the spool grow."""
+
+    def __init__(self, calls: Os) -> None:
+        self.calls = calls
+        self.inotify = Inotify()
+        self.fd = calls.proc.install(self.inotify)
+
+    def add(self, path: str, name: str) -> None:
+        def grew() -> None:
+            self.inotify.grown.add(name)
+            self.calls.proc.wake()
+
+        file = self.calls.disk.files.get(path)
+        if file is not None:
+            file.watchers.append(grew)
+
+    def read(self) -> list[str]:
+        names = sorted(self.inotify.grown)
+        self.inotify.grown.clear()
+        return names
+
+
+class Keeper:
+    """The shepherd's parent. doom: it is killed at that point of its next note."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.proc = place.kernel.new(kind="keeper", ppid=INIT, uid=place.uid)
+        self.proc.on_child = self.child_ended
+        self.doom = ""
+        self.born: list[float] = []
+        for name in ("lock", "notes"):
+            if name not in place.disk.files:
+                place.disk.make(name)
+        self.fork_shepherd()
+
+    def fork_shepherd(self) -> None:
+        self.poke = Pipe()
+        self.poke_fd = self.proc.install(WriteEnd(self.poke))
+        self.shepherd = ShepherdProcess(self.place, self.proc, self.poke)
+
+    def child_ended(self, child: Proc) -> None:
+        self.proc.after(self.place.random.choice([0.0, 0.001, 0.01]), lambda: self.wait_for(child))
+
+    def wait_for(self, child: Proc) -> None:
+        if child.state != "Z" or child.ppid != self.proc.pid:
             return
-        for part in (0.3, 0.8):
-            self.after(attempt, program.takes_s * part, self.writes, attempt, part)
-        others = [host for host in str(spec["set"]["WQ_HOSTS"]).split() if host != self.host]
-        if program.rank_s is not None:
-            for host in others:
-                self.after(attempt, program.takes_s * 0.1, self.ask_for_rank, attempt, host)
-        self.after(attempt, program.takes_s, self.work_done, attempt)
-
-    # --- the process
-
-    def writes(self, attempt: Attempt, part: float) -> None:
-        """Its output so far: a third, four fifths, all."""
-        assert attempt.program is not None
-        if attempt.path:
-            whole = attempt.program.output(attempt.att, 1)
-            Path(attempt.path).write_bytes(whole[: int(len(whole) * part)])
-        for channel, source in attempt.sources.items():
-            whole = attempt.program.output(attempt.att, channel)
-            source.data = whole[: int(len(whole) * part)]
-            self.pump(attempt, channel)
-
-    def work_done(self, attempt: Attempt) -> None:
-        attempt.due = True
-        if attempt.state == "running" and not attempt.agents:
-            assert attempt.program is not None
-            self.exits(attempt, {"exit": attempt.program.exit_status})
-
-    def exits(self, attempt: Attempt, end: Word) -> None:
-        """The process is gone; soon nothing of it is left, and that is told."""
-        if attempt.state != "running":
+        if child is not self.shepherd.proc:
+            self.note_down(child)
             return
-        if "exit" in end:
-            self.writes(attempt, 1.0)
-        attempt.state, attempt.end = "sweeping", end
-        for rank in list(attempt.agents):
-            attempt.agents.pop(rank).cancel()
-            self.say({"say": "rank_gone", "rank": rank})
-        self.after(attempt, self.watcher.random.choice([LEAST_S, 0.3]), self.ended, attempt)
-
-    def ended(self, attempt: Attempt) -> None:
-        if attempt.state == "ended":
+        kernel = self.place.kernel
+        kernel.reap(child)
+        if child.end == (EXITED, 0):
+            kernel.exit(self.proc, EXITED, 0)
             return
-        attempt.state = "ended"
-        assert attempt.end is not None
-        self.watcher.over(self.host, attempt.att, attempt.end)
-        for channel, source in attempt.sources.items():
-            source.total = len(source.data)
-            self.pump(attempt, channel)
-        self.say({**attempt.view(), "say": "ended"})
+        self.proc.close(self.poke_fd)
+        now_s = kernel.loop.time()
+        self.born = [t for t in self.born if now_s - t < 60.0] + [now_s]
+        self.proc.after(5.0 if len(self.born) > 20 else 0.001, self.fork_shepherd)
 
-    def stop(self, attempt: Attempt, grace_s: float) -> None:
-        if attempt.state == "running":
-            assert attempt.program is not None
-            if not attempt.program.stubborn:
-                self.after(attempt, min(0.05, grace_s), self.exits, attempt, {"signal": 15})
-            self.after(attempt, grace_s, self.exits, attempt, {"signal": 9})
-        elif attempt.state == "ended":
-            self.say({**attempt.view(), "say": "ended"})
+    def kill(self, how: str) -> None:
+        """now, or: before its note, after its note."""
+        if how == "now":
+            self.place.kernel.signal(self.proc, SIGKILL)
+        else:
+            self.doom = how
 
-    def forget(self, attempt: Attempt) -> None:
-        if attempt.state in ("ended", "never"):
-            self.say({"say": "acked", "att": attempt.att})
-            del self.attempts[attempt.att]
-
-    def reboot(self) -> None:
-        """All processes are gone, and what they had not brought home through pipes; the journal is there."""
-        self.link = None
-        self.boots += 1
-        for attempt in self.attempts.values():
-            for timer in (*attempt.timers, *attempt.agents.values()):
-                timer.cancel()
-            attempt.agents = {}
-            if attempt.state in ("running", "sweeping"):
-                if attempt.end is None:
-                    attempt.end = {"lost": "the node was rebooted while it ran"}
-                attempt.state = "ended"
-                self.watcher.over(self.host, attempt.att, attempt.end)
-            if any(source.acked < len(source.data) for source in attempt.sources.values()):
-                self.watcher.output_lost(attempt.att)  # what came through a pipe was in the shepherd's memory
-            attempt.sources = {1: attempt.sources[1]} if attempt.shared is False else {}
-            for source in attempt.sources.values():
-                source.total, source.held = len(source.data), True
-
-    # --- streams
-
-    def pump(self, attempt: Attempt, channel: int) -> None:
-        source = attempt.sources[channel]
-        if self.link is None or source.held:
+    def note_down(self, child: Proc) -> None:
+        """However long the disk is full: until then the kernel keeps the status."""
+        if self.dies("before its note"):
             return
-        while source.sent < len(source.data):
-            payload = source.data[source.sent : source.sent + CHUNK_BYTES]
-            self.say((attempt.att, channel, source.sent, payload))
-            source.sent += len(payload)
-        if source.total is not None and source.sent >= source.total and not source.eof_told:
-            source.eof_told = True
-            self.say({"say": "eof", "att": attempt.att, "ch": channel, "off": source.total})
-
-    def got(self, attempt: Attempt, channel: int, offset: int) -> None:
-        source = attempt.sources.get(channel)
-        if source is not None:
-            source.acked = max(source.acked, offset)
-            source.sent = max(source.sent, source.acked)
-            self.pump(attempt, channel)
-
-    # --- remote processes
-
-    def ask_for_rank(self, attempt: Attempt, host: str) -> None:
-        """The remote-shell agent asks; without a link, or without an answer for long, it gives up."""
-        if self.link is None or attempt.state != "running":
+        line = "\n{} {} {} {}\n".format(child.pid, *child.end, child.start).encode()
+        if not (self.write(line) or (self.place.disk.remove("reserve") and self.write(line))):
+            self.proc.after(0.5, lambda: self.wait_for(child))
             return
-        self.ranks_asked += 1
-        rank = f"{attempt.att}/77.{self.ranks_asked}"
-        attempt.agents[rank] = self.watcher.loop.call_later(90.0, self.agent_over, attempt, rank)
-        self.say({"say": "rank", "att": attempt.att, "rank": rank, "host": host, "command": "x"})
+        if self.dies("after its note"):
+            return
+        self.place.kernel.reap(child)
+        self.poke.write(b".")
 
-    def rank_report(self, word: Word) -> None:
-        if "end" in word:
-            attempt = self.attempts.get(str(word["rank"]).split("/")[0])
-            if attempt is not None:
-                self.agent_over(attempt, str(word["rank"]))
+    def write(self, line: bytes) -> bool:
+        try:
+            return self.place.disk.append(self.place.disk.files["notes"], line) == len(line)
+        except OSError:
+            return False
 
-    def agent_over(self, attempt: Attempt, rank: str) -> None:
-        timer = attempt.agents.pop(rank, None)
-        if timer is not None:
-            timer.cancel()
-        if attempt.due:
-            self.work_done(attempt)
+    def dies(self, point: str) -> bool:
+        if self.doom == point:
+            self.doom = ""
+            self.place.house.note(f"the keeper of {self.place} is killed {point}")
+            self.place.kernel.signal(self.proc, SIGKILL)
+            return True
+        return False
+
+
+class Place:
+    """One user's spool on one node. shares: the node sees the submitting host's files."""
+
+    def __init__(self, house: House, kernel: Kernel, uid: int, *, shares: bool, random: Random) -> None:
+        self.house, self.kernel, self.uid, self.shares, self.random = house, kernel, uid, shares, random
+        self.disk = Disk(in_memory=random.random() < 0.3)
+        self.listener: Listener | None = None
+        self.shepherd: ShepherdProcess | None = None
+        self.keeper: Keeper | None = None
+
+    def __str__(self) -> str:
+        return f"{self.uid} on {self.kernel.host}"
+
+    def living_shepherd(self) -> ShepherdProcess | None:
+        return self.shepherd if self.shepherd is not None and self.shepherd.proc.alive else None
+
+    def living_keeper(self) -> Keeper | None:
+        return self.keeper if self.keeper is not None and self.keeper.proc.alive else None
+
+    def knock(self, socket: Socket) -> bool:
+        """Connect to the shepherd's socket."""
+        there = self.living_shepherd()
+        if there is None or self.listener is None:
+            return False
+        send_on(self.listener, there.proc, socket)
+        return True
+
+    def lock_is_free(self) -> bool:
+        """Keeper and shepherd have it, and who is still at the gate."""
+        return not any(
+            proc.uid == self.uid and proc.alive and (proc.kind in ("keeper", "shepherd") or proc.on_wake is not None)
+            for proc in self.kernel.procs.values()
+        )
+
+    def start(self) -> str:
+        """What an attacher does that finds nobody: it furnishes the spool, and starts the keeper. Or why it cannot."""
+        proc = self.kernel.new(kind="attacher", ppid=INIT, uid=self.uid)
+        calls = Os(proc, self.disk, shares=self.shares)
+        space = load(self, proc, calls, Signals(), lambda listener: None)
+        try:
+            space["furnish"](SPOOL, b"source")
+        except space["Trouble"] as trouble:
+            return str(trouble)
+        finally:
+            self.kernel.exit(proc, EXITED, 0)
+        self.keeper = Keeper(self)
+        return ""
+
+    def kill_both(self, *, keeper_first: bool) -> None:
+        """Shepherd and keeper, before either can do anything about the other's death."""
+        procs = [p for p in self.kernel.procs.values() if p.uid == self.uid and p.kind in ("keeper", "shepherd")]
+        for proc in sorted(procs, key=lambda proc: (proc.kind == "keeper") != keeper_first):
+            self.kernel.signal(proc, SIGKILL)
+
+    def clear_disk(self) -> None:
+        self.disk.full = None
+
+    def calm(self) -> None:
+        self.disk.full, self.disk.failing = None, False
+        there = self.living_shepherd()
+        if there is not None:
+            there.calls.doom = None
+            there.go_on()
+
+
+class Attach:
+    """The attacher: gives a session's two pipes to the shepherd, starts one if there is none, stays until it lets go.
+
+    on_exit(text): it is over; text: what it had to complain about.
+    """
+
+    def __init__(self, place: Place, down: Pipe, up: Pipe, on_exit: Callable[[str], None]) -> None:
+        self.place, self.on_exit = place, on_exit
+        self.ends = (take(ReadEnd(down)), take(WriteEnd(up)))
+        self.taken = self.over = False
+        self.boots = place.kernel.boots
+        self.until_s = place.kernel.loop.time() + ATTACH_S
+        self.attempt()
+
+    def attempt(self) -> None:
+        if self.over:
+            return
+        kernel = self.place.kernel
+        if self.boots != kernel.boots:
+            self.exit("")
+        elif kernel.loop.time() > self.until_s:
+            self.exit("the shepherd does not answer")
+        elif not self.place.knock(Socket(b'{"op":"link"}\n', list(self.ends), self.receipt, self.let_go)):
+            complaint = self.place.start() if self.place.lock_is_free() else ""
+            if complaint:
+                self.exit(complaint)
+            else:
+                self.again()
+
+    def again(self) -> None:
+        self.place.kernel.loop.call_later(0.01, self.attempt)
+
+    def receipt(self, data: bytes) -> None:
+        self.taken = True
+        self.release()
+
+    def let_go(self) -> None:
+        if self.taken:
+            self.exit("")
+        else:
+            self.again()
+
+    def release(self) -> None:
+        ends, self.ends = self.ends, ()  # type: ignore[assignment]
+        for end in ends:
+            drop(end)
+
+    def exit(self, complaint: str) -> None:
+        if not self.over:
+            self.over = True
+            self.release()
+            self.on_exit(complaint)
+
+
+class Node:
+    """A host of the cluster: a kernel, and a place for each user."""
+
+    def __init__(self, house: House, host: str, random: Random) -> None:
+        self.house, self.host, self.random = house, host, random
+        self.kernel = Kernel(house.loop, random, host, house.output_lost)
+        self.places: dict[int, Place] = {}
+
+    def place(self, uid: int) -> Place:
+        if uid not in self.places:
+            shares = self.random.random() < 0.5
+            self.places[uid] = Place(self.house, self.kernel, uid, shares=shares, random=self.random)
+        return self.places[uid]
+
+    def power_cut(self) -> None:
+        self.kernel.power_cut([place.disk for place in self.places.values()])
+        for place in self.places.values():
+            place.listener = place.shepherd = place.keeper = None

@@ -1,0 +1,175 @@
+"""The ten rules of the protocol, and how each is left out: so that it can be shown that the worlds notice.
+
+P1 to P10 are explained in docs/reliability.md. Nothing of this is in the code: it is patched in, from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.sim import node
+from tests.sim.processes import OWNER, ServerProcess
+from wq.core import commands, news
+from wq.core.job import HostName
+from wq.core.lifecycle import Submitted
+from wq.core.queue import Draft
+from wq.core.requests import AttemptEnded, Remove
+from wq.launcher.launcher import Launcher
+from wq.launcher.ledger import Action, Ledger, Phase
+from wq.launcher.session import Session
+from wq.protocol import messages
+from wq.server.server import Server, as_message
+from wq.store.store import Store
+
+Patch = pytest.MonkeyPatch
+
+
+def server_now() -> Server:
+    process = OWNER.get()
+    assert isinstance(process, ServerProcess)
+    assert process.server is not None
+    return process.server
+
+
+def before_the_commit(patch: Patch, do: Callable[[Server, Draft], None]) -> None:
+    commit: Callable[..., None] = Store.commit
+
+    def too_late(self: Store, draft: Draft, **how: Any) -> None:
+        do(server_now(), draft)
+        commit(self, draft, **how)
+
+    patch.setattr(Store, "commit", too_late)
+
+
+def answers_before_the_commit(patch: Patch) -> None:
+    def tell(server: Server, draft: Draft) -> None:
+        answers, draft.answers = draft.answers, []
+        for mark, answer in answers:
+            peer, seq = server.waiting_for_answer.pop(mark)
+            peer.answer(seq, as_message(answer))
+
+    before_the_commit(patch, tell)
+
+
+def orders_before_the_commit(patch: Patch) -> None:
+    def tell(server: Server, draft: Draft) -> None:
+        new = {event.job.id for event in draft.events if isinstance(event, Submitted)}  # their launchers must know them
+        early = [order for order in draft.orders if order.id not in new]
+        draft.orders = [order for order in draft.orders if order.id in new]
+        for order in early:
+            if order.uid in server.launchers:
+                server.launchers[order.uid].send(messages.encode_word(order))
+
+    before_the_commit(patch, tell)
+
+
+def starts_before_the_intent(patch: Patch) -> None:
+    def flush(self: Launcher) -> None:
+        self.flushing = False
+        pending, self.pending = self.pending, []
+        for action in pending:
+            self.perform(action)
+        self.save()
+
+    patch.setattr(Launcher, "flush", flush)
+
+
+def in_the_shepherd(patch: Patch, change: Callable[[node.Space], None]) -> None:
+    patch.setattr(node, "changes", [change])
+
+
+def starts_again(patch: Patch) -> None:
+    def change(space: node.Space) -> None:
+        start = space["Shepherd"].start
+
+        def start_anyway(self: Any, att: str, spec: Any) -> None:
+            self.attempts.pop(att, None)
+            start(self, att, spec)
+
+        space["Shepherd"].start = start_anyway
+
+    in_the_shepherd(patch, change)
+
+
+def no_tombstones(patch: Patch) -> None:
+    def change(space: node.Space) -> None:
+        query = space["Shepherd"].query
+
+        def only_look(self: Any, att: str, attempt: Any) -> None:
+            if attempt is None:
+                self.report({"say": "state", "att": att, "state": "never", "pid": 0, "shared": None, "chs": []})
+            else:
+                query(self, att, attempt)
+
+        space["Shepherd"].query = only_look
+
+    in_the_shepherd(patch, change)
+
+
+def a_lost_connection_is_a_failure(patch: Patch) -> None:
+    def node_failed(self: Ledger, host: HostName, why: str) -> list[Action]:
+        self.up.discard(host)
+        gone = [entry for entry in self.on_host(host) if entry.phase is Phase.INTENDED]
+        return [action for entry in gone for action in self.taken_back(entry, host, why)]
+
+    patch.setattr(Ledger, "node_failed", node_failed)
+
+
+def cores_are_free_before_the_end(patch: Patch) -> None:
+    remove_one = commands.remove_one
+
+    def too_early(draft: Draft, who: Any, job: Any, request: Remove) -> str:
+        return remove_one(draft, who, job, replace(request, lost=True))
+
+    patch.setattr(commands, "remove_one", too_early)
+
+
+def old_news_is_obeyed(patch: Patch) -> None:
+    report = news.report
+
+    def believe(draft: Draft, who: Any, said: Any) -> None:
+        job = draft.active.get(said.id)
+        report(draft, who, said if job is None else replace(said, attempt=job.attempt))
+
+    patch.setattr(news, "report", believe)
+
+
+def an_end_is_told_once(patch: Patch) -> None:
+    report = Session.report
+
+    def once(self: Session, request: Any) -> None:
+        if isinstance(request, AttemptEnded):
+            told: set[object] = OWNER.get().world.__dict__.setdefault("told_once", set())
+            if (request.id, request.attempt) in told:
+                return
+            told.add((request.id, request.attempt))
+        report(self, request)
+
+    patch.setattr(Session, "report", once)
+
+
+def a_hello_is_only_greeted(patch: Patch) -> None:
+    patch.setattr(news, "remind", lambda draft, uid, job: None)
+
+
+def a_repeated_submission_is_only_accepted(patch: Patch) -> None:
+    patch.setattr(commands, "remind", lambda draft, uid, job: None)
+
+
+LEFT_OUT: dict[str, Callable[[Patch], None]] = {
+    "P1": answers_before_the_commit,
+    "P2": orders_before_the_commit,
+    "P3": starts_before_the_intent,
+    "P4": starts_again,
+    "P5": no_tombstones,
+    "P6": a_lost_connection_is_a_failure,
+    "P7": cores_are_free_before_the_end,
+    "P8": old_news_is_obeyed,
+    "P9": an_end_is_told_once,
+    "P10 hello": a_hello_is_only_greeted,
+    "P10 submit": a_repeated_submission_is_only_accepted,
+}
