@@ -253,6 +253,8 @@ class Launcher:
             elif entry.task.foreground and entry.phase is not Phase.ENDED:
                 entry.cancelled = True
                 self.ledger.change(entry)
+            if entry.phase is Phase.INTENDED:
+                self.ranks.of_earlier.add(entry.att)
             if entry.allocation is not None and (entry.phase is Phase.INTENDED or not entry.node_done):
                 self.act([NeedLinks(hosts=entry.allocation.hosts)])
 
@@ -500,6 +502,8 @@ class Launcher:
             got = self.ranks.have(att) if "/" in att else self.outputs.have(att)
             have = {str(channel): at for channel, at in got.items()}
             self.links.send(host, {"do": "resume", "att": att, "have": have})
+        if "agents" in word:
+            self.ranks.agents_wait(host, word["agents"])
 
     def about_attempt(self, host: HostName, said: str, word: dict[str, Any]) -> None:
         att = str(word["att"])
@@ -628,6 +632,7 @@ class Launcher:
         if entry.phase is not Phase.ENDED:
             return
         self.outputs.done(entry.att)
+        self.ranks.over(entry.att)
         self.tell_end(entry)
         client = self.client_of(entry)
         if client is not None and entry.outcome is not None:

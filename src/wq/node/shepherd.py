@@ -438,7 +438,7 @@ class Journal:
             data = f.read()
         self.size = data.rfind(b"\n") + 1
         if self.size < len(data):
-            os.ftruncate(self.fd, self.size)
+            self.cut_back()
         return records_in(data)
 
     def append(self, record):
@@ -470,7 +470,7 @@ class Journal:
         return True
 
     def cut_back(self):
-        """Take away the part of the last records that there was room for."""
+        """Take away what follows the last whole record."""
         try:
             os.ftruncate(self.fd, self.size)
         except OSError as error:
@@ -492,21 +492,24 @@ class Journal:
         """Put these records, which say all that counts, in the place of all others; if there is no room, go on."""
         data = lines_of(records)
         self.compact_at = max(COMPACT_BYTES, 4 * len(data))
+        new, fd = self.path + ".new", None
         try:
-            write_new(self.path + ".new", data)
-            fd = os.open(self.path + ".new", os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+            write_new(new, data)
+            fd = os.open(new, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+            os.fsync(fd)
+            os.rename(new, self.path)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 die("the journal cannot be rewritten: {}".format(error.strerror))
-            remove_file(self.path + ".new")
+            if fd is not None:
+                os.close(fd)
+            remove_file(new)
             self.compact_at += self.size
             return
         try:
-            os.fsync(fd)
-            os.rename(self.path + ".new", self.path)
             sync_directory(".")
         except OSError as error:
-            die("the journal cannot be renewed: {}".format(error.strerror))
+            die("the new journal cannot be synced: {}".format(error.strerror))
         os.close(self.fd)
         self.fd, self.size, self.dirty = fd, len(data), False
         del self.waiting[:]
@@ -962,7 +965,7 @@ class Shepherd:
 
     def recover(self):
         """Replay the journal; take up again what still runs; find out how the rest ended; begin a shorter journal."""
-        records = self.journal.replay()
+        records, boot = self.journal.replay(), boot_id()
         self.attempts, boots = attempts_in(records)
         self.keeper = [self.keeper_pid, start_time(self.keeper_pid)]
         self.scattered = any(boot["keeper"] != self.keeper or boot.get("scattered") for boot in boots)
@@ -971,7 +974,10 @@ class Shepherd:
             self.take_up(attempt)
         self.read_notes()
         for attempt in list(self.running.values()):
-            self.follow(attempt)
+            if attempt.boot == boot:
+                self.follow(attempt)
+            else:
+                self.lost(attempt, REBOOTED)
         if records:
             self.journal.rewrite(self.records())
 
@@ -991,8 +997,6 @@ class Shepherd:
                 source.end()
         if attempt.state == "intent":
             self.never(attempt)
-        elif attempt.state == "running" and attempt.boot != boot_id():
-            self.lost(attempt, REBOOTED)
         elif attempt.state == "running":
             self.running[attempt.pid] = attempt
         elif attempt.state == "sweeping":
@@ -1129,6 +1133,7 @@ class Shepherd:
     def say_here(self):
         """The first word on a new link. All that it says is on disk."""
         self.link.greeted = True
+        agents = [dict(agent.call, told=agent.told) for agent in self.rank_calls.values()]
         for agent in self.rank_calls.values():
             agent.told = True
         for attempt in self.attempts.values():
@@ -1143,7 +1148,7 @@ class Shepherd:
                 "hostname": socket.gethostname(),
                 "spool": self.spool,
                 "attempts": [attempt.view() for attempt in self.attempts.values()],
-                "agents": [agent.call for agent in self.rank_calls.values()],
+                "agents": agents,
             }
         )
 
@@ -1259,11 +1264,12 @@ class Shepherd:
         try:
             plan = Spawn(self, attempt)
             attempt.pid = plan.fork()
-        except Trouble as trouble:
-            self.exited(attempt, {"error": str(trouble)})
-            return
-        except OSError as error:
-            if error.errno in NO_ROOM:
+        except (Trouble, OSError) as error:
+            self.close_streams(attempt)
+            attempt.sources = {}
+            if isinstance(error, Trouble):
+                self.exited(attempt, {"error": str(error)})
+            elif error.errno in NO_ROOM:
                 self.refuse(attempt, error.strerror)
             else:
                 self.exited(attempt, {"error": "cannot start it here: {}".format(error.strerror)})
@@ -1868,7 +1874,12 @@ class Spawn:
         It waits at its gate until its start is on disk: whoever finds no start in the journal knows that none was.
         """
         go, self.gate = os.pipe()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            for fd in [go, self.gate, *self.to_close]:
+                os.close(fd)
+            raise
         if pid == 0:
             os.close(self.gate)
             status = 126

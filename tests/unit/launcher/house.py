@@ -190,11 +190,11 @@ class House:
 
     # the nodes
 
-    def node_up(self, host: str, *views: Word, boot: str = "boot 1") -> None:
+    def node_up(self, host: str, *views: Word, boot: str = "boot 1", **more: object) -> None:
         link = self.launcher.links[HostName(host)]
         assert isinstance(link, QuietLink)
         link.up = True
-        self.word(host, {"say": "here", "version": 1, "spool": "/s", "boot": boot, "attempts": list(views)})
+        self.word(host, {"say": "here", "version": 1, "spool": "/s", "boot": boot, "attempts": list(views), **more})
 
     def node_down(self, host: str, why: str = "the connection is lost") -> None:
         """The link is over; the next one is opened after a while."""

@@ -368,6 +368,9 @@ class TestOutput:
         assert [entry.task.output for entry in house.entries.values()] == [path, str(house.place / "fit.yaml-2.wqlog")]
 
 
+CALL = {"rank": "1.1/7.1", "att": "1.1", "host": "b", "command": "orted"}
+
+
 class TestRanks:
     """MPI's processes on other nodes, for which the agent on the first node waits."""
 
@@ -409,6 +412,69 @@ class TestRanks:
         assert "a: rank_report 1.1/7.1" in house.sent
         house.says_ended()
         assert house.entry().phase is Phase.ENDED
+
+    def test_an_end_that_the_agent_may_not_have_heard_is_told_again(self, house: House) -> None:
+        self.asked(house)
+        house.says_ended("b", "1.1/7.1", end={"exit": 4})
+        house.forget_what_was_said()
+        house.node_down("a")
+        house.node_up("a", view("1.1", "running"), agents=[CALL])
+        assert "a: rank_report 1.1/7.1" in house.sent
+
+    def test_a_call_that_was_lost_on_its_way_is_answered_on_the_next_link(self, house: House) -> None:
+        house.job("a:0 b:0")
+        house.says_started()
+        house.node_down("a")
+        house.node_up("a", view("1.1", "running"), agents=[CALL])
+        assert "b: start 1.1/7.1" in house.sent
+
+    def test_nothing_is_started_twice_for_it(self, house: House) -> None:
+        self.asked(house)
+        house.node_down("a")
+        house.node_up("a", view("1.1", "running"), agents=[CALL])
+        assert not [word for word in house.sent if "start" in word]
+
+    def test_output_that_comes_while_the_agent_is_out_of_reach_comes_again(self, house: House) -> None:
+        self.asked(house)
+        house.node_down("a")
+        house.word("b", ("1.1/7.1", 1, 0, b"hi"))
+        assert not [word for word in house.sent if "1.1/7.1" in word]
+        house.node_up("a", view("1.1", "running"), agents=[CALL])
+        assert "b: resume 1.1/7.1" in house.sent
+        house.word("b", ("1.1/7.1", 1, 0, b"hi"))
+        assert "a: rank_report 1.1/7.1" in house.sent
+
+    def test_one_whose_agent_has_given_up_goes_too(self, house: House) -> None:
+        self.asked(house)
+        house.node_down("a")
+        house.node_up("a", view("1.1", "running"), agents=[])
+        assert "b: stop 1.1/7.1" in house.sent
+        house.says_ended("b", "1.1/7.1", end={"signal": 15}, chs=[1])
+        assert "b: ack 1.1/7.1" in house.sent
+
+    def test_the_next_launcher_answers_the_agent(self, house: House) -> None:
+        """It asks what became of the process; it starts nothing that may run."""
+        self.asked(house)
+        house.killed_and_started_again()
+        house.server_up()
+        house.node_up("a", view("1.1", "running"), agents=[{**CALL, "told": True}])
+        house.node_up("b", view("1.1/7.1", "running", chs=[1]))
+        said = house.sent
+        assert "b: resume 1.1/7.1" in said
+        assert not [word for word in said if "start" in word]
+        house.word("b", ("1.1/7.1", 1, 500, b"hi"))
+        house.word("b", {"say": "eof", "att": "1.1/7.1", "ch": 1, "off": 502})
+        house.says_ended("b", "1.1/7.1", chs=[1])
+        assert house.sent == ["a: rank_report 1.1/7.1", "a: rank_report 1.1/7.1", "b: ack 1.1/7.1"]
+
+    def test_or_starts_what_no_launcher_was_ever_asked_for(self, house: House) -> None:
+        house.job("a:0 b:0")
+        house.says_started()
+        house.killed_and_started_again()
+        house.server_up()
+        house.node_up("b")
+        house.node_up("a", view("1.1", "running"), agents=[{**CALL, "told": False}])
+        assert "b: start 1.1/7.1" in house.sent
 
     def test_only_on_nodes_of_the_job(self, house: House) -> None:
         house.job("a:0 b:0")
