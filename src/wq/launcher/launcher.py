@@ -545,6 +545,9 @@ class Launcher:
                 assert entry.output is not None
                 make_output(entry.output, probe, setting.umask)
         except OutputTrouble as error:
+            if error.no_room:  # the job is not to blame: it waits until there is room
+                self.act(self.ledger.taken_back(entry, entry.main_host, str(error)))
+                return
             entry.main_end = {"error": str(error)}
             entry.node_done = True
             self.act(self.ledger.check_ranks(entry))
@@ -609,9 +612,9 @@ class Launcher:
         if entry.outcome is not None and entry.outcome.kind is OutcomeKind.FAILED:
             self.say_in_output(entry, entry.outcome.message or "it could not be started")
         self.outputs.expected.setdefault(entry.att, ())
-        if self.outputs.complete(entry.att):
-            self.deliver(entry)
-        elif entry.task.foreground:
+        if self.outputs.check(entry.att):
+            return
+        if entry.task.foreground:
             self.tell_end(entry)
         else:
             asyncio.get_running_loop().call_later(OUTPUT_HOME_S, self.tell_end, entry)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,9 @@ from wq.core.job import HostName
 from wq.launcher.clients import Client
 from wq.launcher.ledger import Entry, Ledger, Phase
 from wq.launcher.streams import ClientSink, FileSink, NoSink, Sink
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+NO_ROOM_AGAIN_S = 5.0
 
 
 class Outputs:
@@ -26,6 +31,7 @@ class Outputs:
         self.sinks: dict[str, Sink] = {}
         self.eofs: dict[str, dict[int, int]] = {}
         self.owed: dict[str, set[int]] = {}  # channels with chunks that the client has no room to acknowledge yet
+        self.stalled: dict[str, asyncio.TimerHandle] = {}  # the file system of their files is full
         self.expected: dict[str, tuple[int, ...]] = {}  # of ended attempts: the channels that must come to their end
 
     def to_client(self, entry: Entry, client: Client) -> None:
@@ -41,6 +47,9 @@ class Outputs:
             try:
                 sink = FileSink(entry.output, resume=resume)
             except OSError as error:
+                if error.errno in NO_ROOM:
+                    self.not_taken(entry.att, error)
+                    return
                 self.log(f"output of job {entry.id} is lost: {entry.output}: {error.strerror}")
         self.sinks[entry.att] = sink
 
@@ -64,14 +73,33 @@ class Outputs:
         try:
             room = sink.take(channel, payload[have - offset :])
         except OSError as error:
-            self.log(f"output of {att} is lost: {error.strerror}")
-            self.to_nobody(att)
+            self.not_taken(att, error)
             return
         if room:
             self.acknowledge(att, channel)
         else:
             self.owed.setdefault(att, set()).add(channel)
         self.check(att)
+
+    def not_taken(self, att: str, error: OSError) -> None:
+        """A file that does not take it. Without room the node keeps it, and sends it again after a while."""
+        if error.errno not in NO_ROOM:
+            self.log(f"output of {att} is lost: {error.strerror}")
+            self.to_nobody(att)
+        elif att not in self.stalled:
+            self.log(f"output of {att} waits on its node: {error.strerror}")
+            self.stalled[att] = asyncio.get_running_loop().call_later(NO_ROOM_AGAIN_S, self.ask_again, att)
+
+    def ask_again(self, att: str) -> None:
+        """There may be room by now."""
+        self.stalled.pop(att, None)
+        entry = self.ledger.find(att)
+        if entry is None:
+            return
+        self.open(entry, {"chs": [1]}, resume=True)
+        if att in self.sinks:
+            have = {str(channel): at for channel, at in self.have(att).items()}
+            self.send(entry.main_host, {"do": "resume", "att": att, "have": have})
 
     def acknowledge(self, att: str, channel: int) -> None:
         """Let the node send more."""
@@ -117,10 +145,24 @@ class Outputs:
         have, eofs = self.have(att), self.eofs.get(att, {})
         return all(channel in eofs and have.get(channel, 0) >= eofs[channel] for channel in self.expected.get(att, ()))
 
-    def check(self, att: str) -> None:
+    def check(self, att: str) -> bool:
+        """True if it is all here, and on disk; then its end may be told."""
         entry = self.ledger.find(att)
-        if entry is not None and att in self.expected and self.complete(att):
-            self.home(entry)
+        if entry is None or att not in self.expected or not self.complete(att):
+            return False
+        sink = self.sinks.get(att)
+        try:
+            if sink is not None:
+                sink.sync()
+        except OSError as error:  # nobody knows what of it is on disk; the node has all of it
+            self.log(f"output of {att} is to be written again: {error.strerror}")
+            assert sink is not None
+            sink.have = dict.fromkeys(sink.have, 0)
+            if att not in self.stalled:
+                self.stalled[att] = asyncio.get_running_loop().call_later(NO_ROOM_AGAIN_S, self.ask_again, att)
+            return False
+        self.home(entry)
+        return True
 
     def done(self, att: str) -> None:
         """Everything has been delivered: forget it."""
@@ -129,3 +171,6 @@ class Outputs:
             sink.close()
         for table in (self.eofs, self.owed, self.expected):
             table.pop(att, None)
+        timer = self.stalled.pop(att, None)
+        if timer is not None:
+            timer.cancel()

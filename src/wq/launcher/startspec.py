@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -51,10 +52,15 @@ MPI_SETTINGS = {
     "HYDRA_LAUNCHER": "ssh",
     "HYDRA_RMK": "user",
 }
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class OutputTrouble(Exception):
-    """The output file cannot be made; its text is the sentence."""
+    """The output file cannot be made; its text is the sentence. no_room: it could be, if there were room."""
+
+    def __init__(self, sentence: str, *, no_room: bool = False) -> None:
+        super().__init__(sentence)
+        self.no_room = no_room
 
 
 def start_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[str, str], probe: str) -> dict[str, Any]:
@@ -165,15 +171,17 @@ def make_output(path: str, token: str, umask: int) -> None:
     ours = os.umask(umask)
     try:
         fd = os.open(path, flags, 0o666)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
+                raise OutputTrouble(f"the output file {path} is not a regular file of yours")
+            os.ftruncate(fd, 0)
+            if os.write(fd, token.encode()) < len(token):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(fd)
     except OSError as error:
-        raise OutputTrouble(f"cannot write the output file {path}: {error.strerror}") from None
+        sentence = f"cannot write the output file {path}: {error.strerror}"
+        raise OutputTrouble(sentence, no_room=error.errno in NO_ROOM) from None
     finally:
         os.umask(ours)
-    try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
-            raise OutputTrouble(f"the output file {path} is not a regular file of yours")
-        os.ftruncate(fd, 0)
-        os.write(fd, token.encode())
-    finally:
-        os.close(fd)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from typing import Protocol
@@ -18,6 +17,10 @@ class Sink(Protocol):
 
     def take(self, channel: int, payload: bytes) -> bool:
         """Take a chunk. False: not now; `again` will be called when there is room."""
+        ...
+
+    def sync(self) -> None:
+        """What was taken outlives a power cut. Raises OSError."""
         ...
 
     def close(self) -> None: ...
@@ -47,9 +50,10 @@ class FileSink:
         self.have[1] = at
         return True
 
+    def sync(self) -> None:
+        os.fsync(self.fd)
+
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            os.fsync(self.fd)
         os.close(self.fd)
 
 
@@ -65,6 +69,9 @@ class ClientSink:
         self.have[channel] += len(payload)
         return self.waiting_bytes() < BUFFERED_BYTES
 
+    def sync(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -78,6 +85,9 @@ class NoSink:
     def take(self, channel: int, payload: bytes) -> bool:
         self.have[channel] = self.have.get(channel, 0) + len(payload)
         return True
+
+    def sync(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

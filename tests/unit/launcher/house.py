@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from wq.launcher.ledger import Entry
 from wq.launcher.session import ServerAway
 from wq.launcher.task import Setting, Task
 from wq.protocol.wire import PROTOCOL
+from wq.store.database import NoRoom
 
 Word = dict[str, Any]
 
@@ -77,7 +79,7 @@ class QuietSession:
         self.wires = wires
         self.connected = asyncio.Event()
         self.retry = asyncio.Event()
-        self.trouble = "the server is away"
+        self.trouble, self.refuses = "the server is away", False
         self.asked: list[tuple[Submit, Callable[[Word], None], asyncio.Future[Word]]] = []
 
     def report(self, request: Request) -> None:
@@ -228,12 +230,44 @@ class House:
         self.inside(lambda: self.launcher.client_here(client, Hello(version=PROTOCOL)))
         return client
 
+    @contextmanager
+    def full_disk(self, patch: pytest.MonkeyPatch, call: str) -> Iterator[None]:
+        """Every call of this kind says that there is no room."""
+
+        def no_room(*_: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with patch.context() as context:
+            context.setattr(os, call, no_room)
+            yield
+
+    @contextmanager
+    def full_ledger(self) -> Iterator[None]:
+        """There is no room for the ledger, not even what was kept in reserve."""
+        assert self.launcher.book is not None
+        database = self.launcher.book.database
+        write, keep = database.write, database.keep_reserve
+
+        def no_room(body: object, *, urgent: bool = False) -> None:
+            raise NoRoom("No space left on device")
+
+        database.write, database.keep_reserve = no_room, lambda: False  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            database.write, database.keep_reserve = write, keep  # type: ignore[method-assign]
+
     def submits(
-        self, *tasks: Task, stem: str | None = None, client: QuietClient | None = None, setting: Setting = SETTING
+        self,
+        *tasks: Task,
+        stem: str | None = None,
+        client: QuietClient | None = None,
+        setting: Setting = SETTING,
+        keep: bool = False,
     ) -> QuietClient:
         client = client if client is not None else self.client()
         stems = [stem if stem is not None else str(self.place / "out")] * len(tasks)
-        sub = Sub(tasks=list(tasks), stems=list(stems), setting=setting)
+        sub = Sub(tasks=list(tasks), stems=list(stems), setting=setting, keep=keep)
         self.inside(lambda: self.launcher.submitted(client, sub))
         return client
 

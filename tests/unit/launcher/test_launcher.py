@@ -11,8 +11,10 @@ import pytest
 from tests.unit.launcher.desk import start, view
 from tests.unit.launcher.house import House, a_house, batch, foreground_task
 from wq.core.job import Allocation, HostName, Outcome, OutcomeKind, Slice
-from wq.core.requests import Start
+from wq.core.requests import Start, Submit
+from wq.launcher.launcher import CONNECT_PATIENCE_S, KEEPING_PATIENCE_S, remembered_queue
 from wq.launcher.ledger import Phase
+from wq.launcher.outputs import NO_ROOM_AGAIN_S
 from wq.launcher.session import Refused
 from wq.protocol import known, places
 
@@ -327,6 +329,63 @@ class TestOutput:
         house.word("a", ("1.1", 1, 0, b"hi"))
         assert (house.place / "out-1.wqlog").read_bytes() == b"hi"
 
+    def test_without_room_for_it_the_node_keeps_it_and_sends_it_again(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        house.job()
+        house.says_started()
+        house.word("a", ("1.1", 1, 0, b"hello "))
+        with house.full_disk(monkeypatch, "pwrite"):
+            house.word("a", ("1.1", 1, 6, b"world"))
+            house.says_ended(chs=[1])
+            house.word("a", {"say": "eof", "att": "1.1", "ch": 1, "off": 11})
+        house.turn(2.0)
+        assert house.reports[-1] == "tell ended 1.1 exited 0"  # the cores are free
+        assert house.sent == []
+        house.turn(NO_ROOM_AGAIN_S)
+        assert house.sent == ["a: resume 1.1"]
+        house.word("a", ("1.1", 1, 6, b"world"))
+        assert house.sent == ["a: ack 1.1"]
+        assert (house.place / "out-1.wqlog").read_bytes() == b"hello world"
+
+    def test_nor_is_it_lost_when_there_was_no_room_for_the_file(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        house.job()
+        with house.full_disk(monkeypatch, "ftruncate"):
+            house.says_started()
+            house.word("a", ("1.1", 1, 0, b"hello"))
+        house.turn(NO_ROOM_AGAIN_S)
+        house.word("a", ("1.1", 1, 0, b"hello"))
+        assert (house.place / "out-1.wqlog").read_bytes() == b"hello"
+
+    def test_what_could_not_be_synced_is_written_again_from_the_beginning(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        house.job()
+        house.says_started()
+        house.word("a", ("1.1", 1, 0, b"hello"))
+        house.says_ended(chs=[1])
+        with house.full_disk(monkeypatch, "fsync"):
+            house.word("a", {"say": "eof", "att": "1.1", "ch": 1, "off": 5})
+        assert "a: ack 1.1" not in house.sent
+        house.turn(NO_ROOM_AGAIN_S)
+        assert "a: resume 1.1" in house.sent
+        house.word("a", ("1.1", 1, 0, b"hello"))
+        assert "a: ack 1.1" in house.sent
+
+    def test_a_job_is_not_to_blame_when_there_is_no_room_to_begin_it(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        house.server_up()
+        house.submits(batch())
+        house.accept()
+        house.start(1, "a:0")
+        with house.full_disk(monkeypatch, "ftruncate"):
+            house.node_up("a")
+        assert house.reports[-1].startswith("tell taken back 1.1 because of a: cannot write the output file")
+        assert "a: start 1.1" not in house.sent
+
     def test_a_client_gets_all_of_it_before_it_hears_of_the_end(self, house: House) -> None:
         client = house.job(foreground=True)
         house.says_started()
@@ -369,6 +428,101 @@ class TestOutput:
 
 
 CALL = {"rank": "1.1/7.1", "att": "1.1", "host": "b", "command": "orted"}
+
+
+class TestTheServerIsAway:
+    """A batch submission is kept until it is back, if its user wants that."""
+
+    def kept(self, house: House, *names: str) -> None:
+        """They were submitted while the server, which was met before, was away."""
+        house.server_up()
+        house.server_down()
+        for name in names:
+            client = house.submits(batch(name=name), keep=True)
+            house.turn(KEEPING_PATIENCE_S)
+            (answer,) = client.heard
+            assert (answer["ok"]["jobs"][0]["id"], answer["ok"]["away"]) == (None, "the server is away")
+
+    def test_it_is_submitted_when_the_server_is_back(self, house: House) -> None:
+        self.kept(house, "fit")
+        house.server_up()
+        house.accept()
+        assert house.reports[-1] == "submit 1"
+        assert house.entry().task.output == f"{house.place}/out-1.wqlog"
+
+    def test_in_the_order_in_which_they_came_also_by_the_next_launcher(self, house: House) -> None:
+        names = [f"fit{number}" for number in range(12)]
+        self.kept(house, *names)
+        house.killed_and_started_again()
+        house.server_up()
+        asked = [request.jobs[0].name for request in house.wires.to_server if isinstance(request, Submit)]
+        assert asked == names
+
+    def test_a_launcher_that_starts_before_the_server_is_back_has_the_ledger(self, house: House) -> None:
+        self.kept(house, "fit")
+        house.killed_and_started_again()
+        assert remembered_queue(house.place) == "q1"
+        house.launcher.open_book("q1")
+        assert [entry.task.name for entry in house.launcher.ledger.entries.values()] == ["fit"]
+
+    def test_one_that_does_not_want_to_be_kept_is_refused(self, house: House) -> None:
+        house.server_up()
+        house.server_down()
+        client = house.submits(batch())
+        house.turn(CONNECT_PATIENCE_S)
+        assert client.heard == [{"error": "the server is away", "status": 75}]
+        assert house.launcher.ledger.entries == {}
+
+    def test_a_server_that_was_never_met_keeps_nobody(self, house: House) -> None:
+        client = house.submits(batch(), keep=True)
+        house.turn(CONNECT_PATIENCE_S)
+        assert client.heard == [{"error": "the server is away", "status": 75}]
+
+    def test_one_whose_answer_is_lost_is_kept_too(self, house: House) -> None:
+        house.server_up()
+        client = house.submits(batch(), keep=True)
+        house.server_down()
+        assert client.heard[0]["ok"]["jobs"][0]["id"] is None
+        house.server_up()
+        assert house.reports[-1] == "submit 1"
+
+    def test_what_the_server_then_refuses_is_told_by_the_next_command(self, house: House) -> None:
+        self.kept(house, "fit")
+        house.server_up()
+        house.refuse(Refused("no node has 99 cores", 2))
+        news = (house.place / places.NEWS).read_text()
+        assert "(fit), kept while the server was away, was refused: no node has 99 cores" in news
+        assert house.launcher.ledger.entries == {}
+
+
+class TestAFullDisk:
+    def test_refuses_new_jobs_and_keeps_none_of_them(self, house: House) -> None:
+        house.server_up()
+        with house.full_ledger():
+            client = house.submits(batch())
+        assert client.heard[0]["status"] == 1
+        assert client.heard[0]["error"].startswith("no room for your jobs in ")
+        assert (house.launcher.ledger.entries, house.reports) == ({}, ["here "])
+
+    def test_holds_back_what_is_not_stored_until_there_is_room(self, house: House) -> None:
+        house.server_up()
+        house.submits(batch())
+        house.accept()
+        with house.full_ledger():
+            house.start(1, "a:0")
+            assert house.opened == []
+        house.turn(NO_ROOM_AGAIN_S)
+        assert house.opened == ["a"]
+
+    def test_an_end_is_told_when_it_is_stored(self, house: House) -> None:
+        house.job()
+        house.says_started()
+        house.forget_what_was_said()
+        with house.full_ledger():
+            house.says_ended()
+            assert house.reports == []
+        house.turn(NO_ROOM_AGAIN_S)
+        assert house.reports == ["tell ended 1.1 exited 0"]
 
 
 class TestRanks:
