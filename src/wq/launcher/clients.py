@@ -33,12 +33,14 @@ class Sub(msgspec.Struct, kw_only=True):
     """A submission. A foreground one has a single task. stems: of outputs that are to be named by the id.
 
     keep: if the server is away, keep it here until it is back. (A foreground one is never kept.)
+    token: the client's name for it, by which it is known if it is sent again after the death of a launcher.
     """
 
     tasks: list[Task]
     stems: list[str | None]
     setting: Setting
     keep: bool = False
+    token: str = ""
 
 
 class House(Protocol):

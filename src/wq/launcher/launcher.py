@@ -54,7 +54,7 @@ from wq.launcher.outputs import Outputs
 from wq.launcher.ranks import Ranks
 from wq.launcher.session import Refused, ServerAway, Session
 from wq.launcher.startspec import OutputTrouble, make_output, rank_spec, start_spec
-from wq.launcher.submissions import Submissions
+from wq.launcher.submissions import Submissions, servers_name
 from wq.protocol import known, messages, places
 from wq.protocol.wire import Message
 from wq.store.database import DiskFailed, NoRoom
@@ -204,7 +204,7 @@ class Launcher:
         entries = list(self.ledger.entries.values())
         held = tuple(HeldJob(id=e.id, attempt=e.attempt) for e in entries if e.id is not None)
         tokens = tuple(sorted({e.token for e in entries if e.id is None}))
-        self.session.report(LauncherHere(jobs=held, tokens=tokens))
+        self.session.report(LauncherHere(jobs=held, tokens=tuple(servers_name(token) for token in tokens)))
         if self.unseen:
             self.session.report(Sight(unseen=dict(self.unseen)))
         assert self.submissions is not None
@@ -360,7 +360,7 @@ class Launcher:
         if client.gone or not sub.tasks:
             return
         try:
-            entries = self.submissions.store(sub)
+            entries = self.submissions.known(sub.token) or self.submissions.store(sub)
         except NoRoom as error:
             why = f"no room for your jobs in {self.settings.state} ({error}); nothing was accepted"
             client.say({"error": why, "status": 1})

@@ -19,7 +19,8 @@ from wq.store.database import NoRoom
 
 JOBS_PER_MESSAGE = 2000
 BYTES_PER_MESSAGE = 700_000
-NUMBERED = re.compile(r"s([0-9a-f]{8})-")
+NUMBERED = re.compile(r"s([0-9a-f]{8})-")  # a token here; the rest of it is its name at the server
+GIVEN = re.compile(r"[0-9a-f]{16,64}")
 
 
 class Submissions:
@@ -45,7 +46,7 @@ class Submissions:
 
     def store(self, sub: Sub) -> list[Entry]:
         """New entries, on disk, without ids. Raises NoRoom; then there are none."""
-        token = self.next_token()
+        token = self.next_token(sub.token)
         taken = {entry.task.output for entry in self.ledger.entries.values() if entry.phase is not Phase.ENDED}
         entries: list[Entry] = []
         number, size_bytes = 0, 0
@@ -71,11 +72,26 @@ class Submissions:
             raise
         return entries
 
-    def next_token(self) -> str:
+    def next_token(self, given: str) -> str:
         """Tokens sort in the order of submission, as far as they are still here: so they are repeated."""
         numbered = (NUMBERED.match(token) for token in self.ledger.per_token)
         last = max((int(found[1], 16) for found in numbered if found), default=0)
-        return f"s{last + 1:08x}-{secrets.token_hex(8)}"
+        return f"s{last + 1:08x}-{given if GIVEN.fullmatch(given) else secrets.token_hex(8)}"
+
+    def known(self, given: str) -> list[Entry]:
+        """The entries of a submission that is sent again: its first answer was lost with a launcher."""
+        if not given:
+            return []
+        tokens = {token for token in self.ledger.per_token if servers_name(token).partition(".")[0] == given}
+        entries = [entry for entry in self.ledger.entries.values() if entry.token in tokens]
+        entries.sort(key=lambda entry: (len(entry.token), entry.token, entry.index))
+        for entry in entries:
+            if entry.id is None:
+                self.by_token.setdefault(entry.token, [])
+        for token, waiting in self.by_token.items():
+            if token in tokens and not waiting:
+                waiting += [entry for entry in entries if entry.token == token]
+        return entries
 
     async def submit(self, entries: list[Entry], *, keep: bool) -> None:
         """Have stored entries accepted. Raises Refused, ServerAway; then none is queued, here or there.
@@ -83,7 +99,7 @@ class Submissions:
         keep: while the server is away they wait here for it, without ids.
         """
         try:
-            for token in dict.fromkeys(entry.token for entry in entries):
+            for token in dict.fromkeys(entry.token for entry in entries if entry.id is None):
                 await self.ask(token)
         except ServerAway:
             if not keep:
@@ -98,9 +114,9 @@ class Submissions:
     async def ask(self, token: str) -> None:
         """The entries of one token. Asked again with the same token, the server gives the same ids."""
         setting = self.book.setting(token)
-        entries = self.by_token[token]
-        jobs = tuple(listed(entry.task, setting) for entry in entries)
-        await self.session.ask(Submit(token=token, jobs=jobs), at_once=lambda facts: self.accepted(token, facts["ids"]))
+        jobs = tuple(listed(entry.task, setting) for entry in self.by_token[token])
+        submit = Submit(token=servers_name(token), jobs=jobs)
+        await self.session.ask(submit, at_once=lambda facts: self.accepted(token, facts["ids"]))
         self.by_token.pop(token, None)
 
     def accepted(self, token: str, ids: list[int]) -> None:
@@ -135,6 +151,12 @@ class Submissions:
             else:
                 self.ledger.drop(entry)
         self.save()
+
+
+def servers_name(token: str) -> str:
+    """Of a submission: without the number that it has here."""
+    found = NUMBERED.match(token)
+    return token[found.end() :] if found else token
 
 
 def with_output(task: Task, stem: str | None, taken: set[str | None]) -> Task:

@@ -117,6 +117,7 @@ class House:
         self.place, self.loop = place, loop
         self.server_uid = os.getuid() if server_uid is None else server_uid
         self.next_id = 1
+        self.given: dict[str, list[int]] = {}
         self.bugs: list[object] = []
         loop.set_exception_handler(lambda _, context: self.bugs.append(context.get("exception", context)))
         self.move_in()
@@ -166,10 +167,12 @@ class House:
         self.order(Gone(uid=Uid(1000), id=JobId(number), outcome=outcome))
 
     def accept(self) -> None:
-        """The server gives ids to the oldest submission that waits."""
+        """The server gives ids to the oldest submission that waits: to the same one the same."""
         request, at_once, answer = self.session.asked.pop(0)
-        ids = list(range(self.next_id, self.next_id + len(request.jobs)))
-        self.next_id += len(ids)
+        if request.token not in self.given:
+            self.given[request.token] = list(range(self.next_id, self.next_id + len(request.jobs)))
+            self.next_id += len(request.jobs)
+        ids = self.given[request.token]
         at_once({"ids": ids})
         answer.set_result({"ids": ids})
         self.turn()
@@ -264,10 +267,11 @@ class House:
         client: QuietClient | None = None,
         setting: Setting = SETTING,
         keep: bool = False,
+        token: str = "",
     ) -> QuietClient:
         client = client if client is not None else self.client()
         stems = [stem if stem is not None else str(self.place / "out")] * len(tasks)
-        sub = Sub(tasks=list(tasks), stems=list(stems), setting=setting, keep=keep)
+        sub = Sub(tasks=list(tasks), stems=list(stems), setting=setting, keep=keep, token=token)
         self.inside(lambda: self.launcher.submitted(client, sub))
         return client
 

@@ -486,6 +486,28 @@ class TestTheServerIsAway:
         house.server_up()
         assert house.reports[-1] == "submit 1"
 
+    def test_one_that_is_sent_again_after_the_death_of_a_launcher_is_not_another_one(self, house: House) -> None:
+        token = "0123456789abcdef"
+        house.server_up()
+        house.submits(batch(), batch(), token=token)
+        house.killed_and_started_again()
+        house.server_up()
+        client = house.submits(batch(), batch(), token=token)
+        names = {request.token for request in house.wires.to_server if isinstance(request, Submit)}
+        assert names == {f"{token}.0"}
+        house.accept()
+        house.accept()
+        assert [job["id"] for job in client.heard[0]["ok"]["jobs"]] == [1, 2]
+        assert len(house.launcher.ledger.entries) == 2
+
+    def test_nor_if_its_ids_are_known_already(self, house: House) -> None:
+        house.server_up()
+        house.submits(batch(), token="0123456789abcdef")
+        house.accept()
+        client = house.submits(batch(), token="0123456789abcdef")
+        assert [job["id"] for job in client.heard[0]["ok"]["jobs"]] == [1]
+        assert len(house.entries) == 1
+
     def test_what_the_server_then_refuses_is_told_by_the_next_command(self, house: House) -> None:
         self.kept(house, "fit")
         house.server_up()
