@@ -351,36 +351,3 @@ def test_a_master_of_the_users_own_may_be_used_and_may_go(queue: Queue, hal: Use
         master.kill()
         master.communicate()
         (hal.home / "node4").unlink(missing_ok=True)
-
-
-# ---- a node that goes and comes back as another boot
-
-
-@pytest.fixture(scope="module")
-def net_queue(base: rig.Base, net: rig.NetNodes, public_wq: Path, anze: User, bine: User) -> Iterator[Queue]:
-    """Served by anze for bine, from the head; n1 and n2 have two cores each."""
-    cluster = anze.write(base.directory("queue") / "cluster.txt", "n1 2 8\nn2 2 8\n")
-    with Queue(wq=public_wq, owner=anze, users=[bine], cluster=cluster, at=net.head) as made:
-        yield made
-
-
-class TestReboot:
-    def test_a_job_whose_node_was_rebooted_is_lost_and_not_run_again(
-        self, net_queue: Queue, net: rig.NetNodes, bine: User
-    ) -> None:
-        work = net_queue.directory(bine)
-        job = net_queue.batch(bine, f"echo x >>ran; {until(work / 'go')}; exit 3", "host: n1; mode: byhost", cwd=work)
-        other = net_queue.batch(bine, f"{until(work / 'go')}; exit 4", "host: n2; mode: byhost", cwd=work)
-        wait_for(lambda: read(work / "ran"), PATIENCE_S, "the job to run")
-        net.crash("n1")
-        assert net_queue.used() == {"n1": 1, "n2": 1}  # nobody knows yet
-        net.boot("n1")
-        net_queue.wq(bine, "refresh")
-        outcome = net_queue.wait_for_end(job)
-        assert (outcome["kind"], outcome["message"]) == ("lost", "the node was rebooted while it ran")
-        assert read(work / "ran") == "x\n"
-        bine.write(work / "go", "")
-        assert net_queue.wait_for_end(other)["exit_status"] == 4
-        net_queue.wait_until_free()
-        again = net_queue.batch(bine, "exit 5", "host: n1; mode: byhost", cwd=work)
-        assert net_queue.wait_for_end(again)["exit_status"] == 5
