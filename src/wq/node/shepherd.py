@@ -301,6 +301,20 @@ def enter_spool(key):
     return path
 
 
+def clear_spool(spool):
+    """Take away all that is in a spool, and the spool; the lock last.
+
+    The keeper's notes go first: where they are missing, a shepherd was killed in the middle of this, and the next one
+    carries on with it. (It could not live there: the keeper would write on into a file without a name.)
+    """
+    for name in sorted(os.listdir("."), key=lambda name: (name != "notes", name == "lock")):
+        try:
+            os.unlink(name)
+        except FileNotFoundError:
+            pass
+    remove_directory(spool)
+
+
 def remove_directory(spool):
     """Take away the directory of a spool, if nothing is in it, and that of all spools."""
     os.chdir("/")
@@ -954,11 +968,7 @@ class Shepherd:
         if not os.access(".", os.W_OK):
             return  # mounted read-only by now
         self.listener.close()
-        for name in os.listdir("."):
-            if name != "lock":
-                os.unlink(name)
-        os.unlink("lock")
-        remove_directory(self.spool)
+        clear_spool(self.spool)
         self.finished = True
 
     # what was there before: the journal and the keeper's notes
@@ -2159,10 +2169,12 @@ def fork_shepherd(key, spool, lock):
         os.set_blocking(read_end, False)
         become_subreaper()
         set_title("wq-shepherd " + key)
-        if still_ours(lock):
+        if not still_ours(lock):
+            remove_directory(spool)
+        elif os.path.exists("notes"):
             Shepherd(key, spool, read_end, keeper).run()
         else:
-            remove_directory(spool)
+            clear_spool(spool)
         status = 0
     except BaseException:
         import traceback
