@@ -67,7 +67,7 @@ def drawn(random: Random) -> list[Act]:
     """The acts of one world. Each world has only some kinds of faults: so that each meets each other alone."""
     plan = [("submit", random.uniform(0.0, FAULTS_S * 0.8)) for _ in range(random.randint(3, 12))]
     kinds = [kind for kind in FAULTS if random.random() < 0.5] or list(FAULTS)
-    for _ in range(random.choice([0, 3, 10, 30])):
+    for _ in range(random.choice([0, 5, 20, 50])):
         (kind,) = random.choices(kinds, [FAULTS[kind] for kind in kinds])
         plan.append((kind, random.uniform(0.5, FAULTS_S)))
     return [Act(number=number, at_s=at_s, kind=kind) for number, (kind, at_s) in enumerate(plan)]

@@ -44,7 +44,8 @@ ATTACH_S = 15.0
 SMALL = {"WINDOW_BYTES": 1000, "CHUNK_BYTES": 400, "RESERVE_BYTES": 400, "COMPACT_BYTES": 1500}
 
 Space = dict[str, Any]
-changes: list[Callable[[Space], None]] = []  # what a test leaves out of the shepherd, for all that start from then on
+changes: list[Callable[[Space], None]] = []  # what a test leaves out of the shepherd
+unused: list[Space] = []
 
 
 class House(Watcher, Protocol):
@@ -57,18 +58,35 @@ class House(Watcher, Protocol):
     def output_lost(self, att: str) -> None: ...
 
 
+class Sleeps(Exception):
+    """A process of ours would sleep now: it does it all again later."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+def new_space() -> Space:
+    """The shepherd's module, as one place after the other uses it. (It has no state of its own.)"""
+    if changes or not unused:
+        space: Space = {"__name__": "shepherd"}
+        exec(SOURCE, space)
+        for change in changes:
+            change(space)
+        return space
+    return unused.pop()
+
+
 def load(place: Place, proc: Proc, calls: Os, signals: Signals, bound: Callable[[Listener], None]) -> Space:
-    """The shepherd's module, with the fakes in it."""
-    kernel = place.kernel
-    space: Space = {"__name__": "shepherd"}
-    exec(SOURCE, space)
+    """The module of a place, with the fakes of its newest process in it; the one before is dead."""
+    kernel, space = place.kernel, place.space
 
     def look_at(pid: int) -> tuple[str, int, int] | None:
         found = kernel.procs.get(pid)
         return None if found is None else (found.state, found.ppid, found.start)
 
     def sleep(seconds: float) -> None:
-        raise OSError(errno.ENOSPC, "the simulated node does not wait")
+        raise Sleeps(seconds)
 
     def log(text: str) -> None:
         place.house.note(f"shepherd of {place}: {text}")
@@ -122,8 +140,6 @@ class ShepherdProcess:
     def load(self) -> Space:
         space = load(self.place, self.proc, self.calls, self.signals, self.bound)
         space["Spawn"].fork = lambda spawn: self.fork(spawn)
-        for change in changes:
-            change(space)
         return space
 
     def bound(self, listener: Listener) -> None:
@@ -217,12 +233,21 @@ class ShepherdProcess:
 
     def unborn(self, spawn: Any, child: Proc) -> None:
         """The shepherd died before it opened the gate; what is done then is the child's call."""
-        self.calls.proc, self.calls.doom = child, None
+        if not child.alive:
+            return
+        space = self.place.space
+        parent, space["os"] = space["os"], Os(child, self.place.disk, shares=self.place.shares)
         try:
             spawn.unborn()
-        except OSError:
-            pass
-        self.place.kernel.exit(child, EXITED, 126)
+        except Sleeps as sleeps:
+            child.after(sleeps.seconds, lambda: self.unborn(spawn, child))
+        except OSError as error:
+            self.place.house.note(f"the process of {child.att} that was not born leaves no note: {error}")
+            self.place.kernel.exit(child, EXITED, 126)
+        else:
+            self.place.kernel.exit(child, EXITED, 126)
+        finally:
+            space["os"] = parent
 
 
 class FakeWatch:
@@ -260,9 +285,19 @@ class Keeper:
         for name in ("lock", "notes"):
             if name not in place.disk.files:
                 place.disk.make(name)
+        self.lock = place.disk.files["lock"]
+        self.notes = place.disk.files["notes"]  # (open, whatever becomes of its name)
         self.fork_shepherd()
 
+    def still_ours(self) -> bool:
+        """The lock that it holds is the one that others see; if there is none, there must be a journal."""
+        lock = self.place.disk.files.get("lock")
+        return lock is self.lock or (lock is None and "journal" in self.place.disk.files)
+
     def fork_shepherd(self) -> None:
+        if not self.still_ours():
+            self.place.kernel.exit(self.proc, EXITED, 0)
+            return
         self.poke = Pipe()
         self.poke_fd = self.proc.install(WriteEnd(self.poke))
         self.shepherd = ShepherdProcess(self.place, self.proc, self.poke)
@@ -308,7 +343,7 @@ class Keeper:
 
     def write(self, line: bytes) -> bool:
         try:
-            return self.place.disk.append(self.place.disk.files["notes"], line) == len(line)
+            return self.place.disk.append(self.notes, line) == len(line)
         except OSError:
             return False
 
@@ -327,6 +362,7 @@ class Place:
     def __init__(self, house: House, kernel: Kernel, uid: int, *, shares: bool, random: Random) -> None:
         self.house, self.kernel, self.uid, self.shares, self.random = house, kernel, uid, shares, random
         self.disk = Disk(in_memory=random.random() < 0.3)
+        self.space = new_space()
         self.listener: Listener | None = None
         self.shepherd: ShepherdProcess | None = None
         self.keeper: Keeper | None = None
@@ -453,6 +489,10 @@ class Node:
             shares = self.random.random() < 0.5
             self.places[uid] = Place(self.house, self.kernel, uid, shares=shares, random=self.random)
         return self.places[uid]
+
+    def bury(self) -> None:
+        if not changes:
+            unused.extend(place.space for place in self.places.values())
 
     def power_cut(self) -> None:
         self.kernel.power_cut([place.disk for place in self.places.values()])

@@ -60,7 +60,8 @@ def power_cut(world: World, node: Node) -> None:
         here = {att for att, host in world.where.items() if host == node.host}
         world.forgotten |= here - safe
         # What had a process there is taken for cut off, also if its first process has just ended elsewhere.
-        world.forgotten |= {att.split("/")[0] for att in here if "/" in att}
+        maybe_there = {att for _, host, att in world.mail.starts if host == node.host}
+        world.forgotten |= {att.split("/")[0] for att in here | maybe_there if "/" in att}
         world.mute |= here
 
 
@@ -121,7 +122,9 @@ def check_end(world: World, promise: Promise, job: Job) -> None:
             check_output(world, promise, true[0])
     elif kind is OutcomeKind.LOST:
         cut = any("cut" in end for end in atts.values())
-        excused = declared or cut or set(atts) & (world.unheard | world.forgotten)
+        excused = declared or cut or bool(set(atts) & (world.unheard | world.forgotten))
+        if promise.foreground and "no longer knows it" in (job.outcome.message or ""):
+            excused = True  # its client went with the launcher
         if not excused and not (world.reboots and "rebooted" in (job.outcome.message or "")):
             raise Broken(told)
     elif kind is OutcomeKind.REMOVED:

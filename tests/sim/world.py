@@ -273,8 +273,8 @@ class World:
             if session.host == host:
                 session.cut()
         self.reboots += 1
-        self.mail.drop(host)
         truth.power_cut(self, self.nodes[host])
+        self.mail.drop(host)
         self.nodes[host].power_cut()
 
     def burn(self, host: str) -> None:
@@ -348,6 +348,8 @@ class World:
 
     async def bury(self) -> None:
         """Nothing of it stays behind."""
+        for node in self.nodes.values():
+            node.bury()
         self.server.kill()
         for process in self.launchers.values():
             process.kill()
@@ -435,12 +437,16 @@ def rules_of_the_world(world: World) -> Iterator[None]:
         yield
 
 
-def play(seed: int, place: Path, without: frozenset[int] = frozenset()) -> World:
+def play(
+    seed: int, place: Path, without: frozenset[int] = frozenset(), on_begin: Callable[[World], None] | None = None
+) -> World:
     """One world, from its beginning to its end. Raises what went wrong, with the story so far in its notes."""
     loop = VirtualLoop()
     loop.set_task_factory(task_of)
     asyncio.set_event_loop(loop)
     world = World(seed=seed, place=place, loop=loop, without=without)
+    if on_begin is not None:
+        on_begin(world)
     with rules_of_the_world(world):
         try:
             loop.run_until_complete(world.live())
