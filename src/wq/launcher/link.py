@@ -123,6 +123,12 @@ class Link:
             if complaint and (b"\n" in sentence or not data):
                 text = sentence.split(b"\n")[0].decode("utf-8", "replace")
                 raise OSError(f"{self.host}: {text}")
+            _, other, said = seen.partition(b"\nwq-shepherd/")
+            if other and b" ready\n" in said:
+                version = said.split(b" ")[0].decode("utf-8", "replace")[:20]
+                ours = shepherd.GREETING.split(b"/")[1].split(b" ")[0].decode()
+                why = f"a shepherd of version {version} is still there; this wq speaks {ours}"
+                raise OSError(f"{self.host}: {why}: it goes when its jobs are over and known")
             if not data:
                 await asyncio.wait_for(self.process.wait(), 5.0)
                 await asyncio.wait_for(self.errors_task, 5.0)
