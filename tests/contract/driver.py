@@ -458,7 +458,7 @@ class Driver:
 
 def new_key() -> str:
     """The name of a spool that nobody has."""
-    return f"contract{os.getpid():08}-{next(NUMBERS):04}"
+    return f"contract{os.getpid():08}-{next(NUMBERS):04}@n1"
 
 
 def title_of(pid: int) -> str:

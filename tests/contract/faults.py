@@ -11,8 +11,8 @@ HOOK = """
 import os as _os
 def _fail(name, code, flag, having, once):
     real, write = getattr(_os, name), _os.write
-    def call(fd, *words):
-        if _os.path.exists(flag) and (not having or having in bytes(words[0])):
+    def call(*words):
+        if _os.path.exists(flag) and (not having or having in bytes(words[1])):
             if once:
                 _os.unlink(flag)
             else:
@@ -20,7 +20,7 @@ def _fail(name, code, flag, having, once):
                 write(seen, b"x")
                 _os.close(seen)
             raise OSError(code, _os.strerror(code))
-        return real(fd, *words)
+        return real(*words)
     setattr(_os, name, call)
 """
 

@@ -136,6 +136,18 @@ class TestDeadSpools:
         self.start_another(user)
         assert not lonely.spool.exists()
 
+    def test_the_rest_of_one_that_was_half_taken_away_goes_too(self, lonely: Driver, user: User) -> None:
+        pids = [pid for pid in lonely.left() if lonely.is_of_spool(pid)]
+        rig.signal_all(pids)
+        lonely.wait_for_pids(*pids)
+        (lonely.spool / "journal").unlink()
+        self.start_another(user)
+        assert lonely.spool.exists()
+        long_ago = time.time() - DAYS_31
+        os.utime(lonely.spool, (long_ago, long_ago))
+        self.start_another(user)
+        assert not lonely.spool.exists()
+
     def test_one_that_is_kept_stays_however_old(self, local: Driver, user: User) -> None:
         local.run("1.1", spec(user, "exit 3"))
         self.old(local)

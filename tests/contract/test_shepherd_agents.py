@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -30,11 +32,12 @@ def test_a_call_is_told_at_once_and_again_on_each_link_until_it_is_answered(loca
     told = local.log[-1]
     local.open()
     (call,) = local.here["agents"]
+    assert call.pop("told")
     assert told == str({**call, "say": "rank"})
     assert {**call, "rank": ""} == {"rank": "", "att": "1.1", "host": "node2", "command": "prog a b"}
     local.kill_client()
     local.open()
-    assert local.here["agents"] == [call]
+    assert local.here["agents"] == [{**call, "told": True}]
     answer(local, call["rank"], 7)
     local.wait_for_end("1.1")
     assert local.output("1.1") == "from afar\nstatus 7\n"
@@ -42,23 +45,32 @@ def test_a_call_is_told_at_once_and_again_on_each_link_until_it_is_answered(loca
     assert local.here["agents"] == []
 
 
-def test_a_call_while_there_is_no_link_is_told_on_the_next(local: Driver, user: User, work: Path) -> None:
-    script = f"{until(work / 'go')}; {mark(work, 'called')}; $AGENT node2 prog; echo status $?"
-    local.start("1.1", job(user, script))
-    local.wait_for_start("1.1")
-    local.hang_up()
+def connections(driver: Driver) -> int:
+    """How many its shepherd has: the link, and calls."""
+    sockets = 0
+    for fd in Path(f"/proc/{driver.pid('wq-shepherd')}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            sockets += os.readlink(fd).startswith("socket:")
+    return sockets - 1  # it listens on one
+
+
+def call_without_link(driver: Driver, user: User, work: Path) -> None:
+    """A job calls the agent while there is no connection; then there is one."""
+    driver.start("1.1", job(user, f"{until(work / 'go')}; $AGENT node2 prog; echo status $?"))
+    driver.wait_for_start("1.1")
+    driver.hang_up()
+    driver.wait(lambda: connections(driver) == 0, "the link to be gone")
     let_go(user, work / "go")
-    local.wait(lambda: marks(work, "called"), "the job to call it")
-    local.wait(lambda: asked(local), "the call")
+    driver.wait(lambda: connections(driver) == 1, "the call")
+    driver.open()
+    assert [call["told"] for call in driver.here["agents"]] == [False]
+
+
+def test_a_call_while_there_is_no_link_is_told_on_the_next(local: Driver, user: User, work: Path) -> None:
+    call_without_link(local, user, work)
     answer(local, local.here["agents"][0]["rank"], 7)
     local.wait_for_end("1.1")
     assert local.output("1.1") == "from afar\nstatus 7\n"
-
-
-def asked(driver: Driver) -> bool:
-    """A new connection; was there a call?"""
-    driver.open()
-    return bool(driver.here["agents"])
 
 
 def test_a_call_that_nobody_hears_of_ends_with_a_sentence(user: User, key: str, work: Path) -> None:
@@ -83,12 +95,7 @@ def test_a_call_that_was_heard_of_may_take_its_time(user: User, key: str, work: 
     source = SOURCE.replace(b"AGENT_WAIT_S = 90.0", b"AGENT_WAIT_S = 0.3")
     with Driver(Local(user=user), key, source=source) as driver:
         driver.open()
-        script = f"{until(work / 'go')}; {mark(work, 'called')}; $AGENT node2 prog; echo status $?"
-        driver.start("1.1", job(user, script))
-        driver.wait_for_start("1.1")
-        driver.hang_up()
-        let_go(user, work / "go")
-        driver.wait(lambda: asked(driver), "the call")
+        call_without_link(driver, user, work)
         driver.run("2.1", spec(user, "sleep 0.5"))
         answer(driver, driver.here["agents"][0]["rank"], 7)
         driver.wait_for_end("1.1")

@@ -119,6 +119,19 @@ class TestNoRoom:
 
 
 class TestFailure:
+    @pytest.mark.parametrize("io", ["file", "stream"])
+    def test_a_process_that_cannot_be_made_is_an_end_in_a_sentence(
+        self, user: User, key: str, work: Path, io: str
+    ) -> None:
+        flag = work / "flag"
+        with Driver(Local(user=user), key, source=failing("fork", errno.EAGAIN, flag, once=True)) as driver:
+            driver.open()
+            user.write(flag, "")
+            end = driver.run("1.1", spec(user, mark(work, "ran"), io=io))
+            assert end == {"error": f"cannot start it here: {os.strerror(errno.EAGAIN)}"}
+            assert driver.run("2.1", spec(user, mark(work, "ran"), io=io))["exit"] == 0
+            assert marks(work, "ran") == 1
+
     @pytest.mark.parametrize("call", ["fsync", "write"])
     def test_a_disk_that_fails_ends_the_shepherd_and_the_next_one_knows_what_is_true(
         self, user: User, key: str, work: Path, call: str

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.driver import Driver, spec
+from tests.contract.driver import PATIENCE_S, Driver, spec
 from tests.contract.jobs import ALL_LINES, COUNTS, let_go, mark, marks, until
 from tests.e2e import rig
 from tests.e2e.rig import User
@@ -181,6 +181,20 @@ class TestNode:
         write_journal(driver, rebooted(driver))
         driver.open()
         assert driver.wait_for_end("1.1") == {"exit": 5}
+
+    def test_what_the_keeper_wrote_down_before_the_reboot_counts(self, driver: Driver, user: User, work: Path) -> None:
+        driver.start("1.1", spec(user, f"{until(work / 'go')}; kill -USR1 $$"))
+        pid = driver.wait_for_start("1.1")
+        driver.kill("wq-shepherd")
+        next_one = driver.pid("wq-shepherd")
+        with rig.stopped(next_one):
+            let_go(user, work / "go")
+            driver.wait_for_pids(pid)
+            rig.wait_for(lambda: f"{pid} 2" in (driver.spool / "notes").read_text(), PATIENCE_S, "the note")
+            driver.kill("wq-keeper", "wq-shepherd")
+        write_journal(driver, rebooted(driver))
+        driver.open()
+        assert driver.wait_for_end("1.1") == {"signal": signal.SIGUSR1}
 
 
 def rebooted(driver: Driver) -> list[dict[str, Any]]:

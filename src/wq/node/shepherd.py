@@ -307,12 +307,16 @@ def clear_spool(spool):
     The keeper's notes go first: where they are missing, a shepherd was killed in the middle of this, and the next one
     carries on with it. (It could not live there: the keeper would write on into a file without a name.)
     """
-    for name in sorted(os.listdir("."), key=lambda name: (name != "notes", name == "lock")):
+    clear_directory(".")
+    remove_directory(spool)
+
+
+def clear_directory(path):
+    for name in sorted(os.listdir(path), key=lambda name: (name != "notes", name == "lock")):
         try:
-            os.unlink(name)
+            os.unlink(os.path.join(path, name))
         except FileNotFoundError:
             pass
-    remove_directory(spool)
 
 
 def remove_directory(spool):
@@ -583,10 +587,18 @@ def clear_dead_spools(own):
     """Take away the spools that nobody keeps or has asked about for long, and of which nothing runs."""
     for spool in own_spools():
         try:
-            if spool != own and time.time() - os.lstat(os.path.join(spool, "journal")).st_mtime > UNASKED_S:
+            if spool != own and time.time() - last_change(spool) > UNASKED_S:
                 clear_dead_spool(spool)
         except (OSError, KeyError) as error:
             log("{} cannot be taken away: {!r}".format(spool, error))
+
+
+def last_change(spool):
+    """When something was last written in its journal; that is gone where somebody was killed while he cleared it."""
+    try:
+        return os.lstat(os.path.join(spool, "journal")).st_mtime
+    except FileNotFoundError:
+        return os.lstat(spool).st_mtime
 
 
 def clear_dead_spool(spool):
@@ -598,8 +610,7 @@ def clear_dead_spool(spool):
             if attempt.tag in tags or (attempt.pid and start_time(attempt.pid) == attempt.start):
                 return
         log("{} is taken away: nobody has asked for it".format(spool))
-        for name in sorted(os.listdir(spool), key=lambda name: name == "lock"):
-            os.unlink(os.path.join(spool, name))
+        clear_directory(spool)
         os.rmdir(spool)
     finally:
         os.close(lock)
@@ -1751,7 +1762,7 @@ LAST_WORDS = (
     '*) echo "$WQ_END" >|{0};; esac; }} 2>/dev/null || :\' EXIT; '
 )
 SHELLS = ("sh", "bash", "dash", "ksh", "ksh93", "mksh", "zsh")
-PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-")
+PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._@-")
 
 
 def last_words(path):
