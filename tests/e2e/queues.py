@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -315,6 +316,16 @@ class Queue(Owned):
         keepers = [pid for pid, title in ours.items() if title.startswith("wq-keeper ")]
         below = {child for keeper in keepers for child in rig.descendants_of(keeper)}
         return [pid for pid in below if pid in ours and not ours[pid].startswith("wq-")]
+
+    def power_cut_on_the_head(self) -> None:
+        """kill -9 of the server, the launchers and their connections, all at once; sockets do not outlive a reboot."""
+        ours = self._titled(self.owner, "wq serve ", f" -p {self.port}")
+        for user in self.users:
+            for pid in self._titled(user, "wq launcher ", f" -p {self.port}"):
+                ours += [pid, *rig.descendants_of(pid)]
+        rig.signal_all(ours)
+        for user in self.everybody:
+            shutil.rmtree(f"/tmp/wq-{user.uid}-{self.port}", ignore_errors=True)
 
     def wait_until_gone(self) -> None:
         """Until no process of it is left."""

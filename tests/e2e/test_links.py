@@ -73,6 +73,7 @@ class TestOutOfSight:
         break_it("n1")
         try:
             dark = wait_for(lambda: out_of_sight(net_queue, job), DETECTION_S, "somebody to notice")
+            assert dark is not None
             assert dark["hosts"] == ["n1"]
             assert net_queue.state(job) == "running"
             assert net_queue.used()["n1"] == 1
@@ -101,3 +102,23 @@ class TestOutOfSight:
 def out_of_sight(queue: Queue, job: int) -> dict[str, Any] | None:
     found: dict[str, Any] | None = queue.job(job)["out_of_sight"]
     return found
+
+
+class TestTheHeadIsRebooted:
+    def test_what_runs_on_the_nodes_goes_on_and_what_waited_still_waits(self, net_queue: Queue, bine: User) -> None:
+        """All processes there are gone at once, and so is what lay in /tmp."""
+        work = net_queue.directory(bine)
+        script = f"echo x >>ran; {until(work / 'go')}; echo done; exit $((WQ_JOB_ID % 4))"
+        jobs = [net_queue.batch(bine, script, cwd=work) for _ in range(6)]
+        wait_for(lambda: read(work / "ran") == "x\n" * 4, PATIENCE_S, "four of them to run")
+        net_queue.power_cut_on_the_head()
+        bine.write(work / "go", "")
+        net_queue.serve()
+        assert [net_queue.state(job) for job in jobs[:4]] == ["running"] * 4
+        assert net_queue.job(jobs[0])["out_of_sight"]["why"].endswith("any command of " + bine.name + " brings it back")
+        net_queue.wq(bine, "ls")
+        for job in jobs:
+            assert net_queue.wait_for_end(job)["exit_status"] == job % 4
+        assert read(work / "ran") == "x\n" * 6
+        net_queue.wait_until_acknowledged()
+        assert sorted(read(path) for path in work.glob("*.wqlog")) == ["done\n"] * 6
