@@ -26,11 +26,11 @@ class ServerAway(Exception):
 
 
 class Refused(Exception):
-    """The server says no; its text is the sentence. status: the exit status for it."""
+    """The server says no; its text is the sentence. status: the exit status for it. for_now: it may say yes later."""
 
-    def __init__(self, sentence: str, status: int) -> None:
+    def __init__(self, sentence: str, status: int, *, for_now: bool = False) -> None:
         super().__init__(sentence)
-        self.status = status
+        self.status, self.for_now = status, for_now
 
 
 class Session:
@@ -136,7 +136,8 @@ class Session:
         if "ok" in answer:
             return facts_of(answer)
         status = answer.get("status")
-        raise Refused(str(answer.get("error")), status if isinstance(status, int) else 1)
+        for_now = answer.get("for_now") is True
+        raise Refused(str(answer.get("error")), status if isinstance(status, int) else 1, for_now=for_now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from wq.store.database import NoRoom
 
 JOBS_PER_MESSAGE = 2000
 BYTES_PER_MESSAGE = 700_000
+FOR_NOW_S = 5.0  # what was kept is offered again after that, if the server had no room for it
 NUMBERED = re.compile(r"s([0-9a-f]{8})-")  # a token here; the rest of it is its name at the server
 GIVEN = re.compile(r"[0-9a-f]{16,64}")
 
@@ -133,12 +135,23 @@ class Submissions:
         entries = [entry for entry in self.ledger.entries.values() if entry.token == token]
         self.by_token[token] = sorted(entries, key=lambda entry: entry.index)
         try:
-            await self.ask(token)
+            await self.ask_until_there_is_room(token)
         except ServerAway:
             self.by_token.pop(token, None)  # to be repeated when the server is back
         except Refused as error:
             self.on_refused(entries, str(error))
             self.take_back(entries)
+
+    async def ask_until_there_is_room(self, token: str) -> None:
+        """The server may have no room on its disk just now: what was kept for it can wait."""
+        while True:
+            try:
+                await self.ask(token)
+                return
+            except Refused as error:
+                if not error.for_now:
+                    raise
+            await asyncio.sleep(FOR_NOW_S)
 
     def take_back(self, entries: list[Entry]) -> None:
         """All or none: what was accepted of a submission that failed goes again."""

@@ -311,7 +311,7 @@ class Server:
             if isinstance(item.request, Submit | SetLimit | SetNode):
                 peer, seq = self.waiting_for_answer.pop(item.reply_to)
                 why = f"the server has no room on its disk ({self.no_room}); nothing was accepted, try again later"
-                peer.answer(seq, {"error": why, "status": 1})
+                peer.answer(seq, {"error": why, "status": 1, "for_now": True})
             else:
                 rest.append(item)
         return rest

@@ -508,6 +508,16 @@ class TestTheServerIsAway:
         assert [job["id"] for job in client.heard[0]["ok"]["jobs"]] == [1]
         assert len(house.entries) == 1
 
+    def test_what_the_server_has_no_room_for_just_then_is_offered_again(self, house: House) -> None:
+        self.kept(house, "fit")
+        house.server_up()
+        house.refuse(Refused("the server has no room on its disk", 1, for_now=True))
+        assert len(house.launcher.ledger.entries) == 1
+        house.turn(5.0)
+        house.accept()
+        assert list(house.launcher.ledger.by_id) == [1]
+        assert not (house.place / places.NEWS).exists()
+
     def test_what_the_server_then_refuses_is_told_by_the_next_command(self, house: House) -> None:
         self.kept(house, "fit")
         house.server_up()

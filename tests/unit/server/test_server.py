@@ -51,7 +51,6 @@ class TestHello:
     @pytest.mark.parametrize(
         ("hello", "error"),
         [
-            ({"type": "hello", "version": 2}, "this server speaks version 1 of the protocol, you speak 2"),
             ({"type": "hello", "version": 1, "role": "king"}, "the role is client or launcher"),
             ({"type": "stat"}, "not understood: a message of no known type"),
         ],
@@ -62,6 +61,13 @@ class TestHello:
         visitor = office.visitor(role=None)
         visitor.say(hello)
         assert visitor.heard() == [{"error": error, "status": 2}]
+        assert visitor.wire.closed
+
+    def test_one_of_another_version_is_told_which_this_is(self, office: Office) -> None:
+        visitor = office.visitor(role=None)
+        visitor.say({"type": "hello", "version": 2})
+        error = "this server speaks version 1 of the protocol, you speak 2"
+        assert visitor.heard() == [{"error": error, "status": 2, "version": 1}]
         assert visitor.wire.closed
 
     def test_one_is_enough(self, office: Office) -> None:
@@ -432,6 +438,7 @@ class TestAFullDisk:
         with full(office.server.store):
             answer = submitted(launcher, job())
         assert answer["error"].startswith("the server has no room on its disk (No space left on device)")
+        assert answer["for_now"] is True  # a launcher that keeps it may ask again
         assert office.server.queue.next_id == 1
 
     def test_and_taken_again_when_there_is_room_again(self, office: Office) -> None:
