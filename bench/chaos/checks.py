@@ -58,14 +58,14 @@ class Verdict:
     def look_at(self, each: Submitted) -> Iterator[str]:
         """What is wrong with one job."""
         rows, marks = self.by_name.get(each.name, []), marks_of(self.world, each.name)
-        if each.id is None and not rows:
+        if not each.acknowledged and not rows:
             self.outcomes["not acknowledged, not there"] += 1
             if marks:
                 yield "nobody knows it, but it ran"
             return
         if not rows:
             self.outcomes["LOST"] += 1
-            yield f"its id {each.id} was printed, but it is not there"
+            yield f"it was acknowledged (id {each.id}), but it is not there"
             return
         if len(rows) > 1:
             yield f"it is there {len(rows)} times: {[row['id'] for row in rows]}"
@@ -86,7 +86,7 @@ class Verdict:
         once = len(starts) == len(tries) + 1 and tries <= cut_short
         ends = [mark for mark in ends if mark.attempt not in tries & cut_short]
         right = once and len(ends) == 1 and end == each.job.end
-        known = "" if each.id is not None else " (not acknowledged)"
+        known = "" if each.acknowledged else " (not acknowledged)"
         self.outcomes[("right" if right else "WRONG") + known] += 1
         if not once or len(ends) != 1:
             said = ", ".join(f"{mark.what} of {mark.id}.{mark.attempt} on {mark.host}" for mark in marks)

@@ -25,12 +25,17 @@ UNSURE = "went away before it answered"  # then the client cannot know
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Submitted:
-    """One job as it was submitted, under a name of its own. sure: its id was printed; kept: may it be there?"""
+    """One job as it was submitted, under a name of its own.
+
+    acknowledged: the client said that it has it; id: as printed (a job that is kept while the server is away has none
+    yet); may_exist: the client did not say that nothing was kept.
+    """
 
     name: str
     job: Job
     user: User
     output: Path
+    acknowledged: bool = False
     id: int | None = None
     may_exist: bool = True
 
@@ -66,7 +71,7 @@ class Crowd:
                 self.odd.append(f"no submission in {TRIES} tries")
 
     def submit(self, call: Call, again: int) -> bool:
-        """True if the ids were printed."""
+        """True if the client said that it has them."""
         user = self.world.users[call.user]
         jobs = [self.plan.jobs[number - 1] for number in call.numbers]
         made = [self.write(user, job, again) for job in jobs]
@@ -104,10 +109,10 @@ class Crowd:
         return Submitted(name=name, job=job, user=user, output=directory / f"{name}.yaml.wqlog")
 
     def accepted(self, made: list[Submitted], out: str, quiet: bool) -> None:
-        ids = [int(word) for word in out.split()] if quiet else [int(row["id"]) for row in json.loads(out)]
+        ids = [int(word) for word in out.split()] if quiet else [row["id"] for row in json.loads(out)]
         for each, number in zip(made, ids, strict=True):
-            each.id = number
-        self.answers["sub: accepted"] += 1
+            each.id, each.acknowledged = number, True
+        self.answers["sub: accepted" + (", the server is away" if None in ids else "")] += 1
 
     def heard(self, verb: str, status: int, err: str) -> None:
         """An answer that is not `ok`: fine, if it is one clear line and says that somebody is away."""
