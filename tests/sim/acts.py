@@ -128,17 +128,29 @@ class Acts:
             names.append(name)
             tasks.append(Task(requirement=self.a_requirement(), command="x", name=name, foreground=foreground))
             stems.append(None if foreground else str(world.place / name))
-        if process.dead:
-            process = LauncherProcess(world=world, uid=process.uid)
-            process.start()
         world.note(f"user {process.uid} submits {' '.join(names)}{' in the foreground' if foreground else ''}")
-        client = SimClient(process, names)
-        world.clients.append(client)
         setting = Setting(cwd=str(world.place), umask=0o022, env={})
-        process.hear(client, Hello(version=PROTOCOL), Sub(tasks=tasks, stems=stems, setting=setting))
+        keep, token = not foreground and random.random() < 0.7, "" if foreground else f"{len(world.clients):016x}"
+        sub = Sub(tasks=tasks, stems=stems, setting=setting, keep=keep, token=token)
+        client = self.send(process.uid, names, sub)
+        if not foreground and random.random() < 0.7:
+            again_s = random.uniform(0.0, 10.0)
+            client.on_launcher_death = lambda: world.later(
+                again_s, lambda: self.send(process.uid, names, sub, again=True)
+            )
         if foreground and random.random() < 0.3:
             cancels = random.random() < 0.5
             world.later(random.uniform(0.0, 10.0), lambda: self.interrupt(client, cancels=cancels))
+
+    def send(self, uid: int, names: list[str], sub: Sub, *, again: bool = False) -> SimClient:
+        """A client connects to the launcher of its user, starting it where there is none, and submits."""
+        world = self.world
+        if world.launchers[uid].dead:
+            LauncherProcess(world=world, uid=uid).start()
+        client = SimClient(world.launchers[uid], names, again=again)
+        world.clients.append(client)
+        client.process.hear(client, Hello(version=PROTOCOL), sub)
+        return client
 
     def interrupt(self, client: SimClient, *, cancels: bool) -> None:
         """Ctrl-C, or kill -9 of the client."""

@@ -93,7 +93,7 @@ class Os:
         text = os.fsdecode(path)
         if text.startswith(SPOOL + "/"):
             return text[len(SPOOL) + 1 :]
-        return text
+        return text[2:] if text.startswith("./") else text
 
     def open(self, path: str | bytes, flags: int, mode: int = 0o777) -> int:
         name = self.name_of(path)

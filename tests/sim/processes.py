@@ -321,15 +321,16 @@ async def start_ssh(*argv: str, **more: object) -> Ssh:
 
 
 class SimClient(Client):
-    """A command of a user, as its launcher sees it."""
+    """A command of a user, as its launcher sees it. again: an earlier launcher died before it answered the same."""
 
-    def __init__(self, process: LauncherProcess, names: list[str]) -> None:
+    def __init__(self, process: LauncherProcess, names: list[str], *, again: bool = False) -> None:
         assert process.launcher is not None
         super().__init__(process.launcher)
-        self.process, self.names = process, names
+        self.process, self.names, self.again = process, names, again
         self.said: list[dict[str, Any]] = []
         self.output = {1: b"", 2: b""}
-        self.left = False
+        self.left = self.answered = False
+        self.on_launcher_death: Callable[[], None] | None = None
 
     def say(self, message: dict[str, Any]) -> None:
         if self.left or self.process.dead:
@@ -337,13 +338,18 @@ class SimClient(Client):
         self.said.append(message)
         world = self.process.world
         if "ok" in message:
-            for name, job in zip(self.names, message["ok"]["jobs"], strict=True):
-                world.printed(name, job["id"], job["output"])
+            self.answered = True
+            jobs = message["ok"]["jobs"]
+            if len(jobs) != len(self.names) and not self.again:
+                world.failed(Broken(f"{len(self.names)} jobs were submitted, the answer has {len(jobs)}"))
+            for job in jobs:
+                world.printed(job["name"], job["id"], job["output"])
         if message.get("type") == "ended":
             world.told_end(self, message["outcome"])
             self.leave()
         elif "error" in message:
-            if len(self.names) <= JOBS_PER_MESSAGE:  # of a larger one, the first jobs may have run before it failed
+            # Of a larger one, the first jobs may have run before it failed; of one sent again, those of the first time.
+            if len(self.names) <= JOBS_PER_MESSAGE and not self.again:
                 world.refused.update(self.names)
             self.leave()
 
@@ -368,4 +374,6 @@ class SimClient(Client):
                 self.process.context.run(self.house.client_left, self)
 
     def launcher_died(self) -> None:
+        if not self.left and not self.answered and self.on_launcher_death is not None:
+            self.on_launcher_death()
         self.left = True

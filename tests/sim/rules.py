@@ -14,10 +14,10 @@ import pytest
 from tests.sim import node
 from tests.sim.processes import OWNER, ServerProcess
 from wq.core import commands, news
-from wq.core.job import HostName
-from wq.core.lifecycle import Submitted
+from wq.core.job import HostName, Job, Outcome, OutcomeKind
+from wq.core.lifecycle import Ended, Submitted
 from wq.core.queue import Draft
-from wq.core.requests import AttemptEnded, Remove
+from wq.core.requests import AttemptEnded, Remove, Who
 from wq.launcher.launcher import Launcher
 from wq.launcher.ledger import Action, Ledger, Phase
 from wq.launcher.session import Session
@@ -120,10 +120,9 @@ def a_lost_connection_is_a_failure(patch: Patch) -> None:
 
 
 def cores_are_free_before_the_end(patch: Patch) -> None:
-    remove_one = commands.remove_one
-
-    def too_early(draft: Draft, who: Any, job: Any, request: Remove) -> str:
-        return remove_one(draft, who, job, replace(request, lost=True))
+    def too_early(draft: Draft, who: Who, job: Job, request: Remove) -> str:
+        draft.apply(Ended(id=job.id, outcome=Outcome(kind=OutcomeKind.REMOVED, by=who.user), at_s=draft.now.wall_s))
+        return "removed"
 
     patch.setattr(commands, "remove_one", too_early)
 

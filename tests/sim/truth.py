@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.sim.processes import Broken, SimClient
 from wq.core.job import Job, OutcomeKind, State
+from wq.protocol import places
 
 if TYPE_CHECKING:
     from tests.sim.node import Node, Place
@@ -89,6 +92,12 @@ def check_ends(world: World) -> None:
         if job is None:
             raise Broken(f"job {promise.id} was accepted and is lost")
         check_end(world, promise, job)
+    names = Counter(job.spec.name for job in done.values())
+    if names and max(names.values()) > 1:
+        raise Broken(f"one submission became more than one job: {names.most_common(1)}")
+    lost = world.kept - set(names) - told_as_refused(world)
+    if lost:
+        raise Broken(f"kept while the server was away, and lost: {sorted(lost)}")
     for job in done.values():
         ran = [att for att in world.began_once if att.startswith(f"{job.id}.")]
         if job.spec.name in world.refused and job.id not in world.promises and ran:
@@ -101,6 +110,12 @@ def check_ends(world: World) -> None:
     for client in world.clients:
         if not client.left and not client.process.dead and client.names[0] in world.foreground:
             raise Broken(f"the client of {client.names[0]} still waits")
+
+
+def told_as_refused(world: World) -> set[str]:
+    """The names of jobs of which the next command of their user says that the server did not want them."""
+    files = [world.place / str(uid) / places.NEWS for uid in world.launchers]
+    return {word for file in files if file.exists() for word in re.findall(r"j\d+", file.read_text("utf-8"))}
 
 
 def check_end(world: World, promise: Promise, job: Job) -> None:

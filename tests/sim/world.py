@@ -224,11 +224,12 @@ class World:
     def printed(self, name: str, number: int | None, output: str | None) -> None:
         """Its id; or none, if it is kept until the server is back."""
         if number is None:
+            self.note(f"{name} is kept")
             self.kept.add(name)
             return
         job = JobId(number)
         self.note(f"{name} is job {job}")
-        if job in self.promises:
+        if job in self.promises and self.promises[job].name != name:
             self.failed(Broken(f"the id {job} was given twice: to {self.promises[job].name} and to {name}"))
         self.promises[job] = Promise(name=name, id=job, output=output, foreground=name in self.foreground)
 
