@@ -1,0 +1,60 @@
+"""Each of the ten rules of the protocol is left out, one at a time, and the worlds notice."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.soak import Failure, shortened
+from tests.sim.acts import Act
+from tests.sim.processes import Broken
+from tests.sim.rules import LEFT_OUT
+from tests.sim.test_worlds import play_one
+from tests.sim.world import World
+
+# The first seed that saw it, when this was written. As the code changes, so do the worlds: then later ones see it.
+SEEN_BY = {
+    "P1": 11,
+    "P2": 41,
+    "P3": 996,
+    "P4": 3,
+    "P5": 23,
+    "P6": 3,
+    "P7": 59,
+    "P8": 71,
+    "P9": 6,
+    "P10 hello": 19,
+    "P10 submit": 67,
+}
+MOST_TRIES = 1000
+
+
+def test_all_rules_are_left_out_here() -> None:
+    assert set(SEEN_BY) == set(LEFT_OUT)
+
+
+@pytest.mark.parametrize("rule", SEEN_BY)
+def test_without_this_rule_a_promise_is_broken(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    LEFT_OUT[rule](monkeypatch)
+    for seed in range(SEEN_BY[rule], SEEN_BY[rule] + MOST_TRIES):
+        try:
+            play_one(seed)
+        except Broken:
+            return
+    pytest.fail(f"no world from {SEEN_BY[rule]} on noticed it; python -m bench.soak --leave-out '{rule}' finds one")
+
+
+class TestTheShortestHistory:
+    """Of a world that breaks whenever some of its acts come together."""
+
+    @pytest.mark.parametrize("culprits", [{0}, {3, 4}, {0, 5, 9}, {2, 11}])
+    def test_has_just_the_acts_that_it_takes(self, culprits: set[int]) -> None:
+        acts = tuple(Act(number=number, at_s=float(number), kind="submit") for number in range(12))
+
+        def again(without: frozenset[int]) -> World | Failure:
+            left = tuple(act for act in acts if act.number not in without)
+            if culprits <= {act.number for act in left}:
+                return Failure(seed=1, error="Broken", story="", acts=left)
+            return World.__new__(World)  # it ends well
+
+        short = shortened(Failure(seed=1, error="Broken", story="", acts=acts), again)
+        assert {act.number for act in short.acts} == culprits
