@@ -112,9 +112,13 @@ class Submissions:
         except Refused:
             self.take_back(entries)
             raise
+        if any(entry.id is None and (entry.token, entry.index) not in self.ledger.entries for entry in entries):
+            raise Refused("the server has just refused it; the next command says why", 1)
 
     async def ask(self, token: str) -> None:
         """The entries of one token. Asked again with the same token, the server gives the same ids."""
+        if token not in self.by_token:
+            return  # a client has sent it again while it was repeated, and the other one has its answer
         setting = self.book.setting(token)
         jobs = tuple(listed(entry.task, setting) for entry in self.by_token[token])
         submit = Submit(token=servers_name(token), jobs=jobs)

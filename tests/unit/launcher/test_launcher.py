@@ -12,6 +12,7 @@ from tests.unit.launcher.desk import start, view
 from tests.unit.launcher.house import House, a_house, batch, foreground_task
 from wq.core.job import Allocation, HostName, Outcome, OutcomeKind, Slice
 from wq.core.requests import Start, Submit
+from wq.launcher import submissions as submissions_module
 from wq.launcher.launcher import CONNECT_PATIENCE_S, KEEPING_PATIENCE_S, remembered_queue
 from wq.launcher.ledger import Phase
 from wq.launcher.outputs import NO_ROOM_AGAIN_S
@@ -499,6 +500,29 @@ class TestTheServerIsAway:
         house.accept()
         assert [job["id"] for job in client.heard[0]["ok"]["jobs"]] == [1, 2]
         assert len(house.launcher.ledger.entries) == 2
+
+    def test_nor_if_it_is_being_repeated_just_then(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(submissions_module, "JOBS_PER_MESSAGE", 1)
+        house.server_up()
+        house.submits(batch(), batch(), token="0123456789abcdef")
+        house.killed_and_started_again()
+        house.server_up()
+        client = house.submits(batch(), batch(), token="0123456789abcdef")
+        for _ in range(3):
+            house.accept()
+        assert [job["id"] for job in client.heard[0]["ok"]["jobs"]] == [1, 2]
+
+    def test_one_that_was_refused_meanwhile_is_not_kept(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(submissions_module, "JOBS_PER_MESSAGE", 1)
+        house.server_up()
+        house.submits(batch(), batch(), token="0123456789abcdef")
+        house.killed_and_started_again()
+        house.server_up()
+        client = house.submits(batch(), batch(), token="0123456789abcdef", keep=True)
+        house.accept()
+        house.refuse(Refused("no such group", 2))
+        house.accept()
+        assert client.heard[0]["status"] == 1
 
     def test_nor_if_its_ids_are_known_already(self, house: House) -> None:
         house.server_up()
