@@ -86,6 +86,9 @@ class Verdict:
         once = len(starts) == len(tries) + 1 and tries <= cut_short
         ends = [mark for mark in ends if mark.attempt not in tries & cut_short]
         right = once and len(ends) == 1 and end == each.job.end
+        if end[0] == "lost" and each.job.signal and self.crowd.plan.both and once and len(ends) == 1:
+            self.outcomes["lost: by a signal when nobody could see it"] += 1  # no shell can write that down
+            return
         known = "" if each.acknowledged else " (not acknowledged)"
         self.outcomes[("right" if right else "WRONG") + known] += 1
         if not once or len(ends) != 1:

@@ -146,8 +146,10 @@ class Crowd:
             return
         if process.returncode == job.status:
             self.answers["foreground: its own end"] += 1
-            if out.decode() != job.output:
-                self.odd.append(f"foreground {name}: not its whole output")
+            if out.decode() != job.output:  # it lay in the memory of a shepherd, or of a node: that must be said
+                self.answers["foreground: part of the output lost"] += 1
+                if "lost" not in err.decode():
+                    self.odd.append(f"foreground {name}: not its whole output, and nothing was said: {err.decode()!r}")
         elif not self.quiet.is_set():
             self.answers[f"foreground: exit {process.returncode}"] += 1
             self.world.note(f"foreground {name}: exit {process.returncode}: {err.decode().strip()}")

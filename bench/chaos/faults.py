@@ -93,7 +93,7 @@ class Faults:
                 victims = self.choose(fault, world.party(whom))
         hit = [each for each in victims if each.send(signal.SIGKILL)]
         if hit:
-            self.world.note(f"killed {whom}: " + ", ".join(f"{each.pid} {each.title[:60]}" for each in hit))
+            self.world.note(f"killed {whom}: " + ", ".join(f"{each.pid} {each.short}" for each in hit))
             if whom in self.times_s:
                 self.awaited += [(whom, time.monotonic(), hit[0])]
         return bool(hit)
@@ -116,7 +116,7 @@ class Faults:
         if not victims or not victims[0].send(signal.SIGSTOP):
             return False
         victim = victims[0]
-        self.world.note(f"stopped {whom} for {fault.lasts_s} s: {victim.pid} {victim.title[:60]}")
+        self.world.note(f"stopped {whom} for {fault.lasts_s} s: {victim.pid} {victim.short}")
 
         def go_on() -> None:
             rig.signal_all([victim.pid], signal.SIGCONT)

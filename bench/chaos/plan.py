@@ -111,6 +111,7 @@ class Visit:
 class Plan:
     seed: int
     seconds: float
+    both: int  # kills of a shepherd together with its keeper
     jobs: tuple[Job, ...]
     calls: tuple[Call, ...]
     visits: tuple[Visit, ...]
@@ -157,6 +158,7 @@ def draw(
     return Plan(
         seed=seed,
         seconds=seconds,
+        both=both,
         jobs=tuple(made),
         calls=tuple(draw_calls(rng, made, seconds)),
         visits=tuple(draw_visit(rng, number) for number in range(1, jobs // 4)),

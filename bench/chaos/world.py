@@ -39,10 +39,14 @@ class ChaosQueue(Queue):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A process that can be a victim: its pid, title, and a name for the log."""
+    """A process that can be a victim: its pid and what `ps` shows."""
 
     pid: int
     title: str
+
+    @property
+    def short(self) -> str:
+        return " ".join(self.title.split())[:60]
 
     def send(self, number: signal.Signals) -> bool:
         """A signal, if it is still the same process."""

@@ -1,4 +1,4 @@
-"""A short form of `python -m bench.chaos`: everything dies, is stopped or cut off at least once while a batch runs."""
+"""A short form of `python -m bench.chaos`: everything dies, is stopped or cut off while a batch runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("chaos")]
 def test_a_batch_survives_the_death_of_everything(tmp_path: Path) -> None:
     if reason := rig.missing_program("sshd", "ssh", "ssh-keygen"):
         pytest.skip(reason)
-    plan = draw(1, jobs=36, kills=2, seconds=20.0, load=0.6, cores=4 * CORES_A_NODE, nodes=4, cuts=no_net() is None)
+    net = no_net() is None
+    plan = draw(
+        1, jobs=36, kills=2, seconds=20.0, load=0.6, cores=4 * CORES_A_NODE, nodes=4, cuts=net, both=1, reboots=int(net)
+    )
     run = Run(plan, evidence=tmp_path / "evidence", say=print)
     run.go()
     assert not run.broken, "\n".join(run.report())
