@@ -5,26 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator
 
 from wq.cli import config
-from wq.cli.errors import AWAY, FAILED, WqError
+from wq.cli.errors import AWAY, FAILED, ServerDown, WqError
+from wq.cli.link import look_after, send
 from wq.protocol import places
-from wq.protocol.wire import PROTOCOL, Frames, Message, decode, encode
+from wq.protocol.wire import PROTOCOL, Frames, decode
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
     from typing import Any
 
 ANSWER_TIMEOUT_S = 60.0
-
-
-def send(sock: socket.socket, message: Message) -> None:
-    """Raises ConnectionResetError if the other side has gone: a broken pipe would be taken for that of stdout."""
-    try:
-        sock.sendall(encode(message))
-    except BrokenPipeError:
-        raise ConnectionResetError from None
 
 
 class Server:
@@ -37,7 +29,7 @@ class Server:
         sock.settimeout(ANSWER_TIMEOUT_S)
         send(sock, {"type": "hello", "version": PROTOCOL, "role": "client"})
         self.welcome: dict[str, Any] = {}
-        bring_launcher_back(self)
+        look_after(self)
 
     def receive(self) -> dict[str, Any]:
         """The next message. Raises WqError if none comes, or if the server refuses."""
@@ -52,9 +44,21 @@ class Server:
         message = decode(self.bodies.pop(0))
         assert isinstance(message, dict)
         if "error" in message:
-            status = message.get("status")
+            status, theirs = message.get("status"), message.get("version")
+            if isinstance(theirs, int) and theirs != PROTOCOL:
+                raise WqError(self.of_another_version(theirs))
             raise WqError(str(message["error"]), status if isinstance(status, int) else FAILED)
         return message
+
+    def of_another_version(self, theirs: int) -> str:
+        from wq import __version__
+
+        whose = "your server" if self.uid == os.getuid() else f"the server of {user_name(self.uid)}"
+        sentence = f"{whose} on port {self.port} speaks protocol {theirs}, this wq ({__version__}) {PROTOCOL}"
+        if theirs > PROTOCOL:
+            return f"{sentence}: use the newer wq, with which it was started"
+        how = "`wq shutdown`, then `wq serve`; running jobs go on"
+        return f"{sentence}: it must be started again with this wq ({how}), or use the older wq meanwhile"
 
     def ask(self, kind: str, **fields: object) -> dict[str, Any]:
         """The facts of the answer to one request. Raises WqError with what the server says against it."""
@@ -75,11 +79,9 @@ class Server:
     def welcomed(self, welcome: dict[str, Any]) -> None:
         """Remember a server that is not one's own, with its nodes, at the first contact."""
         self.welcome = welcome
-        if self.private or self.uid == os.getuid():
-            return
-        from wq.protocol import known
+        if not self.is_known():
+            from wq.protocol import known
 
-        if (entry := known.server_of(self.port)) is None or entry.get("uid") != self.uid:
             nodes = [str(node) for node in welcome["nodes"]]
             known.remember(self.port, self.uid, user_name(self.uid), nodes)
             print(
@@ -87,6 +89,18 @@ class Server:
                 f"remembered in {known.path()}, with its {len(nodes)} nodes: {shown(nodes)}",
                 file=sys.stderr,
             )
+
+    def is_own(self) -> bool:
+        return self.private or self.uid == os.getuid()
+
+    def is_known(self) -> bool:
+        """It is one's own, or has been met before."""
+        if self.is_own():
+            return True
+        from wq.protocol import known
+
+        entry = known.server_of(self.port)
+        return entry is not None and entry.get("uid") == self.uid
 
     def hello_only(self) -> dict[str, Any]:
         """The server's welcome, when nothing else is asked."""
@@ -152,7 +166,16 @@ def connect(port: int, *, start_private: bool = False, recall: bool = False) -> 
 
     start_private: start one's own if no other is configured, remembered or running. Without it, one that was there
     before is started again only if it has unfinished work, or (recall) if its past is asked about.
+    Raises ServerDown for a server that is known and does not answer; what runs is looked after all the same.
     """
+    try:
+        return find(port, start_private=start_private, recall=recall)
+    except ServerDown as down:
+        look_after(down)
+        raise
+
+
+def find(port: int, *, start_private: bool, recall: bool) -> Server:
     settings = config.load()
     named = settings.get("server_user")
     if named is not None:
@@ -186,7 +209,8 @@ def connect_named(name: str, port: int) -> Server:
         raise WqError(f"server_user: no user is called {name!r}", 2) from None
     sock = try_connect(uid, port)
     if sock is None:
-        raise WqError(f"the server of {name} on port {port} does not answer (server_user in the configuration)", AWAY)
+        sentence = f"the server of {name} on port {port} does not answer (server_user in the configuration)"
+        raise ServerDown(sentence, uid, port)
     return Server(sock, uid, port, private=False)
 
 
@@ -214,7 +238,7 @@ def connect_known(port: int) -> Server | None:
         )
     own = "; `wq serve` starts it" if uid == os.getuid() else ""
     hint = f"(for another queue, remove {port} from {known.path()})"
-    raise WqError(f"the server of {who} on port {port} does not answer{own} {hint}", AWAY)
+    raise ServerDown(f"the server of {who} on port {port} does not answer{own} {hint}", uid, port)
 
 
 def alive(uid: int, port: int) -> bool:
@@ -266,86 +290,14 @@ def private_state_exists(port: int) -> bool:
     return os.path.exists(os.path.join(private_spool(port), "queue.db"))
 
 
-def start_private_server(port: int) -> None:
+def start_private_server(port: int, *, silent: bool = False) -> None:
     from wq.cli import daemon
 
     spool = private_spool(port)
-    print(
-        f"wq: no server here: started a private queue for this machine ({os.cpu_count()} cores); `wq shutdown` ends it",
-        file=sys.stderr,
-    )
+    if not silent:
+        which = f"a private queue for this machine ({os.cpu_count()} cores)"
+        print(f"wq: no server here: started {which}; `wq shutdown` ends it", file=sys.stderr)
     words = ["serve", "--private", "-p", str(port), "-s", spool]
     trouble = daemon.start(words, os.path.join(spool, "server.log"))
     if trouble:
         raise WqError(f"the private queue did not start: {trouble}")
-
-
-def bring_launcher_back(server: Server) -> None:
-    """Any command of a user starts his launcher again if it has died with work to do."""
-    name = places.launcher_state_name(server.port, server.uid, private=server.private)
-    try:
-        state = places.state_dir(name)[0]
-        if os.path.exists(os.path.join(state, places.UNFINISHED)):
-            LauncherLink(server).sock.close()
-    except (places.PlaceError, OSError):
-        pass  # what needs the launcher will say so
-
-
-class LauncherLink:
-    """A connection to one's own launcher for the queue of a server; starts the launcher if there is none."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        path = places.launcher_socket(os.getuid(), server.port, server.uid, private=server.private)
-        self.sock = socket.socket(socket.AF_UNIX)
-        try:
-            self.sock.connect(path)
-        except (FileNotFoundError, ConnectionError):
-            self.sock.close()
-            self.start(server)
-            self.sock = socket.socket(socket.AF_UNIX)
-            try:
-                self.sock.connect(path)
-            except OSError as error:
-                raise WqError(f"your launcher does not answer at {path}: {error.strerror}") from None
-        if places.peer_uid(self.sock) != os.getuid():
-            raise WqError(f"somebody else answers at {path}")
-        self.frames = Frames(64 << 20)
-        taken = ("SSH_AUTH_SOCK", "KRB5CCNAME", "SSH_AGENT_PID", "DISPLAY", "XAUTHORITY")
-        env = {name: os.environ[name] for name in taken if name in os.environ}
-        settings = config.load()
-        any_node = settings.get("nodes") == "any"
-        hello: Message = {"type": "hello", "version": PROTOCOL, "env": env, "any_node": any_node}
-        ssh_command = os.environ.get("WQ_SSH") or settings.get("ssh_command")
-        if ssh_command:
-            hello["ssh_command"] = ssh_command
-        send(self.sock, hello)
-
-    def start(self, server: Server) -> None:
-        from wq.cli import daemon
-
-        name = places.launcher_state_name(server.port, server.uid, private=server.private)
-        state, remark = places.state_dir(name)
-        if remark:
-            print(f"wq: {remark}", file=sys.stderr)
-        words = ["launcher", "-p", str(server.port), "--server-uid", str(server.uid), "--state", state]
-        if server.private:
-            words.append("--private")
-        trouble = daemon.start(words, os.path.join(state, "launcher.log"))
-        if trouble:
-            raise WqError(f"your launcher did not start: {trouble}")
-
-    def revive(self) -> None:
-        """After the launcher's death: start the next one, which ends the foreground jobs of this one."""
-        LauncherLink(self.server).sock.close()
-
-    def send(self, message: Message) -> None:
-        send(self.sock, message)
-
-    def messages(self) -> Iterator[Message]:
-        """The messages that come, until the connection ends (blocking)."""
-        while data := self.sock.recv(1 << 18):
-            for body in self.frames.feed(data):
-                message = decode(body)
-                if isinstance(message, dict):
-                    yield message

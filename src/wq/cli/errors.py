@@ -13,3 +13,13 @@ class WqError(Exception):
     def __init__(self, sentence: str, status: int = FAILED) -> None:
         super().__init__(sentence)
         self.status = status
+
+
+class ServerDown(WqError):
+    """The server that this user knows does not answer; his own launcher for it can be talked to all the same."""
+
+    private = False
+
+    def __init__(self, sentence: str, uid: int, port: int) -> None:
+        super().__init__(sentence, AWAY)
+        self.uid, self.port = uid, port

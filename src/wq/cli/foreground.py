@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import subprocess
     from typing import Any
 
-    from wq.cli.connection import LauncherLink
+    from wq.cli.link import LauncherLink
 
 STDIN_WINDOW_BYTES = 256 << 10
 CHUNK_BYTES = 64 << 10
@@ -169,8 +169,7 @@ class Foreground:
     def told(self, message: dict[str, Any]) -> None:
         kind = message.get("type")
         if "error" in message:
-            status = message.get("status")
-            raise WqError(str(message["error"]), status if isinstance(status, int) else FAILED)
+            raise self.link.refusal(message)
         if "ok" in message:
             self.id = message["ok"]["jobs"][0]["id"]
         elif kind == "waiting":

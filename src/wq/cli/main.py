@@ -15,11 +15,13 @@ VERBS = {
     "user": "show one user",
     "limit": "limit yourself, or others",
     "node": "show nodes, take them off and on",
+    "orphans": "find processes that jobs have left behind",
     "serve": "run the server of a cluster, or of this machine",
     "shutdown": "stop the server",
+    "launcher": "bring your launchers back, after a reboot",
 }
-HIDDEN = {"launcher"}
-WITHOUT_SERVER = {"serve", "launcher"}
+HIDDEN = {"run_launcher"}
+WITHOUT_SERVER = {"serve", "launcher", "run_launcher"}
 VALUED = frozenset("-p --port -c --command -r --require -u --user -s --spool --grace --reason".split())
 
 

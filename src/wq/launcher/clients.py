@@ -92,7 +92,8 @@ class Client(asyncio.Protocol):
         if kind == "hello":
             hello = msgspec.convert(message, Hello)
             if hello.version != PROTOCOL:
-                self.say({"error": f"your launcher speaks version {PROTOCOL}, this wq {hello.version}", "status": 1})
+                error = f"your launcher speaks version {PROTOCOL}, this wq {hello.version}"
+                self.say({"error": error, "status": 1, "version": PROTOCOL})
                 self.close()
                 return
             self.known = True

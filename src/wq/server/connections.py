@@ -100,7 +100,9 @@ class Peer(asyncio.Protocol):
     def hello(self, body: bytes) -> None:
         word, seq = messages.decode_word(body, {"hello": messages.Hello})
         if word.version != PROTOCOL:
-            self.refuse(f"this server speaks version {PROTOCOL} of the protocol, you speak {word.version}")
+            error = f"this server speaks version {PROTOCOL} of the protocol, you speak {word.version}"
+            self.send(messages.encode_message({"error": error, "status": 2, "version": PROTOCOL}))
+            self.close()
         elif word.role not in ("client", "launcher"):
             self.refuse("the role is client or launcher")
         else:

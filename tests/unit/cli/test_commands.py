@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wq.cli import config, ids, main
+from wq.cli import config, hosts, ids, main
 from wq.cli.commands import limit, node, sub
 from wq.cli.errors import WqError
 
@@ -101,7 +101,7 @@ def test_the_older_form_of_a_nodes_status() -> None:
     assert node.wanted_state(["a"]) is None
     with pytest.raises(WqError):
         node.wanted_state(["a", "status:broken"])
-    assert node.expand("n[1-3]") == ["n1", "n2", "n3"]
+    assert hosts.expand("n[1-3]") == ["n1", "n2", "n3"]
 
 
 class TestConfiguration:

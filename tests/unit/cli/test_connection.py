@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from wq.cli.connection import send
+from wq.cli.link import send
 
 
 def test_a_server_that_has_gone_is_not_taken_for_a_reader_of_our_output_that_has() -> None:

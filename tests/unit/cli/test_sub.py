@@ -17,7 +17,8 @@ import pytest
 
 from wq.cli import config
 from wq.cli.commands import sub
-from wq.cli.errors import AWAY, BAD_INPUT, FAILED, WqError
+from wq.cli.errors import AWAY, BAD_INPUT, FAILED, ServerDown, WqError
+from wq.cli.link import LauncherLink
 from wq.core.job import Mode, Priority, Requirement
 from wq.launcher.clients import Sub
 from wq.protocol.wire import Frames, encode
@@ -305,11 +306,16 @@ class TestWhatIsSent:
 
 
 class FakeLink:
-    """A launcher that says what the test wants."""
+    """A launcher that says what the test wants, and is gone then."""
 
-    def __init__(self, *messages: dict[str, object]) -> None:
-        self.said = messages
+    refusal = LauncherLink.refusal
+
+    def __init__(self, *messages: dict[str, object], queue: object = None) -> None:
+        self.said, self.queue = messages, queue
         self.sent: list[dict[str, Any]] = []
+
+    def pid(self) -> int:
+        return 4711
 
     def send(self, message: dict[str, Any]) -> None:
         self.sent.append(message)
@@ -325,7 +331,8 @@ class TestTheAnswer:
         self, patch: pytest.MonkeyPatch, *messages: dict[str, object], words: tuple[str, ...] = ("-b", "-c", "x")
     ) -> int:
         link = FakeLink(*messages)
-        patch.setattr(sub, "reach", lambda args: link)
+        patch.setattr(sub, "reach", lambda args, keep: link)
+        patch.setattr(sub, "LauncherLink", lambda queue: FakeLink())
         status = sub.run(parsed(*words))
         assert [message["type"] for message in link.sent] == ["sub"]
         return status
@@ -353,7 +360,7 @@ class TestTheAnswer:
         self, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         self.answered(monkeypatch, self.jobs(here), words=("-b", "--json", "-c", "x"))
-        assert [job["id"] for job in json.loads(capsys.readouterr().out)] == [7, 8]
+        assert [(job["id"], job["away"]) for job in json.loads(capsys.readouterr().out)] == [(7, False), (8, False)]
 
     @pytest.mark.parametrize(("status", "expected"), [(2, 2), (75, 75), (None, FAILED), ("x", FAILED)])
     def test_a_refusal_has_its_sentence_and_status(
@@ -369,6 +376,77 @@ class TestTheAnswer:
         with pytest.raises(WqError, match="your launcher went away") as error:
             self.answered(monkeypatch)
         assert error.value.status == AWAY
+
+    def test_of_a_launcher_that_is_killed_is_that_of_the_next_one_which_gets_the_same(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        links = [FakeLink(), FakeLink(), FakeLink(self.jobs(here))]
+        first, *others = links
+        monkeypatch.setattr(sub, "reach", lambda args, keep: first)
+        monkeypatch.setattr(sub, "LauncherLink", lambda queue: others.pop(0))
+        assert sub.run(parsed("-b", "-q", "-c", "x")) == 0
+        assert capsys.readouterr().out == "7\n8\n"
+        assert links[0].sent == links[1].sent == links[2].sent
+        assert len(links[0].sent[0]["token"]) == 32
+
+    KEPT = (
+        {"id": 7, "name": "fit", "output": "/tmp/fit-7.wqlog"},
+        {"id": None, "name": "x", "output": "/tmp/x-\0.wqlog"},
+        {"id": None, "name": "y", "output": "/tmp/y.wqlog"},
+    )
+
+    def test_without_ids_is_a_remark_while_the_server_is_away(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for kept, telling in ((self.KEPT, "2 jobs; ids follow"), (self.KEPT[:2], "1 job; its id follows")):
+            assert self.answered(monkeypatch, {"ok": {"jobs": list(kept), "away": "the server is away"}}) == 0
+            out, err = capsys.readouterr()
+            assert len(out.splitlines()) == 1
+            assert err == f"wq: queued here, the server is away ({telling} when it is back)\n"
+
+    def test_without_ids_says_so_to_a_program(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        answer: dict[str, object] = {"ok": {"jobs": list(self.KEPT), "away": "the server is away"}}
+        self.answered(monkeypatch, answer, words=("-b", "--json", "-c", "x"))
+        rows = json.loads(capsys.readouterr().out)
+        assert [(row["id"], row["away"], row["output"]) for row in rows] == [
+            (7, False, "/tmp/fit-7.wqlog"),
+            (None, True, None),
+            (None, True, "/tmp/y.wqlog"),
+        ]
+
+    @pytest.mark.parametrize(("words", "keep"), [(("-b",), True), (("-b", "--json"), True), (("-b", "-q"), False)])
+    def test_may_wait_for_the_server_unless_only_ids_are_wanted(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], keep: bool
+    ) -> None:
+        link = FakeLink(self.jobs(here))
+        asked: list[bool] = []
+
+        def reach(args: argparse.Namespace, *, keep: bool) -> FakeLink:
+            asked.append(keep)
+            return link
+
+        monkeypatch.setattr(sub, "reach", reach)
+        sub.run(parsed(*words, "-c", "x"))
+        assert asked == [keep] == [link.sent[0]["keep"]]
+
+    def test_of_a_launcher_that_never_met_the_server_is_that_nothing_was_kept(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        down = ServerDown("the server of erin does not answer", 5, 1)
+        link = FakeLink({"error": "the server is away", "status": AWAY}, queue=down)
+        monkeypatch.setattr(sub, "reach", lambda args, keep: link)
+        with pytest.raises(WqError, match="the server of erin does not answer; nothing was kept") as error:
+            sub.run(parsed("-b", "-c", "x"))
+        assert error.value.status == AWAY
+
+    def test_of_a_launcher_of_another_version_says_which_process_to_end(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(WqError, match=r"protocol 7, this wq .*`kill 4711`.*batch jobs go on") as error:
+            self.answered(monkeypatch, {"error": "whatever it says", "status": 1, "version": 7})
+        assert error.value.status == FAILED
 
     @pytest.mark.parametrize("option", ["-q", "--json"])
     def test_quiet_and_json_go_with_batch(self, here: Path, option: str) -> None:

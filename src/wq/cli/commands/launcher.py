@@ -1,71 +1,71 @@
-"""wq launcher: one user's launcher for one queue; started by the client, never by hand."""
+"""wq launcher: bring back the launchers that have unfinished work."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-from pathlib import Path
+import re
+import sys
 
-from wq.cli.errors import WqError
+from wq.cli.errors import FAILED, WqError
+from wq.cli.link import LauncherLink, Queue, remark
+from wq.protocol import places
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
     import argparse
 
-HELP = "Start your jobs on a server's behalf. `wq sub` starts it when it is needed."
-EXAMPLES = ""
+HELP = (
+    "Bring back all launchers of yours on this host that have died with unfinished work, after a reboot\n"
+    "say. Any other command does it for its own queue. In silence if there is none."
+)
+EXAMPLES = """examples:
+  wq launcher
+  wq launcher --print-unit     what systemd or cron need to do it by themselves"""
+STATE = re.compile(r"launcher-(private|[0-9]+)-([0-9]+)")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--server-uid", type=int, required=True)
-    parser.add_argument("--state", required=True)
-    parser.add_argument("--private", action="store_true")
-    parser.add_argument("--ready-fd", type=int)
+    parser.add_argument("--print-unit", action="store_true", help="print units for systemd, and lines for a crontab")
 
 
 def run(args: argparse.Namespace) -> int:
-    from wq.cli import daemon
-    from wq.cli.connection import user_name
-    from wq.launcher import launcher
-    from wq.node.shepherd import set_title
-    from wq.protocol.places import PlaceError
-    from wq.server.server import log_to_stderr
+    if args.print_unit:
+        from wq.cli import units
 
-    lock = os.open(os.path.join(args.state, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not take_turn(lock, args):
-        daemon.say_ready(args.ready_fd)  # another one was quicker: it serves
+        sys.stdout.write(units.for_launchers())
         return 0
-    user = user_name(os.getuid())
-    set_title(f"wq launcher of {user} -p {args.port}")  # type: ignore[no-untyped-call]
-    settings = launcher.Settings(
-        port=args.port,
-        server_uid=args.server_uid,
-        private=args.private,
-        state=Path(args.state),
-        user=user,
-    )
-    try:
-        daemon.run_loop(launcher.launch(settings, lambda: daemon.say_ready(args.ready_fd), log_to_stderr))
-    except (PlaceError, OSError, launcher.LedgerTrouble) as error:
-        daemon.say_trouble(args.ready_fd, str(error))
-        raise WqError(str(error)) from None
-
-
-def take_turn(lock: int, args: argparse.Namespace) -> bool:
-    """Two never live at once: one that is leaving is waited for; False if one is there and answers."""
-    import socket
-    import time
-
-    from wq.protocol.places import launcher_socket
-
-    path = launcher_socket(os.getuid(), args.port, args.server_uid, private=args.private)
-    for _ in range(200):
+    status = 0
+    for queue in unfinished():
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            with socket.socket(socket.AF_UNIX) as sock:
-                if sock.connect_ex(path) == 0:
-                    return False
-        time.sleep(0.05)
-    raise WqError("another launcher of yours holds the lock and does not answer")
+            bring_back(queue)
+        except (WqError, places.PlaceError, OSError) as error:
+            which = "your private queue" if queue.private else "the queue"
+            remark(f"{which} on port {queue.port}: {error}")
+            status = FAILED
+    return status
+
+
+def unfinished() -> list[Queue]:
+    """The queues for which a launcher of this user has unfinished work here."""
+    base = places.state_dir("")[0]
+    found = []
+    for name in sorted(os.listdir(base)):
+        named = STATE.fullmatch(name)
+        if named and os.path.exists(os.path.join(base, name, places.UNFINISHED)):
+            private = named[1] == "private"
+            uid = os.getuid() if private else int(named[1])
+            found.append(Queue(uid, int(named[2]), private=private))
+    return found
+
+
+def bring_back(queue: Queue) -> None:
+    """Start the launcher of a queue if it is not there; one's own private server, too: nobody else would."""
+    from wq.cli import connection
+
+    if queue.private:
+        sock = connection.try_connect(queue.uid, queue.port, private=True)
+        if sock is None:
+            connection.start_private_server(queue.port, silent=True)
+        else:
+            sock.close()
+    LauncherLink(queue).sock.close()

@@ -12,6 +12,7 @@ from wq.cli.ids import id_ranges
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
 HELP = "List the jobs in the queue: those that run, and those that wait."
 EXAMPLES = """examples:
@@ -49,10 +50,21 @@ def run(args: argparse.Namespace) -> int:
             sys.stdout.write(jobs.full(rows))
         else:
             print("\n".join(jobs.listing(rows, time.time(), style_for(sys.stdout, os.environ))))
+            if any(row.get("out_of_sight") for row in rows):
+                say_out_of_sight(rows)
     if missing:
         print(f"wq: no job {', '.join(missing)} is known", file=sys.stderr)
         return 1
     return 0
+
+
+def say_out_of_sight(rows: list[dict[str, Any]]) -> None:
+    """The listing has nine columns; what else is to be known of its jobs is said beside it."""
+    from wq.cli.link import remark
+    from wq.cli.render import sight
+
+    for sentence in sight.remarks(rows, time.time()):
+        remark(sentence)
 
 
 def missing_ids(words: list[str], rows: list[dict[str, object]]) -> list[str]:

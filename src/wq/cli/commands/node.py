@@ -8,6 +8,7 @@ import time
 
 from wq.cli.connection import connect
 from wq.cli.errors import BAD_INPUT, WqError
+from wq.cli.hosts import expand
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
@@ -81,20 +82,6 @@ def wanted_state(words: list[str]) -> str | None:
             raise WqError(f"node: {last!r} is not understood; `status:` and one of {', '.join(STATES)} is", BAD_INPUT)
         return value
     return last if last in STATES else None
-
-
-def expand(word: str) -> list[str]:
-    """One word as node names; brackets are a range."""
-    if "[" not in word and "," not in word:
-        return [word]
-    from ClusterShell.NodeSet import NodeSet, NodeSetException
-
-    if not all(c.isalnum() or c in "[]-._," for c in word):
-        raise WqError(f"node: {word!r} is not the name of nodes", BAD_INPUT)
-    try:
-        return list(NodeSet(word))
-    except NodeSetException as error:
-        raise WqError(f"node: {word!r}: {error}", BAD_INPUT) from None
 
 
 def show(rows: list[dict[str, object]], wanted: list[str], args: argparse.Namespace) -> int:

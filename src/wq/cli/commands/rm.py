@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-
 from wq.cli.connection import connect
 from wq.cli.errors import BAD_INPUT, WqError
 from wq.cli.ids import id_ranges
+from wq.cli.link import remark
+from wq.cli.render.numbers import numbers
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
 HELP = "Remove jobs. Running ones are ended: TERM, a grace period, KILL, the whole process tree."
 EXAMPLES = """examples:
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if facts["refused"] or facts["missing"] else 0
 
 
-def report(facts: dict[str, list[object]]) -> None:
+def report(facts: dict[str, list[Any]]) -> None:
     if facts["removed"]:
         print(f"removed: {numbers(facts['removed'])}")
     if facts["ending"]:
@@ -53,18 +54,6 @@ def report(facts: dict[str, list[object]]) -> None:
     if not any(facts.values()):
         print("there is nothing to remove")
     for refusal in facts["refused"]:
-        assert isinstance(refusal, dict)
-        print(f"wq: job {refusal['id']} was not removed: {refusal['why']}", file=sys.stderr)
+        remark(f"job {refusal['id']} was not removed: {refusal['why']}")
     if facts["missing"]:
-        print(f"wq: no job {numbers(facts['missing'])} is in the queue", file=sys.stderr)
-
-
-def numbers(ids: list[object]) -> str:
-    """Ids for people: 12, 15-19."""
-    runs: list[list[int]] = []
-    for number in sorted(int(str(value)) for value in ids):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+        remark(f"no job {numbers(facts['missing'])} is in the queue")

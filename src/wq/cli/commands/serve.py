@@ -19,13 +19,15 @@ HELP = (
 EXAMPLES = """examples:
   wq serve cluster.txt
   wq serve cluster.txt -p 51094 --detach   a second queue on this host, in the background
-  wq serve                                 this machine, for all its users"""
+  wq serve                                 this machine, for all its users
+  wq serve cluster.txt --print-unit        what systemd or cron need to start it by themselves"""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cluster", nargs="?", metavar="CLUSTER", help="the cluster file (default: this machine)")
     parser.add_argument("-s", "--spool", metavar="SPOOLDIR", help="where the queue is kept (default: below your home)")
-    parser.add_argument("--detach", action="store_true", help="go on in the background")
+    parser.add_argument("--detach", action="store_true", help="go on in the background; nothing if it serves already")
+    parser.add_argument("--print-unit", action="store_true", help="print a unit for systemd, and lines for a crontab")
     parser.add_argument("--no-block", action="store_true", help="refuse jobs of priority block")
     parser.add_argument("--no-look", action="store_true", help="do not look at the nodes by ssh yourself")
     parser.add_argument("--private", action="store_true", help="for yourself alone, as `wq sub` starts it")
@@ -34,6 +36,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     cluster = Path(args.cluster).absolute() if args.cluster else None
+    if args.print_unit:
+        return print_unit(args, cluster)
     spool, remark = spool_of(args)
     if args.detach:
         return detach(args, cluster, spool)
@@ -105,14 +109,48 @@ def spool_of(args: argparse.Namespace) -> tuple[Path, str | None]:
     return Path(path), None
 
 
+def print_unit(args: argparse.Namespace, cluster: Path | None) -> int:
+    import sys
+
+    from wq.cli import units
+
+    words = ["serve", *([str(cluster)] if cluster else []), "-p", str(args.port)]
+    words += ["-s", os.path.abspath(args.spool)] if args.spool is not None else []
+    sys.stdout.write(units.for_server([*words, *flags(args)], args.port))
+    return 0
+
+
+def flags(args: argparse.Namespace) -> list[str]:
+    return [flag for flag, given in (("--no-block", args.no_block), ("--no-look", args.no_look)) if given]
+
+
 def detach(args: argparse.Namespace, cluster: Path | None, spool: Path) -> int:
     from wq.cli import daemon
 
-    words = ["serve", *([str(cluster)] if cluster else []), "-p", str(args.port), "-s", str(spool)]
-    words += [flag for flag, given in (("--no-block", args.no_block), ("--no-look", args.no_look)) if given]
+    words = ["serve", *([str(cluster)] if cluster else []), "-p", str(args.port), "-s", str(spool), *flags(args)]
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-    trouble = daemon.start(words, str(spool / "server.log"))
-    if trouble:
+    trouble = daemon.start(words, str(spool / "server.log")) if not serves(args.port, spool) else None
+    if trouble and not serves(args.port, spool):  # (another one may have been quicker)
         raise WqError(trouble, BAD_INPUT if cluster is not None and trouble.startswith(str(cluster)) else 1)
     print(f"serving on port {args.port}; log in {spool / 'server.log'}")
     return 0
+
+
+def serves(port: int, spool: Path) -> bool:
+    """True if a server of one's own answers on this port, and this spool is in use."""
+    import fcntl
+
+    from wq.cli.connection import try_connect
+
+    sock = try_connect(os.getuid(), port)
+    if sock is None:
+        return False
+    sock.close()
+    try:
+        with (spool / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False

@@ -6,8 +6,9 @@ import os
 import sys
 
 from wq.cli import config
-from wq.cli.connection import LauncherLink, connect
-from wq.cli.errors import AWAY, BAD_INPUT, FAILED, WqError
+from wq.cli.connection import connect
+from wq.cli.errors import AWAY, BAD_INPUT, ServerDown, WqError
+from wq.cli.link import LauncherLink
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ EXAMPLES = """examples:
 
 requirements: mode (bycore, bycore1, bynode, byhost, bygroup), N, group, notgroup, host, min_cores,
 min_mem, X, priority (low, med, high, block), job_name, hostfile, threads, env, private,
-requeue; see docs/jobfile.md"""
+requeue; see docs/jobfile.md
+
+While the server is away -b keeps jobs here until it is back; with -q it does not."""
 LIMITS = {"core": 4, "data": 2, "fsize": 1, "memlock": 8, "nofile": 7, "stack": 3, "as": 9}
 TRUE = ("true", "yes", "1", "on")
+MOST_LAUNCHERS = 5  # that may die before they answer
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -64,10 +68,15 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def reach(args: argparse.Namespace) -> LauncherLink:
-    """One's own launcher for the queue, both started where needed."""
-    server = connect(args.port, start_private=True)
-    if not server.private and server.uid != os.getuid():
+def reach(args: argparse.Namespace, *, keep: bool = False) -> LauncherLink:
+    """One's own launcher for the queue, both started where needed. keep: it is enough if the launcher is there."""
+    try:
+        server = connect(args.port, start_private=True)
+    except ServerDown as down:
+        if keep:
+            return LauncherLink(down)
+        raise
+    if not server.is_known():
         server.hello_only()  # the first contact is shown and remembered
     link = LauncherLink(server)
     server.sock.close()
@@ -283,32 +292,62 @@ def setting() -> dict[str, Any]:
 
 
 def submit_batch(args: argparse.Namespace, jobs: list[tuple[dict[str, Any], str | None]]) -> int:
-    """Queue them all, and print a line for each."""
-    link = reach(args)
-    tasks = [task for task, _ in jobs]
-    link.send({"type": "sub", "tasks": tasks, "stems": [stem for _, stem in jobs], "setting": setting()})
-    for message in link.messages():
-        if "error" in message:
-            status = message.get("status")
-            raise WqError(str(message["error"]), status if isinstance(status, int) else FAILED)
-        if "ok" in message:
-            facts = message["ok"]
-            assert isinstance(facts, dict)
+    """Queue them all, and print a line for each; while the server is away the launcher keeps them, unless -q."""
+    message = {
+        "type": "sub",
+        "tasks": [task for task, _ in jobs],
+        "stems": [stem for _, stem in jobs],
+        "setting": setting(),
+        "keep": not args.quiet,
+        "token": os.urandom(16).hex(),
+    }
+    link = reach(args, keep=not args.quiet)
+    for _ in range(MOST_LAUNCHERS):
+        facts = answer_to(link, message)
+        if facts is not None:
             report(args, facts["jobs"])
             return 0
+        link = LauncherLink(link.queue)  # it knows by the token what its predecessor has done of it
     raise WqError("your launcher went away before it answered; `wq ls` shows what was queued", AWAY)
 
 
+def answer_to(link: LauncherLink, message: dict[str, Any]) -> dict[str, Any] | None:
+    """The facts; None if the launcher has gone without a word."""
+    try:
+        link.send(message)
+        for answer in link.messages():
+            if "error" in answer:
+                raise link.refusal(answer)
+            if "ok" in answer:
+                facts = answer["ok"]
+                assert isinstance(facts, dict)
+                return facts
+    except ConnectionError:
+        pass
+    return None
+
+
 def report(args: argparse.Namespace, jobs: list[dict[str, Any]]) -> None:
+    kept = sum(job["id"] is None for job in jobs)
     if args.json:
         import json
 
-        print(json.dumps(jobs, indent=1))
+        print(json.dumps([as_row(job) for job in jobs], indent=1))
     elif args.quiet:
         print("\n".join(str(job["id"]) for job in jobs))
     else:
         from wq.cli.render.sanitise import printable
 
         for job in jobs:
-            output = os.path.relpath(job["output"], here())
-            print(f"job {job['id']} queued: {printable(job['name'])}, output in {printable(output)}")
+            if job["id"] is not None:
+                output = os.path.relpath(job["output"], here())
+                print(f"job {job['id']} queued: {printable(job['name'])}, output in {printable(output)}")
+    if kept:
+        how_many = "1 job; its id follows" if kept == 1 else f"{kept} jobs; ids follow"
+        print(f"wq: queued here, the server is away ({how_many} when it is back)", file=sys.stderr)
+
+
+def as_row(job: dict[str, Any]) -> dict[str, Any]:
+    """For programs. The output of a job that is still without an id may be named by it: then it is not known yet."""
+    output = None if "\0" in job["output"] else job["output"]
+    return {**job, "output": output, "away": job["id"] is None}
