@@ -175,12 +175,19 @@ class TestPorts:
 
     def test_a_second_server_on_one_port(self, queue: Queue, base: rig.Base, cene: User) -> None:
         spool = queue.directory(cene)
-        for words in ([], ["-s", str(spool)], ["--detach"], ["--detach", "-s", str(spool)]):
+        for words in ([], ["-s", str(spool)], ["--detach", "-s", str(spool)]):
             done = queue.wq(cene, "serve", queue.cluster, *words, status=1)
             assert done.stdout == ""
             assert len(done.stderr.splitlines()) == 1, done.stderr
             assert done.stderr.startswith("wq: ")
             queue.wq(cene, "ls")
+
+    def test_a_server_that_runs_is_not_started_again(self, queue: Queue, cene: User) -> None:
+        pid = queue.server_pid
+        done = queue.wq(cene, "serve", queue.cluster, "--detach")
+        assert done.stdout.startswith(f"already serving on port {queue.port}; log in /")
+        assert done.stderr == ""
+        assert queue.server_pid == pid
 
     def test_no_server(self, other: Queue, dana: User) -> None:
         for words in (["ls"], ["stat"], ["rm", "all"], ["users"], ["limit", "run: 1"], ["node"], ["refresh"]):
@@ -191,7 +198,7 @@ class TestPorts:
 
     def test_a_server_that_is_down_is_not_replaced(self, queue: Queue, dana: User) -> None:
         queue.shutdown()
-        for words in (["sub", "-c", "echo never"], ["sub", "-b", "-c", "echo never"], ["ls"]):
+        for words in (["sub", "-c", "echo never"], ["sub", "-b", "-q", "-c", "echo never"], ["ls"]):
             done = queue.wq(dana, *words, cwd=queue.directory(dana), status=75)
             assert done.stdout == ""
             assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -129,10 +129,12 @@ def detach(args: argparse.Namespace, cluster: Path | None, spool: Path) -> int:
 
     words = ["serve", *([str(cluster)] if cluster else []), "-p", str(args.port), "-s", str(spool), *flags(args)]
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-    trouble = daemon.start(words, str(spool / "server.log")) if not serves(args.port, spool) else None
-    if trouble and not serves(args.port, spool):  # (another one may have been quicker)
-        raise WqError(trouble, BAD_INPUT if cluster is not None and trouble.startswith(str(cluster)) else 1)
-    print(f"serving on port {args.port}; log in {spool / 'server.log'}")
+    already = serves(args.port, spool)
+    if not already and (trouble := daemon.start(words, str(spool / "server.log"))):
+        already = serves(args.port, spool)  # another one was quicker
+        if not already:
+            raise WqError(trouble, BAD_INPUT if cluster is not None and trouble.startswith(str(cluster)) else 1)
+    print(f"{'already ' if already else ''}serving on port {args.port}; log in {spool / 'server.log'}")
     return 0
 
 
