@@ -85,7 +85,8 @@ async def ask(host: str, what: str) -> Answer:
         if process.returncode is None:
             process.kill()
         with contextlib.suppress(TimeoutError):  # (it is only over for asyncio when all that it said is read)
-            await asyncio.wait_for(asyncio.gather(all_of(process.stdout), errors, process.wait()), LAST_WORDS_S)
+            rest = (all_of(process.stdout), errors, closed(process.stdin), process.wait())
+            await asyncio.wait_for(asyncio.gather(*rest), LAST_WORDS_S)
     if not said:
         raise OSError(ssh.sentence(host, process.returncode, errors.result().decode("utf-8", "replace")))
     return understood(host, said)
@@ -105,6 +106,12 @@ async def answer_of(stream: asyncio.StreamReader) -> bytes:
         if len(said) > MOST_ANSWER_BYTES:
             raise OSError("it prints without end")
     return b""
+
+
+async def closed(stream: asyncio.StreamWriter) -> None:
+    """What could not be written is no news: the connection is over."""
+    with contextlib.suppress(ConnectionError):
+        await stream.wait_closed()
 
 
 async def all_of(stream: asyncio.StreamReader) -> None:
