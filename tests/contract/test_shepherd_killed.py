@@ -33,6 +33,16 @@ class TestShepherd:
         assert driver.output("1.1") == "a\n" + ALL_LINES
         assert marks(work, "ran") == 1
 
+    def test_files_of_a_start_that_did_not_reach_the_journal_are_in_nobodys_way(
+        self, driver: Driver, user: User
+    ) -> None:
+        for suffix in ("out", "sh", "hosts", "rc"):
+            user.write(driver.spool / f"1.1.{suffix}", "left")
+        driver.kill("wq-shepherd")
+        driver.open()
+        assert driver.run("1.1", spec(user, "echo a; exit 5"))["exit"] == 5
+        assert driver.output("1.1") == "a\n"
+
     @pytest.mark.parametrize(("last", "end"), [("exit 5", {"exit": 5}), ("kill -USR1 $$", {"signal": signal.SIGUSR1})])
     def test_an_end_while_there_is_none_is_learnt_truly(
         self, driver: Driver, user: User, work: Path, last: str, end: dict[str, int]
@@ -170,17 +180,55 @@ class TestNode:
             "4.1": "never",
         }
 
-    def test_a_job_that_ended_before_the_reboot_has_its_status_from_its_shell(
-        self, driver: Driver, user: User, work: Path
+    @pytest.mark.parametrize(("status", "end"), [(0, {"exit": 0}), (5, REBOOTED)])
+    def test_that_a_job_succeeded_before_the_reboot_its_shell_may_say(
+        self, driver: Driver, user: User, work: Path, status: int, end: dict[str, Any]
     ) -> None:
-        driver.start("1.1", spec(user, f"{until(work / 'go')}; exit 5"))
+        """Another status that nobody saw may be what the shutdown made of it."""
+        driver.start("1.1", spec(user, f"{until(work / 'go')}; exit {status}"))
         pid = driver.wait_for_start("1.1")
         driver.kill("wq-keeper", "wq-shepherd")
         let_go(user, work / "go")
         driver.wait_for_pids(pid)
         write_journal(driver, rebooted(driver))
         driver.open()
-        assert driver.wait_for_end("1.1") == {"exit": 5}
+        assert driver.wait_for_end("1.1") == end
+
+    @pytest.mark.parametrize("script", ["exec sleep 1000", "trap 'exit 3' TERM; while :; do sleep 0.1; done"])
+    def test_a_shutdown_of_the_node_is_no_end_of_a_job(self, driver: Driver, user: User, script: str) -> None:
+        """First all processes get a TERM, then, a minute later, a KILL."""
+        driver.start("1.1", spec(user, script))
+        pid = driver.wait_for_start("1.1")
+        os.kill(pid, signal.SIGTERM)
+        os.kill(driver.pid("wq-shepherd"), signal.SIGTERM)
+        driver.wait_for_pids(pid)
+        driver.wait(lambda: driver.query("1.1") == "sweeping", "it to be seen")
+        driver.kill("wq-keeper", "wq-shepherd", "attach")
+        write_journal(driver, rebooted(driver))
+        driver.open()
+        assert driver.wait_for_end("1.1") == REBOOTED
+
+    def test_unless_it_succeeded(self, driver: Driver, user: User, work: Path) -> None:
+        driver.start("1.1", spec(user, f"{until(work / 'go')}; exit 0"))
+        driver.wait_for_start("1.1")
+        os.kill(driver.pid("wq-shepherd"), signal.SIGTERM)
+        let_go(user, work / "go")
+        assert driver.wait_for_end("1.1")["exit"] == 0
+
+    def test_an_end_by_a_signal_is_told_when_the_node_goes_on(self, driver: Driver, user: User) -> None:
+        driver.start("1.1", spec(user, "exec sleep 1000"))
+        os.kill(driver.wait_for_start("1.1"), signal.SIGTERM)
+        assert driver.wait_for_end("1.1")["signal"] == signal.SIGTERM
+
+    def test_also_by_the_next_shepherd(self, driver: Driver, user: User) -> None:
+        driver.start("1.1", spec(user, "exec sleep 1000"))
+        pid = driver.wait_for_start("1.1")
+        os.kill(driver.pid("wq-shepherd"), signal.SIGTERM)
+        os.kill(pid, signal.SIGTERM)
+        driver.wait_for_pids(pid)
+        driver.kill("wq-shepherd")
+        driver.open()
+        assert driver.wait_for_end("1.1")["signal"] == signal.SIGTERM
 
     def test_what_the_keeper_wrote_down_before_the_reboot_counts(self, driver: Driver, user: User, work: Path) -> None:
         driver.start("1.1", spec(user, f"{until(work / 'go')}; kill -USR1 $$"))

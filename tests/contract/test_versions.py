@@ -53,5 +53,3 @@ def test_what_an_older_one_has_left_is_taken_up_by_todays(old: Driver, user: Use
     let_go(user, work / "go")
     assert "lost" in old.wait_for_end("2.1")  # (the shells of that version wrote no status down)
     assert marks(work, "ran") == 1
-
-

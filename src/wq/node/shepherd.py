@@ -52,6 +52,8 @@ ATTACH_S = 15.0  # the shepherd must have answered by then
 HOUSEKEEPING_S = 6 * 3600.0
 UNASKED_S = 30 * 86400.0  # what nobody has asked for so long is let go
 LEFTOVER_GRACE_S = 1.0  # between TERM and KILL for what a job leaves behind
+DOUBT_S = 1.0  # an end by a signal that nobody here sent is told so much later: the node may be going down
+GOING_DOWN_S = 120.0  # after a TERM the node has so long to go down
 ORPHAN_GRACE_S = 2.0
 RETRY_S = 0.5  # between two tries to write to a full disk
 RESERVE_BYTES = 64 << 10  # kept in the spool, so that ends can be written down when its disk is full
@@ -751,6 +753,7 @@ class Attempt:
         self.stdin_eof = False
         self.end = None
         self.why = ""  # it is `never`
+        self.doubt_until = None  # a shutdown of the node may have ended it: not told before then
         self.boot = ""  # of the node, in which it was taken on, if that was an earlier shepherd's work
         self.stop_signal = 0
         self.kill_at = None
@@ -787,10 +790,13 @@ class Attempt:
         if self.start is not None:
             records.append(self.started())
         if self.end is not None:
-            records.append({"r": "exit", "att": self.att, "end": self.end})
+            records.append(self.ending())
         if self.state == "ended":
             records.append({"r": "gone", "att": self.att, "used": {}})
         return records
+
+    def ending(self):
+        return {"r": "exit", "att": self.att, "end": self.end, "doubt": self.doubt_until is not None}
 
     def intent(self):
         return {
@@ -828,6 +834,7 @@ def attempts_in(records):
             attempt.state, attempt.pid, attempt.start = "running", record["pid"], record["start"]
         elif kind == "exit":
             attempt.state, attempt.end = "sweeping", record["end"]
+            attempt.doubt_until = 0.0 if record.get("doubt") else None
         elif kind == "gone":
             attempt.state = "ended"
             attempt.end.update(record["used"])
@@ -844,7 +851,7 @@ class Shepherd:
 
     def __init__(self, key, spool, keeper_pipe, keeper_pid):
         self.key, self.spool = key, spool
-        self.keeper_pid = keeper_pid
+        self.keeper_pid, self.boot, self.pid = keeper_pid, boot_id(), os.getpid()
         self.scattered = False  # processes of attempts may be children of init
         self.attempts = {}
         self.running = {}  # pid -> Attempt
@@ -859,6 +866,7 @@ class Shepherd:
         self.retrying = False
         self.rank_calls = {}  # (att, number) -> agent connection
         self.next_rank = 0
+        self.going_down_until = 0.0
         self.journal = Journal("journal")
         self.watch = Watch()
         self.notes_at = 0
@@ -870,6 +878,7 @@ class Shepherd:
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(wake_w)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self.node_goes_down)
         self.on_read(wake_r, lambda: os.read(wake_r, 4096))
         if keeper_pipe is not None:
             self.on_read(keeper_pipe, lambda: self.keeper_poked(keeper_pipe))
@@ -956,7 +965,7 @@ class Shepherd:
 
     def records(self):
         """All that the journal must say."""
-        boot = {"r": "boot", "id": boot_id(), "keeper": self.keeper, "scattered": self.scattered}
+        boot = {"r": "boot", "id": self.boot, "keeper": self.keeper, "scattered": self.scattered}
         return [boot] + [record for attempt in self.attempts.values() for record in attempt.records()]
 
     def housekeeping(self):
@@ -986,11 +995,12 @@ class Shepherd:
 
     def recover(self):
         """Replay the journal; take up again what still runs; find out how the rest ended; begin a shorter journal."""
-        records, boot = self.journal.replay(), boot_id()
+        records, boot = self.journal.replay(), self.boot
         self.attempts, boots = attempts_in(records)
         self.keeper = [self.keeper_pid, start_time(self.keeper_pid)]
         self.scattered = any(boot["keeper"] != self.keeper or boot.get("scattered") for boot in boots)
         self.journal.append(self.records()[0])
+        self.clear_litter()
         for attempt in list(self.attempts.values()):
             self.take_up(attempt)
         self.read_notes()
@@ -1002,10 +1012,24 @@ class Shepherd:
         if records:
             self.journal.rewrite(self.records())
 
+    def clear_litter(self):
+        """Files of attempts that the journal does not know: a shepherd was killed before it had written that down."""
+        known = {attempt.base for attempt in self.attempts.values()}
+        for name in os.listdir("."):
+            base, _, suffix = name.rpartition(".")
+            if suffix in ("out", "sh", "hosts", "rc") and base not in known:
+                remove_file(name)
+
     def lost(self, attempt, end):
-        """Nobody has seen how it ended: perhaps its shell has written that down."""
+        """Nobody has seen how it ended: perhaps its shell has written that down.
+
+        After a reboot that counts if it is 0: something else may be what the shutdown made of it.
+        """
         status = last_words(attempt.base + ".rc")
-        self.exited(attempt, dict(end) if status is None else {"exit": status})
+        if status is None or (status and end is REBOOTED):
+            self.exited(attempt, dict(end))
+        else:
+            self.exited(attempt, {"exit": status})
 
     def take_up(self, attempt):
         """One attempt of an earlier shepherd."""
@@ -1021,6 +1045,10 @@ class Shepherd:
         elif attempt.state == "running":
             self.running[attempt.pid] = attempt
         elif attempt.state == "sweeping":
+            if attempt.doubt_until is not None and attempt.boot != self.boot:
+                attempt.end = dict(REBOOTED)
+                attempt.doubt_until = None
+                self.journal.append(attempt.ending())
             self.sweep(attempt)
 
     def never(self, attempt, why=""):
@@ -1164,7 +1192,7 @@ class Shepherd:
             {
                 "say": "here",
                 "version": VERSION,
-                "boot": boot_id(),
+                "boot": self.boot,
                 "cores": len(os.sched_getaffinity(0)),
                 "hostname": socket.gethostname(),
                 "spool": self.spool,
@@ -1431,11 +1459,13 @@ class Shepherd:
                 return
             attempt = self.running.get(seen.si_pid)
             if attempt is not None and attempt.end is None:
-                end = end_of(seen.si_code, seen.si_status)
-                record = {"r": "exit", "att": attempt.att, "end": end}
+                end = attempt.end = end_of(seen.si_code, seen.si_status)
+                self.doubt(attempt)
+                record = attempt.ending()
                 self.journal.append(record)
                 if not (self.journal.flush() or (self.use_reserve() and self.journal.flush())):
                     self.journal.take_back(record)
+                    attempt.end = None
                     self.try_again()
                     return  # until there is room the kernel keeps it
                 usage = os.wait4(seen.si_pid, 0)[2]
@@ -1451,8 +1481,26 @@ class Shepherd:
         attempt.end = end
         attempt.state = "sweeping"
         if not noted:
-            self.journal.append({"r": "exit", "att": attempt.att, "end": end})
+            self.doubt(attempt)
+            self.journal.append(attempt.ending())
         self.sweep(attempt)
+
+    def node_goes_down(self, *_):
+        """A TERM for all processes is how a shutdown of the node begins (and nobody else has a reason to send it)."""
+        self.going_down_until = now() + GOING_DOWN_S
+
+    def doubt(self, attempt):
+        """May a shutdown of the node have ended it? Then that counts only if the node goes on.
+
+        It is told later, and not at all if the node comes back with another boot id: the job was interrupted.
+        """
+        if attempt.spec.get("io") != "file" or attempt.kill_at is not None:
+            return  # it belongs to a client, or somebody wanted it ended
+        by_a_signal = attempt.end.get("signal") in (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+        if by_a_signal and attempt.boot not in ("", self.boot):
+            attempt.end = dict(REBOOTED)
+        elif by_a_signal or (attempt.end.get("exit") and now() < self.going_down_until):
+            attempt.doubt_until = now() + DOUBT_S
 
     def strays(self):
         """Children of ours, or of the keeper, that are nobody's first process."""
@@ -1503,6 +1551,12 @@ class Shepherd:
         send_signal(new, signal.SIGCONT)
 
     def ended(self, attempt):
+        """Nothing of it is left: that is told, unless its end is in doubt; then later."""
+        if attempt.doubt_until is not None:
+            wait_s = max(attempt.doubt_until, self.going_down_until) - now()
+            if wait_s > 0:
+                self.after(min(wait_s, DOUBT_S), lambda: self.ended(attempt))
+                return
         attempt.state = "ended"
         used = {"cpu_s": attempt.end["cpu_s"]} if "cpu_s" in attempt.end else {}
         self.journal.append({"r": "gone", "att": attempt.att, "used": used})
@@ -1519,6 +1573,7 @@ class Shepherd:
         if attempt.state == "intent":
             self.exited(attempt, {"error": "removed before it started"})
         elif attempt.state in ("running", "sweeping"):
+            attempt.doubt_until = None
             left = self.leftovers(attempt)
             if number == signal.SIGTERM:
                 self.warn(attempt, left)
@@ -1893,14 +1948,19 @@ class Spawn:
         """The pid of the new process, in a session of its own, all signals at their defaults.
 
         It waits at its gate until its start is on disk: whoever finds no start in the journal knows that none was.
+        A signal that comes before it has its defaults waits for them, or it would be lost on a handler of ours.
         """
         go, self.gate = os.pipe()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
         try:
             pid = os.fork()
         except OSError:
             for fd in [go, self.gate, *self.to_close]:
                 os.close(fd)
             raise
+        finally:
+            if os.getpid() == self.shepherd.pid:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if pid == 0:
             os.close(self.gate)
             status = 126
