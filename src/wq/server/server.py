@@ -7,7 +7,6 @@ import contextlib
 import os
 import pwd
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -505,7 +504,10 @@ async def somebody_answers(path: str) -> bool:
 
 
 def log_to_stderr(text: str) -> None:
-    """One line, with the time; whatever it is about, no control character gets to the terminal."""
+    """One line, with the time; whatever it is about, no control character gets to the terminal.
+
+    What finds no room is lost: the log lies on the disk that may be full, and that must end nobody.
+    """
     clean = "".join(c if c.isprintable() else "?" for c in text)
-    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {clean}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        os.write(2, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {clean}\n".encode("utf-8", "replace"))

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import struct
+import subprocess
+import sys
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -496,6 +501,26 @@ class TestAFullDisk:
             patch.setattr(office.server.store, "commit", broken)
             with pytest.raises(DiskFailed, match="disk I/O error"):
                 office.turn()
+
+
+class TestTheLog:
+    def written(self, target: str, text: str) -> str:
+        """What gets there, written by a process that must end well."""
+        program = (
+            "import os, sys\n"
+            "from wq.server.server import log_to_stderr\n"
+            "os.dup2(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT), 2)\n"
+            "log_to_stderr(sys.argv[2])\n"
+        )
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run([sys.executable, "-c", program, target, text], env=env, check=True)
+        return "" if target.startswith("/dev/") else Path(target).read_text()
+
+    def test_has_a_line_without_control_characters(self, tmp_path: Path) -> None:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d a\?b é\n", self.written(f"{tmp_path}/log", "a\nb é"))
+
+    def test_on_a_full_disk_ends_nobody(self) -> None:
+        self.written("/dev/full", "x")
 
 
 ENDED = {"type": "attempt_ended", "id": 1, "attempt": 1, "outcome": {"kind": "exited", "exit_status": 0}}
