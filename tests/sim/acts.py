@@ -28,6 +28,7 @@ HOUR_S = 3600.0
 # What may happen, and how often beside the others.
 FAULTS = {
     "kill_server": 3,
+    "shutdown": 1,
     "kill_launcher": 3,
     "reboot_head": 1,
     "cut_connection": 2,
@@ -200,6 +201,12 @@ class Acts:
         if not self.world.server.dead:
             self.doom(self.world.server)
             self.world.later(self.random.uniform(0.0, 5.0), self.revive_server)
+
+    def shutdown(self) -> None:
+        """The owner stops the server in order, and starts it again."""
+        self.world.note("shutdown")
+        self.world.tell_server(ME, type="shutdown")
+        self.world.later(self.random.uniform(0.5, 10.0), self.revive_server)
 
     def kill_launcher(self) -> None:
         process = self.world.launchers[self.random.choice(list(self.world.launchers))]

@@ -184,6 +184,9 @@ class ServerProcess(Mortal):
                 self.world.later(self.world.random.uniform(0.0, 5.0), self.world.acts.revive_server)
                 return
             self.world.check_books()
+            if server.stopping:
+                self.kill()
+                return
 
     def kill(self) -> None:
         """What it has sent is on its way; what is sent to it is lost."""

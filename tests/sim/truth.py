@@ -35,10 +35,10 @@ def unfinished(world: World) -> list[str]:
 
 
 def known_there(place: Place) -> list[str]:
-    """What the shepherd of a place has of attempts. (Ends of ranks have an age limit.)"""
+    """What the shepherd of a place has of attempts. (Ends of ranks have an age limit, and tombstones.)"""
     there = place.living_shepherd()
     attempts = there.shepherd.attempts.values() if there is not None and there.shepherd is not None else ()
-    known = [a for a in attempts if "/" not in a.att or a.state not in ("ended", "never")]
+    known = [a for a in attempts if a.state != "never" and ("/" not in a.att or a.state != "ended")]
     return [f"the shepherd of {place} knows {a.att} {a.state}" for a in known]
 
 
@@ -52,20 +52,24 @@ def left_behind(node: Node) -> list[str]:
 
 def power_cut(world: World, node: Node) -> None:
     """Before a node goes down: which ends and outputs nobody can know afterwards."""
+    here = {att for att, host in world.where.items() if host == node.host}
+    safe: set[str] = set()
     for place in node.places.values():
-        safe: set[str] = set()
         journal = place.disk.files.get("journal")
         if journal is not None and journal.safe is not None and not place.disk.in_memory:
             for line in journal.safe[: journal.safe.rfind(b"\n") + 1].splitlines():
                 record = json.loads(line)
                 if record["r"] == "exit":
                     safe.add(record["att"])
-        here = {att for att, host in world.where.items() if host == node.host}
-        world.forgotten |= here - safe
-        # What had a process there is taken for cut off, also if its first process has just ended elsewhere.
-        maybe_there = {att for _, host, att in world.mail.starts if host == node.host}
-        world.forgotten |= {att.split("/")[0] for att in here | maybe_there if "/" in att}
-        world.mute |= here
+    world.forgotten |= here - safe
+    world.mute |= here
+    # What had a process there is taken for cut off, also if its first process has just ended elsewhere.
+    maybe_there = {att for _, host, att in world.mail.starts if host == node.host}
+    world.forgotten |= {att.split("/")[0] for att in here | maybe_there if "/" in att}
+    server = world.server.server
+    for job in server.queue.active.values() if server is not None else ():
+        if job.allocation is not None and node.host in job.allocation.hosts[1:]:
+            world.forgotten.add(f"{job.id}.{job.attempt}")  # a call for a process there comes too late
 
 
 def check_told(world: World, client: SimClient, outcome: dict[str, Any]) -> None:

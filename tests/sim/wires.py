@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TICK_S = 1e-6  # between messages of one lane: equal times would be in any order
 UP, DOWN = "up", "down"  # from the node, to the node
+NO_PID = 1 << 30  # above all that a real kernel gives: should anybody signal it after all, nobody is hit
 
 
 # --- the wire between a launcher (or a client) and the server
@@ -176,10 +177,10 @@ class Stdin:
 class Ssh:
     """An ssh client and its session on a node, as asyncio.subprocess.Process."""
 
-    pid = 1
-
     def __init__(self, world: World, process: LauncherProcess, host: str) -> None:
         self.world, self.process, self.host = world, process, host
+        world.clients_of_ssh.append(self)
+        self.pid = NO_PID + len(world.clients_of_ssh)
         loop = world.loop
         self.stdin = Stdin(self)
         self.stdout = asyncio.StreamReader(loop=loop)
@@ -191,6 +192,7 @@ class Ssh:
         self.due_s = {DOWN: 0.0, UP: 0.0}
         self.deaf: set[str] = set()  # lanes on which nothing arrives any more
         self.ready = False
+        self.boots = world.nodes[host].kernel.boots
         loop.call_later(world.random.uniform(0.05, 0.4), self.connect)
 
     def connect(self) -> None:
@@ -202,6 +204,7 @@ class Ssh:
             self.fail("kex_exchange_identification: Connection closed by remote host")
         else:
             self.ready = True
+            self.boots = self.world.nodes[self.host].kernel.boots
             self.ends = (take(WriteEnd(self.down)), take(ReadEnd(self.up)))
             self.world.sessions.append(self)
             self.world.mail.new_session(self)
@@ -220,7 +223,8 @@ class Ssh:
 
     def to_node(self, data: bytes) -> None:
         if self.returncode is None and not self.process.dead:
-            self.world.mail.seen(self.process.uid, self.host, data)
+            rebooted = self.boots != self.world.nodes[self.host].kernel.boots
+            self.world.mail.seen(self.process.uid, self.host, data, rebooted=rebooted)
             self.later(DOWN, self.arrive_down, data)
 
     def arrive_down(self, data: bytes) -> None:
@@ -314,6 +318,18 @@ class Ssh:
     terminate = kill
 
 
+class NoRealProcesses:
+    """What a link asks of `os`: to end the process group of its ssh."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def killpg(self, pid: int, number: int) -> None:
+        if pid <= NO_PID:
+            raise AssertionError(f"a simulated world would kill the real process group {pid}")
+        self.world.clients_of_ssh[pid - NO_PID - 1].kill()
+
+
 class Mail:
     """The words START that went to nodes: a network may bring one again, or late, as long as it may matter.
 
@@ -325,12 +341,16 @@ class Mail:
         self.starts: dict[tuple[int, str, str], bytes] = {}
         self.comes_late = False
 
-    def seen(self, uid: int, host: str, data: bytes) -> None:
+    def seen(self, uid: int, host: str, data: bytes, *, rebooted: bool) -> None:
+        """A word is sent. rebooted: the node has been, since this session began, and nobody has noticed yet."""
         if data[4:5] != b"{":
             return
         if b'"do":"start"' in data[:24] or b'"do":"ack"' in data[:24]:
             word: dict[str, Any] = shepherd.unpack(data[4:])  # type: ignore[no-untyped-call]
-            if word["do"] == "start":
+            if word["do"] == "start" and rebooted:
+                # A remote process that may have been there before the reboot, for all that its launcher will know.
+                self.world.forgotten.add(word["att"].split("/")[0])
+            elif word["do"] == "start":
                 self.starts[(uid, host, word["att"])] = data
             else:
                 self.starts.pop((uid, host, word["att"]), None)

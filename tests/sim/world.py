@@ -45,10 +45,11 @@ from tests.sim.processes import (
     task_of,
 )
 from tests.sim.programs import Program, Word
-from tests.sim.wires import Connection, LaunchersEnd, Mail, Ssh
+from tests.sim.wires import Connection, LaunchersEnd, Mail, NoRealProcesses, Ssh
 from wq.core.job import JobId
 from wq.core.queue import Draft, Now
 from wq.launcher import book as book_module
+from wq.launcher import link as link_module
 from wq.launcher import links as links_module
 from wq.launcher import session as session_module
 from wq.launcher import submissions as submissions_module
@@ -96,6 +97,7 @@ class World:
     disks: dict[str, HeadDisk] = field(default_factory=dict)
     connections: list[Connection] = field(default_factory=list)
     sessions: list[Ssh] = field(default_factory=list)
+    clients_of_ssh: list[Ssh] = field(default_factory=list)
     clients: list[SimClient] = field(default_factory=list)
     programs: dict[str, Program] = field(default_factory=dict)
     foreground: set[str] = field(default_factory=set)
@@ -367,6 +369,11 @@ class World:
                 raise self.trouble
 
 
+def no_real_process(pid: int, number: int) -> None:
+    """In place of os.kill."""
+    raise AssertionError(f"a simulated world would send signal {number} to the real process {pid}")
+
+
 def process_of(context: dict[str, Any]) -> Mortal | None:
     """Whose callback or task it is that an exception came out of."""
     handle: Any = context.get("handle")
@@ -423,7 +430,10 @@ def rules_of_the_world(world: World) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncio, "open_unix_connection", connect)
         patch.setattr(asyncio, "create_subprocess_exec", start_ssh)
+        for name in ("kill", "killpg"):
+            patch.setattr(os, name, no_real_process)
         patch.setattr(Link, "places", None)
+        patch.setattr(link_module, "os", NoRealProcesses(world), raising=False)
         patch.setattr(session_module, "places", PlacesShim)
         patch.setattr(session_module, "random", Random(world.seed))
         patch.setattr(links_module, "random", Random(world.seed))
