@@ -146,6 +146,24 @@ class TestWhatRuns:
         assert met.wait_for_end(job)["exit_status"] == 7
         assert read(work / "ran") == "x\n"
 
+    def test_is_out_of_sight_while_its_launcher_is_away(self, met: Queue, dana: User, erin: User) -> None:
+        work = met.directory(dana)
+        job = met.batch(dana, f"{until(work / 'go')}; exit 9", cwd=work)
+        met.wait_for_state(job, "running")
+        assert met.wq(erin, "ls").stderr == ""
+        kill_launcher(met, dana)
+        remark = wait_for(lambda: met.wq(erin, "ls").stderr, PATIENCE_S, "it to be out of sight")
+        why = f"the launcher of {dana.name} is away; any command of {dana.name} brings it back"
+        assert re.fullmatch(
+            rf"wq: out of sight since \d\d:\d\d \(\d+s\): job {job} on node1: {why}; it runs on\n", remark
+        )
+        assert met.state(job) == "running"
+        assert f"why: {why}" in met.wq(erin, "ls", "-f").stdout.replace('"', "")
+        met.wq(dana, "users")
+        wait_for(lambda: not met.wq(erin, "ls").stderr, PATIENCE_S, "it to be in sight again")
+        dana.write(work / "go", "")
+        assert met.wait_for_end(job)["exit_status"] == 9
+
     def test_is_followed_again_by_wq_launcher_after_a_reboot_of_the_head(self, met: Queue, dana: User) -> None:
         work = met.directory(dana)
         job = met.batch(dana, f"{until(work / 'go')}; exit 8", cwd=work)
