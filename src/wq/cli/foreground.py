@@ -205,6 +205,10 @@ class Foreground:
             self.status = 128 + outcome["signal"]
         else:
             self.status = 128 + self.signalled if self.signalled else FAILED
+        if outcome.get("torn"):
+            self.status = self.status or FAILED
+            self.remark = f"job {self.id}: a part of its output is lost: its shepherd had to be started again"
+            return
         by = outcome["by"] or (self.stopped_by if not self.signalled else None)
         if self.signalled:
             return

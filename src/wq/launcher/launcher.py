@@ -355,6 +355,8 @@ class Launcher:
         here = await self.server_is_here(KEEPING_PATIENCE_S if sub.keep else CONNECT_PATIENCE_S)
         keep = sub.keep and not self.session.refuses
         if self.submissions is None or not (here or keep):
+            if self.submissions is not None:  # of an earlier launcher, which died before it could answer
+                self.submissions.take_back([entry for entry in self.submissions.known(sub.token) if entry.id is None])
             client.say({"error": self.session.trouble, "status": 75})
             return
         if client.gone or not sub.tasks:
@@ -379,6 +381,8 @@ class Launcher:
             return
         if not entries[0].task.foreground:
             facts: dict[str, Any] = {"jobs": [facts_of(entry) for entry in entries]}
+            if len(entries) < len(sub.tasks):  # it was sent again, and the rest is over and forgotten
+                facts["over"] = len(sub.tasks) - len(entries)
             if any(entry.id is None for entry in entries):
                 facts["away"] = self.session.trouble
             client.say({"ok": facts})
@@ -433,7 +437,7 @@ class Launcher:
         if client.stdin_eof:
             self.links.send(entry.main_host, {"do": "eof", "att": entry.att})
 
-    def end_client(self, client: Client, outcome: Outcome) -> None:
+    def end_client(self, client: Client, outcome: Outcome, *, torn: bool = False) -> None:
         """Tell a waiting client how its job ended; it goes after that."""
         facts = {
             "kind": outcome.kind.value,
@@ -441,6 +445,7 @@ class Launcher:
             "signal": outcome.signal,
             "by": outcome.by,
             "message": outcome.message,
+            "torn": torn,
         }
         client.say({"type": "ended", "outcome": facts})
 
@@ -634,12 +639,13 @@ class Launcher:
         """All of its output is here: the server, the client and the node may know that it is over."""
         if entry.phase is not Phase.ENDED:
             return
+        torn = entry.att in self.outputs.torn
         self.outputs.done(entry.att)
         self.ranks.over(entry.att)
         self.tell_end(entry)
         client = self.client_of(entry)
         if client is not None and entry.outcome is not None:
-            self.end_client(client, entry.outcome)
+            self.end_client(client, entry.outcome, torn=torn)
         if not entry.node_done:
             self.links.send(entry.main_host, {"do": "ack", "att": entry.att})
         self.forget_if_over(entry)

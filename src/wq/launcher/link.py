@@ -20,6 +20,8 @@ MOST_NOISE_BYTES = 256 << 10  # what a login may print before the shepherd's fir
 PING_EVERY_S = 5.0
 PINGS_UNANSWERED = 3  # then the link is dead (counted: that the launcher itself was stopped for long proves nothing)
 KEPT_ERRORS = 8192
+END_PATIENCE_S = 0.5  # of ssh, when its input is closed
+KILLED_PATIENCE_S = 5.0
 
 SOURCE = Path(shepherd.__file__).read_bytes()
 BOOT = (
@@ -201,13 +203,21 @@ class Link:
             return
         if process.stdin is not None:
             process.stdin.close()
-        if process.returncode is None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), 0.5)
-        if process.returncode is None:
+        over = asyncio.create_task(read_to_the_end(process))
+        _, waiting = await asyncio.wait([over], timeout=END_PATIENCE_S)
+        if waiting:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over, KILLED_PATIENCE_S)
         if process.stdin is not None:  # what could not be written is no news: the connection is over
             with contextlib.suppress(ConnectionError, TimeoutError):
                 await asyncio.wait_for(process.stdin.wait_closed(), 1.0)
+
+
+async def read_to_the_end(process: asyncio.subprocess.Process) -> None:
+    """Until a process is over. (asyncio tells that only when its pipes are at their end, so somebody must read.)"""
+    if process.stdout is not None:
+        while await process.stdout.read(1 << 18):
+            pass
+    await process.wait()

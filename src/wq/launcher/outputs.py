@@ -31,6 +31,7 @@ class Outputs:
         self.sinks: dict[str, Sink] = {}
         self.eofs: dict[str, dict[int, int]] = {}
         self.owed: dict[str, set[int]] = {}  # channels with chunks that the client has no room to acknowledge yet
+        self.torn: set[str] = set()  # a part of the output has gone with a shepherd
         self.stalled: dict[str, asyncio.TimerHandle] = {}  # the file system of their files is full
         self.expected: dict[str, tuple[int, ...]] = {}  # of ended attempts: the channels that must come to their end
 
@@ -139,11 +140,14 @@ class Outputs:
     def expect(self, entry: Entry, view: dict[str, Any]) -> None:
         """The end of the attempt is known: these streams must come to theirs."""
         self.expected[entry.att] = tuple(int(channel) for channel in view.get("chs") or ())
+        if view.get("torn") and not self.complete(entry.att, (1, 2)):
+            self.torn.add(entry.att)
 
-    def complete(self, att: str) -> bool:
+    def complete(self, att: str, channels: tuple[int, ...] | None = None) -> bool:
         """True if all of its output is here."""
         have, eofs = self.have(att), self.eofs.get(att, {})
-        return all(channel in eofs and have.get(channel, 0) >= eofs[channel] for channel in self.expected.get(att, ()))
+        wanted = self.expected.get(att, ()) if channels is None else channels
+        return all(channel in eofs and have.get(channel, 0) >= eofs[channel] for channel in wanted)
 
     def check(self, att: str) -> bool:
         """True if it is all here, and on disk; then its end may be told."""
@@ -171,6 +175,7 @@ class Outputs:
             sink.close()
         for table in (self.eofs, self.owed, self.expected):
             table.pop(att, None)
+        self.torn.discard(att)
         timer = self.stalled.pop(att, None)
         if timer is not None:
             timer.cancel()

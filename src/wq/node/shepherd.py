@@ -753,6 +753,7 @@ class Attempt:
         self.stdin_eof = False
         self.end = None
         self.why = ""  # it is `never`
+        self.torn = False  # its pipes went with an earlier shepherd, and with them what nobody had acknowledged
         self.doubt_until = None  # a shutdown of the node may have ended it: not told before then
         self.boot = ""  # of the node, in which it was taken on, if that was an earlier shepherd's work
         self.stop_signal = 0
@@ -778,6 +779,8 @@ class Attempt:
         view = {"att": self.att, "state": self.state, "pid": self.pid, "shared": self.shared, "chs": self.channels}
         if self.state == "ended":
             view["end"] = self.end
+        if self.torn:
+            view["torn"] = True
         if self.why:
             view["why"] = self.why
         return view
@@ -1034,6 +1037,7 @@ class Shepherd:
     def take_up(self, attempt):
         """One attempt of an earlier shepherd."""
         out = attempt.base + ".out"
+        attempt.torn = attempt.spec.get("io") == "stream"
         if attempt.spec.get("io") == "file" and attempt.shared is False and os.path.exists(out):
             source = attempt.sources[STDOUT] = Source(os.open(out, os.O_RDONLY | os.O_CLOEXEC), True)
             source.held = True

@@ -397,6 +397,23 @@ class TestOutput:
             house.word("a", {"say": "eof", "att": "1.1", "ch": channel, "off": size})
         assert (client.output, client.heard[-1]["type"]) == (b"hello", "ended")
 
+    def test_a_client_hears_that_a_part_went_with_the_shepherd(self, house: House) -> None:
+        client = house.job(foreground=True)
+        house.says_started()
+        house.word("a", ("1.1", 1, 0, b"hel"))
+        house.node_down("a")
+        house.node_up("a", view("1.1", "ended", torn=True))
+        assert (client.heard[-1]["type"], client.heard[-1]["outcome"]["torn"]) == ("ended", True)
+
+    def test_but_not_if_all_of_it_had_come(self, house: House) -> None:
+        client = house.job(foreground=True)
+        house.says_started()
+        for channel in (1, 2):
+            house.word("a", {"say": "eof", "att": "1.1", "ch": channel, "off": 0})
+        house.node_down("a")
+        house.node_up("a", view("1.1", "ended", torn=True))
+        assert (client.heard[-1]["type"], client.heard[-1]["outcome"]["torn"]) == ("ended", False)
+
     def test_what_nobody_reads_is_complete_whatever_an_earlier_launcher_had(self, house: House) -> None:
         house.job(foreground=True)
         house.killed_and_started_again()
@@ -523,6 +540,26 @@ class TestTheServerIsAway:
         house.refuse(Refused("no such group", 2))
         house.accept()
         assert client.heard[0]["status"] == 1
+
+    def test_nor_if_some_of_its_jobs_are_over(self, house: House) -> None:
+        token = "0123456789abcdef"
+        house.server_up()
+        house.submits(batch(), batch(), token=token)
+        house.accept()
+        house.gone(1)
+        client = house.submits(batch(), batch(), token=token)
+        assert ([job["id"] for job in client.heard[0]["ok"]["jobs"]], client.heard[0]["ok"]["over"]) == ([2], 1)
+
+    def test_one_that_is_not_to_be_kept_is_not_kept_by_an_earlier_launcher_either(self, house: House) -> None:
+        token = "0123456789abcdef"
+        house.server_up()
+        house.submits(batch(), token=token)
+        house.killed_and_started_again()
+        house.launcher.open_book("q1")
+        client = house.submits(batch(), token=token)
+        house.turn(CONNECT_PATIENCE_S)
+        assert client.heard[0]["status"] == 75
+        assert house.launcher.ledger.entries == {}
 
     def test_nor_if_its_ids_are_known_already(self, house: House) -> None:
         house.server_up()

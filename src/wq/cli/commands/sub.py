@@ -306,6 +306,8 @@ def submit_batch(args: argparse.Namespace, jobs: list[tuple[dict[str, Any], str 
         facts = answer_to(link, message)
         if facts is not None:
             report(args, facts["jobs"])
+            if facts.get("over"):
+                print(f"wq: {facts['over']} of them are over already; `wq ls -a` shows them", file=sys.stderr)
             return 0
         link = LauncherLink(link.queue)  # it knows by the token what its predecessor has done of it
     raise WqError("your launcher went away before it answered; `wq ls` shows what was queued", AWAY)
