@@ -79,11 +79,9 @@ class Run:
     def calm(self, world: World, crowd: Crowd) -> list[Row]:
         """Waits until all has ended and all news is home; the listing then, which a restart must not change."""
         began = time.monotonic()
-        self.wait(began + CALM_S, "jobs that do not end", lambda: self.still_there(crowd, world))
-        self.wait(began + CALM_S, "news that does not come home", lambda: [str(p) for p in world.queue.unfinished()])
-        self.wait(
-            time.monotonic() + PATIENCE_S, "left behind", lambda: [f"{p.pid} {p.title}" for p in world.strangers()]
-        )
+        self.wait(CALM_S, "a job that does not end", lambda: self.still_there(crowd, world))
+        self.wait(CALM_S, "news that does not come home", lambda: [str(p) for p in world.queue.unfinished()])
+        self.wait(PATIENCE_S, "left behind", lambda: [f"{p.pid} {p.title}" for p in world.strangers()])
         self.spans_s["calm"] = time.monotonic() - began
         rows = crowd.look_once(world.owner, "-a") or []
         held = {host: used for host, used in world.queue.used().items() if used}
