@@ -1,6 +1,6 @@
 """The ten rules of the protocol, and how each is left out: so that it can be shown that the worlds notice.
 
-P1 to P10 are explained in docs/reliability.md. Nothing of this is in the code: it is patched in, from outside.
+Each function here leaves out the rule that its docstring says. Nothing of this is in the code: it is patched in.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ def before_the_commit(patch: Patch, do: Callable[[Server, Draft], None]) -> None
 
 
 def answers_before_the_commit(patch: Patch) -> None:
+    """P1: a submission is answered when it is on disk."""
+
     def tell(server: Server, draft: Draft) -> None:
         answers, draft.answers = draft.answers, []
         for mark, answer in answers:
@@ -56,6 +58,8 @@ def answers_before_the_commit(patch: Patch) -> None:
 
 
 def orders_before_the_commit(patch: Patch) -> None:
+    """P2: a grant is on disk before it is sent."""
+
     def tell(server: Server, draft: Draft) -> None:
         new = {event.job.id for event in draft.events if isinstance(event, Submitted)}  # their launchers must know them
         early = [order for order in draft.orders if order.id not in new]
@@ -68,6 +72,8 @@ def orders_before_the_commit(patch: Patch) -> None:
 
 
 def starts_before_the_intent(patch: Patch) -> None:
+    """P3: the launcher's intent is on its disk before the start is sent."""
+
     def flush(self: Launcher) -> None:
         self.flushing = False
         pending, self.pending = self.pending, []
@@ -83,6 +89,8 @@ def in_the_shepherd(patch: Patch, change: Callable[[node.Space], None]) -> None:
 
 
 def starts_again(patch: Patch) -> None:
+    """P4: a start that comes again starts nothing."""
+
     def change(space: node.Space) -> None:
         start = space["Shepherd"].start
 
@@ -96,6 +104,8 @@ def starts_again(patch: Patch) -> None:
 
 
 def no_tombstones(patch: Patch) -> None:
+    """P5: a question about an attempt that a node does not know is the end of it: no start may follow."""
+
     def change(space: node.Space) -> None:
         query = space["Shepherd"].query
 
@@ -111,6 +121,8 @@ def no_tombstones(patch: Patch) -> None:
 
 
 def a_lost_connection_is_a_failure(patch: Patch) -> None:
+    """P6: a lost connection means that nobody knows, and never that it failed."""
+
     def node_failed(self: Ledger, host: HostName, why: str) -> list[Action]:
         self.up.discard(host)
         gone = [entry for entry in self.on_host(host) if entry.phase is Phase.INTENDED]
@@ -120,6 +132,8 @@ def a_lost_connection_is_a_failure(patch: Patch) -> None:
 
 
 def cores_are_free_before_the_end(patch: Patch) -> None:
+    """P7: cores become free on evidence alone."""
+
     def too_early(draft: Draft, who: Who, job: Job, request: Remove) -> str:
         draft.apply(Ended(id=job.id, outcome=Outcome(kind=OutcomeKind.REMOVED, by=who.user), at_s=draft.now.wall_s))
         return "removed"
@@ -128,6 +142,7 @@ def cores_are_free_before_the_end(patch: Patch) -> None:
 
 
 def old_news_is_obeyed(patch: Patch) -> None:
+    """P8: each message names its attempt, and news of an earlier one changes nothing."""
     report = news.report
 
     def believe(draft: Draft, who: Any, said: Any) -> None:
@@ -138,6 +153,7 @@ def old_news_is_obeyed(patch: Patch) -> None:
 
 
 def an_end_is_told_once(patch: Patch) -> None:
+    """P9: an end is told again until it is acknowledged."""
     report = Session.report
 
     def once(self: Session, request: Any) -> None:
@@ -152,10 +168,12 @@ def an_end_is_told_once(patch: Patch) -> None:
 
 
 def a_hello_is_only_greeted(patch: Patch) -> None:
+    """P10: whoever comes back is told what is due, and what is over."""
     patch.setattr(news, "remind", lambda draft, uid, job: None)
 
 
 def a_repeated_submission_is_only_accepted(patch: Patch) -> None:
+    """P10: a repeated submission is answered with what has become of it."""
     patch.setattr(commands, "remind", lambda draft, uid, job: None)
 
 

@@ -141,7 +141,12 @@ def check_end(world: World, promise: Promise, job: Job) -> None:
             check_output(world, promise, true[0])
     elif kind is OutcomeKind.LOST:
         cut = any("cut" in end for end in atts.values())
-        excused = declared or cut or bool(set(atts) & (world.unheard | world.forgotten))
+        excused = (
+            declared
+            or "declared its node lost" in (job.outcome.message or "")
+            or cut
+            or bool(set(atts) & (world.unheard | world.forgotten))
+        )
         if promise.foreground and "no longer knows it" in (job.outcome.message or ""):
             excused = True  # its client went with the launcher
         if not excused and not (world.reboots and "rebooted" in (job.outcome.message or "")):
