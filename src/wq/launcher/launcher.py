@@ -255,7 +255,8 @@ class Launcher:
                 self.ledger.change(entry)
             if entry.phase is Phase.INTENDED:
                 self.ranks.of_earlier.add(entry.att)
-            if entry.allocation is not None and (entry.phase is Phase.INTENDED or not entry.node_done):
+            # Where an attempt was taken back, too: the acknowledgement of that may have died with the launcher.
+            if entry.allocation is not None and (entry.phase is not Phase.ENDED or not entry.node_done):
                 self.act([NeedLinks(hosts=entry.allocation.hosts)])
 
     def server_down(self) -> None:

@@ -52,6 +52,8 @@ ATTACH_S = 15.0  # the shepherd must have answered by then
 HOUSEKEEPING_S = 6 * 3600.0
 UNASKED_S = 30 * 86400.0  # what nobody has asked for so long is let go
 LEFTOVER_GRACE_S = 1.0  # between TERM and KILL for what a job leaves behind
+SWEEP_EVERY_S = 0.05
+SECOND_LOOK_S = 0.01
 DOUBT_S = 1.0  # an end by a signal that nobody here sent is told so much later: the node may be going down
 GOING_DOWN_S = 120.0  # after a TERM the node has so long to go down
 ORPHAN_GRACE_S = 2.0
@@ -990,6 +992,11 @@ class Shepherd:
             return
         if not os.access(".", os.W_OK):
             return  # mounted read-only by now
+        left = [pid for pid in tree_below(self.strays()) if start_time(pid) is not None]
+        if left:  # of no attempt that is known: something was missed, and nothing stays behind
+            send_signal(left, signal.SIGKILL)
+            self.after(SWEEP_EVERY_S, self.leave_if_idle)
+            return
         self.listener.close()
         clear_spool(self.spool)
         self.finished = True
@@ -1515,13 +1522,20 @@ class Shepherd:
 
     def leftovers(self, attempt):
         """What still lives of an attempt: its process tree, and what escaped from it (found by the tag)."""
-        roots = [pid for pid in self.strays() if self.is_from(attempt, tag_of(pid))]
+        return self.scan(attempt)[0]
+
+    def scan(self, attempt):
+        """(what lives of an attempt, and the dead that were met): who died just now may have left a child to us."""
+        strays = self.strays()
+        roots = [pid for pid in strays if self.is_from(attempt, tag_of(pid))]
         if self.scattered and attempt.tag:
             roots += [pid for pid in own_processes() if tag_of(pid) == attempt.tag]
         if self.running.get(attempt.pid) is attempt and start_time(attempt.pid) == attempt.start:
             roots.append(attempt.pid)
         # Parents before their children: a shell whose child ends first would go on with its next line.
-        return [pid for pid in dict.fromkeys(tree_below(roots)) if start_time(pid) is not None]
+        found = list(dict.fromkeys(tree_below(roots)))
+        left = [pid for pid in found if start_time(pid) is not None]
+        return left, {pid for pid in [*found, *strays] if start_time(pid) is None}
 
     def is_from(self, attempt, tag):
         """Does a stray with this tag come from this attempt? One that has lost its tag is the last attempt's."""
@@ -1529,14 +1543,18 @@ class Shepherd:
             return True
         return not self.running and not any(other.tag == tag for other in self.attempts.values())
 
-    def sweep(self, attempt, started=None):
+    def sweep(self, attempt, started=None, dead_before=None):
         """End what a job left behind; its end is told, and its cores are free, when nothing is left.
 
-        Each process has one TERM and then the grace that the job was stopped with, or a short one.
+        Each process has one TERM and then the grace that the job was stopped with, or a short one. A look that finds
+        nothing but the dead is believed if the next one finds the same: a child of theirs may have been missed.
         """
-        left = self.leftovers(attempt)
-        if not left:
+        left, dead = self.scan(attempt)
+        if not left and (not dead or dead == dead_before):
             self.ended(attempt)
+            return
+        if not left:
+            self.after(SECOND_LOOK_S, lambda: self.sweep(attempt, started, dead))
             return
         started = now() if started is None else started
         due = started + LEFTOVER_GRACE_S if attempt.kill_at is None else attempt.kill_at
@@ -1544,7 +1562,7 @@ class Shepherd:
             self.warn(attempt, left)
         else:
             send_signal(left, signal.SIGKILL)
-        self.after(0.05, lambda: self.sweep(attempt, started))
+        self.after(SWEEP_EVERY_S, lambda: self.sweep(attempt, started))
 
     def warn(self, attempt, pids):
         """TERM to those that have not had it."""
