@@ -114,6 +114,7 @@ class Launcher:
         self.crashed = False
         self.any_node = False
         self.unseen: dict[HostName, str] = {}  # nodes where attempts may run, and no connection is
+        self.server_knows_sight = False
         self.marked = (settings.state / places.UNFINISHED).exists()
         path = places.server_socket(settings.server_uid, settings.port, private=settings.private)
         self.session = Session(
@@ -205,8 +206,9 @@ class Launcher:
         held = tuple(HeldJob(id=e.id, attempt=e.attempt) for e in entries if e.id is not None)
         tokens = tuple(sorted({e.token for e in entries if e.id is None}))
         self.session.report(LauncherHere(jobs=held, tokens=tuple(servers_name(token) for token in tokens)))
+        self.server_knows_sight = "sight" in welcome.get("features", ())  # type: ignore[operator]
         if self.unseen:
-            self.session.report(Sight(unseen=dict(self.unseen)))
+            self.tell_sight()
         assert self.submissions is not None
         for token in tokens:
             if token not in self.submissions.by_token:
@@ -461,8 +463,13 @@ class Launcher:
         self.log(f"link to {host}: {why}")
         if host not in self.unseen and any(entry.maybe_sent for entry in self.ledger.on_host(host)):
             self.unseen[host] = why
-            self.session.report(Sight(unseen=dict(self.unseen)))
+            self.tell_sight()
         self.act(self.ledger.node_failed(host, why))
+
+    def tell_sight(self) -> None:
+        """Which nodes cannot be seen, for listings; a server of an older version would not understand it."""
+        if self.server_knows_sight:
+            self.session.report(Sight(unseen=dict(self.unseen)))
 
     def word(self, host: HostName, word: Any) -> None:
         """A message of a shepherd."""
@@ -488,7 +495,7 @@ class Launcher:
     def node_here(self, host: HostName, word: dict[str, Any]) -> None:
         self.links.came_up(host)
         if self.unseen.pop(host, None) is not None:
-            self.session.report(Sight(unseen=dict(self.unseen)))
+            self.tell_sight()
         self.links[host].spool = word["spool"]
         self.act(self.ledger.node_up(host, word["attempts"], str(word["boot"])))
         for over in [e for e in self.ledger.entries.values() if e.phase is Phase.ENDED and e.node_done]:

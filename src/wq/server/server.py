@@ -117,6 +117,7 @@ class Server:
         self.peers.add(peer)
         return {
             "version": PROTOCOL,
+            "features": ["sight"],  # words that version 0.1.0 did not know
             "queue": self.queue_name,
             "owner": self.uid,
             "owner_name": user_name(self.uid),

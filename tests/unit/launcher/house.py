@@ -141,10 +141,10 @@ class House:
 
     # the server
 
-    def server_up(self, queue: str = "q1") -> None:
+    def server_up(self, queue: str = "q1", features: tuple[str, ...] = ("sight",)) -> None:
         """The session is connected (as Session does: writer, on_up, connected)."""
         self.session.connected.set()
-        self.inside(lambda: self.launcher.server_up({"queue": queue}))
+        self.inside(lambda: self.launcher.server_up({"queue": queue, "features": list(features)}))
 
     def server_down(self) -> None:
         self.session.connected.clear()

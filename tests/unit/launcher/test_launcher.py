@@ -448,6 +448,18 @@ class TestOutput:
 CALL = {"rank": "1.1/7.1", "att": "1.1", "host": "b", "command": "orted"}
 
 
+class TestAnOlderServer:
+    def test_is_not_told_what_it_would_not_understand(self, house: House) -> None:
+        house.job()
+        house.says_started()
+        house.server_down()
+        house.server_up(features=())
+        house.forget_what_was_said()
+        house.node_down("a")
+        house.node_up("a", view("1.1", "running"))
+        assert house.reports == []
+
+
 class TestTheServerIsAway:
     """A batch submission is kept until it is back, if its user wants that."""
 
