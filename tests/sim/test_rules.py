@@ -13,17 +13,17 @@ from tests.sim.world import World
 
 # The first seed that saw it, when this was written. As the code changes, so do the worlds: then later ones see it.
 SEEN_BY = {
-    "P1": 67,
-    "P2": 41,
-    "P3": 1058,
+    "P1": 41,
+    "P2": 45,
+    "P3": 180,
     "P4": 2,
-    "P5": 340,
+    "P5": 198,
     "P6": 0,
-    "P7": 14,
+    "P7": 10,
     "P8": 92,
     "P9": 17,
-    "P10 hello": 28,
-    "P10 submit": 297,
+    "P10 hello": 15,
+    "P10 submit": 118,
 }
 MOST_TRIES = 1000
 
