@@ -163,7 +163,7 @@ class SmallDisk:
 
     def __init__(self, holder: int) -> None:
         self.enter = ["nsenter", f"--target={holder}", "--mount"]
-        self.place = Path(f"/proc/{holder}/root/var/tmp")
+        self.place = Path("/proc", str(holder), "root", "var", "tmp")
         self.fillers = 0
 
     def backend(self, user: User) -> Local:
