@@ -155,7 +155,8 @@ def check_end(world: World, promise: Promise, job: Job) -> None:
         if not wanted_gone:
             raise Broken(f"job {job.id} was removed by nobody: {job.outcome}")
     elif kind is OutcomeKind.SIGNALLED:
-        if not wanted_gone or {"signal": job.outcome.signal} not in atts.values():
+        # (Without any: it was ended at its gate, before it became the program.)
+        if not wanted_gone or (atts and {"signal": job.outcome.signal} not in atts.values()):
             raise Broken(told)
     elif not world.spoilt:  # FAILED: it could not be started
         raise Broken(told)
