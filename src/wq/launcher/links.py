@@ -47,6 +47,7 @@ class Links:
         self.links: dict[HostName, Link] = {}
         self.failures: dict[HostName, int] = {}
         self.waits: dict[HostName, asyncio.TimerHandle] = {}
+        self.closed = False
 
     def __getitem__(self, host: HostName) -> Link:
         return self.links[host]
@@ -67,16 +68,20 @@ class Links:
         self.failures.pop(host, None)
 
     def down(self, host: HostName, why: str, was_up: bool) -> None:
+        """A link is over. One that was up is opened again even if nothing is to be done there.
+
+        Who was killed on the node may have left an empty spool, and the next shepherd takes that away.
+        """
         self.links.pop(host, None)
         failures = self.failures[host] = 0 if was_up else self.failures.get(host, 0) + 1
         self.on_down(host, why)
-        if self.wanted(host):
+        if (was_up and not self.closed) or self.wanted(host):
             wait_s = min(AGAIN_FIRST_S * 2.0 ** min(failures, 20), AGAIN_MOST_S) * random.uniform(0.7, 1.3)
-            self.waits[host] = asyncio.get_running_loop().call_later(wait_s, self.again, host)
+            self.waits[host] = asyncio.get_running_loop().call_later(wait_s, self.again, host, was_up)
 
-    def again(self, host: HostName) -> None:
+    def again(self, host: HostName, was_up: bool) -> None:
         self.waits.pop(host, None)
-        if self.wanted(host):
+        if was_up or self.wanted(host):
             self.need(host)
 
     def send(self, host: HostName, word: dict[str, Any]) -> None:
@@ -92,5 +97,6 @@ class Links:
             link.send_data(att, 0, offset, payload)
 
     def close(self) -> None:
+        self.closed = True
         for link in list(self.links.values()):
             link.close()

@@ -1973,7 +1973,7 @@ class Spawn:
         A signal that comes before it has its defaults waits for them, or it would be lost on a handler of ours.
         """
         go, self.gate = os.pipe()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))
         try:
             pid = os.fork()
         except OSError:
