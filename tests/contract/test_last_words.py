@@ -63,7 +63,11 @@ def shells() -> list[str]:
 def run(shell: str, script: bytes, directory: Path) -> tuple[int, bytes, bytes]:
     (directory / "script").write_bytes(script + b"\n")
     argv = [*shell.split(), "script"]
-    done = subprocess.run(argv, cwd=directory, capture_output=True, timeout=PATIENCE_S, check=False, env=os.environ)
+    mask = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # (under nohup it would be ignored, by the shell too)
+    try:
+        done = subprocess.run(argv, cwd=directory, capture_output=True, timeout=PATIENCE_S, check=False, env=os.environ)
+    finally:
+        signal.signal(signal.SIGHUP, mask)
     return done.returncode, done.stdout, done.stderr
 
 
