@@ -378,7 +378,9 @@ class Acts:
         if server is not None and not world.server.dead:
             on_it = [job for job in server.queue.active.values() if job.allocation and host in job.allocation.hosts]
             running = {JobId(int(att.split(".")[0])) for _, att in world.running}
-            if on_it and not running & {job.id for job in on_it}:
+            # What a wide job has, or is about to have, on its other nodes would be given up without evidence.
+            wide = any(job.allocation and job.allocation.nhosts > 1 for job in on_it)
+            if on_it and not wide and not running & {job.id for job in on_it}:
                 world.note(f"{host} is declared lost, with {[int(job.id) for job in on_it]}")
                 world.declared_lost.update(job.id for job in on_it)
                 if one_by_one:
