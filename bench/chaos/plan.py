@@ -58,7 +58,7 @@ class Job:
         return ("signalled", self.signal) if self.signal else ("exited", self.status)
 
     def script(self, mark: Path) -> str:
-        """Its text: a line in the mark at the start of each attempt, and one at the end."""
+        """Its text, for any shell: a line in the mark at the start of each attempt, and one at the end."""
         dashes = "=" * 50
         text = [
             f'say() {{ echo "$1 $WQ_JOB_ID $WQ_ATTEMPT $(hostname) $(date +%s.%N)" >>{mark}; }}',
@@ -69,7 +69,7 @@ class Job:
         if self.rank:
             text.append(RANK.replace("MARK", str(mark)))
         for count, sleep_s in self.pieces:
-            one = f'echo "{self.number} line $n ${{dashes:0:$((n % 50))}}"; n=$((n + 1))'
+            one = f"printf '%s line %s %.*s\\n' {self.number} $n $((n % 50)) $dashes; n=$((n + 1))"
             text.append(f"end=$((n + {count})); while [ $n -lt $end ]; do {one}; done; sleep {sleep_s:.2f}")
         text += [f"seq 1 {BULK_LINES}"] if self.bulk else []
         text += [self.leftover] if self.leftover else []
