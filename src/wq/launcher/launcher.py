@@ -206,7 +206,8 @@ class Launcher:
         held = tuple(HeldJob(id=e.id, attempt=e.attempt) for e in entries if e.id is not None)
         tokens = tuple(sorted({e.token for e in entries if e.id is None}))
         self.session.report(LauncherHere(jobs=held, tokens=tuple(servers_name(token) for token in tokens)))
-        self.server_knows_sight = "sight" in welcome.get("features", ())  # type: ignore[operator]
+        features = welcome.get("features")
+        self.server_knows_sight = isinstance(features, list) and "sight" in features
         if self.unseen:
             self.tell_sight()
         assert self.submissions is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +10,8 @@ from wq.core.job import HostName
 from wq.launcher.clients import Client
 from wq.launcher.ledger import Entry, Ledger, Phase
 from wq.launcher.streams import ClientSink, FileSink, NoSink, Sink
+from wq.store.database import NO_ROOM
 
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 NO_ROOM_AGAIN_S = 5.0
 
 

@@ -12,6 +12,7 @@ from wq.core.cluster import LOCALHOST
 from wq.core.job import Allocation
 from wq.launcher.ledger import Entry
 from wq.launcher.task import Setting
+from wq.store.database import NO_ROOM
 
 # What belongs to one host or session, and does not go along with a job.
 NOT_TAKEN_ALONG = frozenset(
@@ -52,7 +53,6 @@ MPI_SETTINGS = {
     "HYDRA_LAUNCHER": "ssh",
     "HYDRA_RMK": "user",
 }
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class OutputTrouble(Exception):

@@ -449,6 +449,11 @@ CALL = {"rank": "1.1/7.1", "att": "1.1", "host": "b", "command": "orted"}
 
 
 class TestAnOlderServer:
+    def test_or_a_strange_one_does_the_launcher_no_harm(self, house: House) -> None:
+        house.session.connected.set()
+        house.inside(lambda: house.launcher.server_up({"queue": "q1", "features": 5}))
+        assert not house.launcher.server_knows_sight
+
     def test_is_not_told_what_it_would_not_understand(self, house: House) -> None:
         house.job()
         house.says_started()
