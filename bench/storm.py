@@ -4,7 +4,8 @@
     python -m bench.storm --kills 500 --seed 1 --local    through local children
     python -m bench.storm --points                        kill before every single system call of shepherd and keeper
 
-Each job leaves a mark when it starts, prints known lines, leaves a process behind and ends in a known way. It must
+Each job leaves a mark when it starts, prints known lines, leaves a process behind and ends in a known way. Some come
+alone, some as tasks in lanes. It must
 have started exactly once; its end and its output must be true, or `lost` where shepherd and keeper were killed
 together; an attempt that was `never` must have left no mark; in the end no process and no file may be left.
 """
@@ -22,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.contract.driver import Backend, Driver, Local, Ssh, Word, spec
+from tests.contract.driver import Backend, Driver, Local, Ssh, Word, spec, task
 from tests.e2e import rig
 from wq.launcher.link import SOURCE
 
@@ -39,6 +40,7 @@ class Job:
     script: str
     end: dict[str, int]
     output: str
+    lane: int | None = None  # it is a task that waits there for its turn
     attempt: int = 1
     sent: bool = False
     killed: set[str] = dataclasses.field(default_factory=set)  # during its life
@@ -83,6 +85,7 @@ class Storm:
             script="\n".join(text),
             end={"signal": signal} if by_signal else {"exit": status},
             output="".join(f"{number} line {line}\n" for line in range(1, lines + 1)),
+            lane=rng.choice([None, None, 1, 2]),
         )
         self.jobs.append(job)
         self.open_jobs.append(job)
@@ -90,7 +93,12 @@ class Storm:
 
     def send_start(self, job: Job) -> None:
         job.sent = True
-        self.driver.start(job.att, self.spec(job))
+        if job.lane is None:
+            self.driver.start(job.att, self.spec(job))
+        else:
+            own = task(job.att, script=job.script, set={"WQ_TRY": job.att})
+            self.driver.template("t", self.spec(job))
+            self.driver.batch(job.lane, "t", [own])
 
     def spec(self, job: Job) -> Word:
         return spec(self.user, job.script, set={"WQ_TRY": job.att})
@@ -266,8 +274,10 @@ def _wrap(owner, name):
         _crash.step()
         return real(*args, **options)
     setattr(owner, name, call)
-for _name in "write open unlink rmdir fork fsync waitpid wait4 waitid pipe kill ftruncate rename execvpe _exit".split():
-    _wrap(_os, _name)
+_names = "write open unlink rmdir fork fsync waitpid wait4 waitid pipe kill ftruncate rename execvpe _exit posix_spawn"
+for _name in _names.split():
+    if hasattr(_os, _name):
+        _wrap(_os, _name)
 """
 ARMED = {"wq-shepherd": b'set_title("wq-shepherd " + key)', "wq-keeper": b'set_title("wq-keeper " + key)'}
 

@@ -21,7 +21,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +39,7 @@ End = dict[str, Any]
 
 NUMBERS = count()
 PATIENCE_S = 30.0
+IN_COMMON = ("script", "argv", "env", "env_mode", "set", "shell", "cwd", "umask", "limits", "hostfile")
 SYSTEM_PYTHON = shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin") or "python3"
 
 
@@ -106,6 +107,11 @@ def spec(user: User, script: str, **changes: Any) -> Word:
     return {**made, **changes}
 
 
+def task(att: str, **more: Any) -> Word:
+    """A task of a batch."""
+    return {"att": att, "out": "/nowhere/out", "set": {}, **more}
+
+
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Seen:
     """What the shepherd has said of one attempt."""
@@ -124,6 +130,7 @@ class Seen:
     acked: bool = False
     wants_side: bool = False
     why: str = ""  # it is `never`
+    run_s: float | None = None
 
     @property
     def is_home(self) -> bool:
@@ -147,6 +154,7 @@ class Driver:
         self.process: subprocess.Popen[bytes] | None = None
         self.frames: Any = None
         self.log: list[str] = []
+        self.order: list[str] = []  # tasks of batches, as their ends came
         base = "/var/tmp" if os.access("/var/tmp", os.W_OK) else "/tmp"
         self.spool = Path(base) / f"wq-{self.user.uid}" / key
 
@@ -283,6 +291,8 @@ class Driver:
             for view in word["attempts"]:
                 self.viewed(view)
                 self.resume(view["att"])
+        elif said == "tasks":
+            self.told_of_tasks(word)
         elif "att" in word:
             seen = self[word["att"]]
             if said == "started":
@@ -300,10 +310,26 @@ class Driver:
             elif said == "side":
                 seen.wants_side = True
 
+    def told_of_tasks(self, word: Word) -> None:
+        apart = word["shared"]
+        for att, pid, channels in word["started"]:
+            self[att].times_started += 1
+            self[att].pid, self[att].channels, self[att].state = pid, channels, "running"
+            self[att].shared = apart.get(att, True)
+        for att, end, channels, run_s in word["ended"]:
+            seen = self[att]
+            assert seen.end is None or seen.end == end, f"{att} ended {seen.end}, then {end}"
+            seen.times_ended += 1
+            seen.end, seen.channels, seen.run_s, seen.state = end, channels, run_s, "ended"
+            seen.shared = apart.get(att, True)
+            self.order.append(att)
+        for att, why in word["never"]:
+            self[att].state, self[att].why = "never", why
+
     def viewed(self, view: Word) -> None:
         seen = self[view["att"]]
         seen.state, seen.pid, seen.shared, seen.channels = view["state"], view["pid"], view["shared"], view["chs"]
-        seen.why = view.get("why", "")
+        seen.why, seen.run_s = view.get("why", ""), view.get("run_s")
         if "end" in view:
             assert seen.end is None or seen.end == view["end"], f"{view['att']} ended {seen.end}, then {view['end']}"
             seen.end = view["end"]
@@ -323,6 +349,22 @@ class Driver:
     def start(self, att: str, job: Word) -> None:
         self[att]
         self.send({"do": "start", "att": att, "spec": job})
+
+    def template(self, name: str, job: Word, **more: Any) -> None:
+        """What the tasks of batches have in common, of a spec as for `start`."""
+        common = {key: value for key, value in job.items() if key in IN_COMMON}
+        self.send({"do": "template", "name": name, "spec": {**common, **more}})
+
+    def batch(self, lane: int, template: str, tasks: list[Word], **changes: Any) -> None:
+        for task in tasks:
+            self[task["att"]]
+        word = {"lane": lane, "template": template, "cores": [0], "declared": 0, "patience_s": None, "probe": None}
+        assert changes.keys() <= word.keys()
+        self.send({"do": "batch", **word, **changes, "tasks": tasks})
+
+    def acks(self, atts: Iterable[str]) -> None:
+        """As launchers do it; answered by nothing."""
+        self.send({"do": "acks", "atts": list(atts)})
 
     def query(self, att: str) -> str:
         """The state of an attempt, as the shepherd answers."""

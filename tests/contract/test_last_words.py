@@ -73,14 +73,20 @@ def run(shell: str, script: bytes, directory: Path) -> tuple[int, bytes, bytes]:
 
 @pytest.mark.parametrize("what", SCRIPTS)
 @pytest.mark.parametrize("shell", shells())
-def test_it_changes_nothing_and_says_the_truth(shell: str, what: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("common", [False, True], ids=["own", "common"])
+def test_it_changes_nothing_and_says_the_truth(
+    shell: str, what: str, common: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its script may have been written for it alone, or for all tasks of an array."""
+    monkeypatch.setenv("WQ_SPOOL", str(tmp_path))
+    monkeypatch.setenv("WQ_ATT", "1.1")
     script, is_told = SCRIPTS[what]
     as_ever, with_words = tmp_path / "ever", tmp_path / "words"
     as_ever.mkdir()
     with_words.mkdir()
     status = tmp_path / "1.1.rc"
     expected = run(shell, script.encode(), as_ever)
-    words = shepherd.LAST_WORDS.format(status)
+    words = shepherd.LAST_WORDS.format(shepherd.RC_OF_A_TASK if common else status)
     code, out, err = run(shell, (words + script).encode(), with_words)
     assert (code, out, err.replace(words.encode(), b"")) == expected
     assert sorted(os.listdir(with_words)) == sorted(os.listdir(as_ever))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.driver import SOURCE, Driver, Local, Word, spec
+from tests.contract.driver import SOURCE, Driver, Local, Word, spec, task
 from tests.contract.jobs import let_go, mark, marks, until
 from tests.e2e.rig import User
 
@@ -43,6 +43,17 @@ def test_a_call_is_told_at_once_and_again_on_each_link_until_it_is_answered(loca
     assert local.output("1.1") == "from afar\nstatus 7\n"
     local.open()
     assert local.here["agents"] == []
+
+
+def test_tasks_of_batches_can_call_it_too(local: Driver, user: User) -> None:
+    local.template("t", job(user, "$AGENT node2 prog; echo status $?"))
+    local.batch(1, "t", [task("1_1.1"), task("1_2.1")])
+    for number, att in enumerate(["1_1.1", "1_2.1"]):
+        local.wait(lambda n=number: sum("'say': 'rank'" in line for line in local.log) > n, "the call")  # type: ignore[misc]
+        (call,) = [line for line in local.log if "'say': 'rank'" in line and f"'att': '{att}'" in line]
+        answer(local, call.partition("'rank': '")[2].partition("'")[0], 7)
+        local.wait_for_end(att)
+        assert local.output(att) == "from afar\nstatus 7\n"
 
 
 def connections(driver: Driver) -> int:

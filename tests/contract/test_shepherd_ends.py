@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.driver import PATIENCE_S, SOURCE, SYSTEM_PYTHON, Driver, Local, spec
+from tests.contract.driver import PATIENCE_S, SOURCE, SYSTEM_PYTHON, Driver, Local, spec, task
 from tests.contract.jobs import let_go, mark, marks, strangers, until, wait_for_file
 from tests.e2e import rig
 from tests.e2e.rig import User, popen_as, wait_for
@@ -254,6 +254,15 @@ def test_any_python_from_3_6_on_and_any_locale(python: str, locale: str, key: st
         assert driver.run("4.1", spec(me, "true", cwd=str(work / "č")))["error"].startswith("the directory ")
         assert driver.run("5.1", spec(me, "", argv=["printf", "%s", "č č"]))["exit"] == 0
         assert driver.output("5.1") == "č č"
+        driver.template("t", spec(me, "echo žž $TASK; exit 3", cwd=str(work), env=environment))
+        driver.batch(1, "t", [task(f"7_{number}.1", set={"TASK": f"č{number}"}) for number in range(3)])
+        driver.template("u", spec(me, "", cwd=str(work), env=environment, argv=["printenv", "NAME"]))
+        driver.batch(2, "u", [task("8_1.1", out=str(work / "þ")), task("8_2.1", script="true")])
+        for number in range(3):
+            assert driver.wait_for_end(f"7_{number}.1")["exit"] == 3
+            assert driver.output(f"7_{number}.1") == f"žž č{number}\n"
+        assert driver.wait_for_end("8_2.1")["exit"] == 0
+        assert driver["8_1.1"].out[1] == "Čuk ".encode() + b"\xff\n"
         driver.start("6.1", spec(me, f"trap '' TERM; echo $$ >{work}/pid; {DEAF}", env=mine))
         wait_for_file(work / "pid")
         driver.stop("6.1", 0.2)

@@ -391,7 +391,7 @@ def public_wq(base: Base) -> Path:
     script.write_text(
         f"#!/bin/sh\nexec {python} -I -S -c 'import sys\n"
         f'sys.argv[0] = "wq"\nsys.path.append("{site}")\n'
-        'from wq.cli.main import main\nsys.exit(main())\' "$@"\n'
+        'from wq.cli.main import script\nscript()\' "$@"\n'
     )
     script.chmod(0o755)
     do(python, "-I", "-m", "compileall", "-q", site)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from tests.sim.processes import ME, LauncherProcess, ServerProcess, SimClient
 from tests.sim.programs import Program
 from tests.sim.wires import DOWN, UP
-from wq.core.job import JobId, Mode, Priority, Requirement
+from wq.core.job import JobId, Key, Mode, Priority, Requirement
 from wq.launcher.clients import Hello, Sub
-from wq.launcher.task import Setting, Task
+from wq.launcher.task import ArrayTasks, Setting, Task
 from wq.protocol.wire import PROTOCOL
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ FAULTS = {
     "jump_clock": 1,
     "repeat_starts": 2,
     "remove": 3,
+    "set_at_most": 1,
     "mark_node": 1,
     "edit_cluster": 1,
     "refresh": 1,
@@ -74,6 +75,12 @@ def drawn(random: Random) -> list[Act]:
     return [Act(number=number, at_s=at_s, kind=kind) for number, (kind, at_s) in enumerate(plan)]
 
 
+def key_of(att: str) -> Key:
+    """Of which job or task an attempt is."""
+    job, _, task = att.split(".")[0].partition("_")
+    return (JobId(int(job)), int(task)) if task else JobId(int(job))
+
+
 class Acts:
     """All that can happen to a world."""
 
@@ -96,11 +103,11 @@ class Acts:
 
     # users
 
-    def a_program(self, name: str) -> Program:
+    def a_program(self, name: str, *, takes_s: list[float] | None = None) -> Program:
         random = self.random
         return Program(
             name=name,
-            takes_s=random.choice([0.001, 0.1, 1.0, 8.0]) * random.uniform(0.5, 1.5),
+            takes_s=random.choice(takes_s or [0.001, 0.1, 1.0, 8.0]) * random.uniform(0.5, 1.5),
             exit_status=random.choice([0, 0, 3]),
             stubborn=random.random() < 0.2,
             output_bytes=random.choice([0, 10, 3000]),
@@ -115,6 +122,22 @@ class Acts:
         most = {Mode.BYCORE: sum(cores.values()), Mode.BYNODE: len(cores)}.get(mode, max(cores.values()))
         return Requirement(mode=mode, n=random.randint(1, max(1, min(most, 4))), priority=priority)
 
+    def an_array(self, name: str) -> ArrayTasks:
+        """A few tasks: all of them short, so that they are fed ahead; or some long ones too, so that they come back."""
+        random, size = self.random, self.random.randint(1, 12)
+        first, step = random.choice([0, 1, 7]), random.choice([1, 1, 3])
+        numbers = [first + step * place for place in range(size)]
+        takes_s = random.choice([[0.001, 0.02], [0.02, 0.1], [0.02, 0.02, 0.02, 8.0], [0.001, 0.1, 1.0, 8.0]])
+        for number in numbers:
+            task = f"{name}_{number}"
+            self.world.programs[task] = self.a_program(task, takes_s=takes_s)
+        self.world.arrays[name] = numbers
+        at_most = random.choice([None, None, 1, 2, 5])
+        pieces = [(first, numbers[-1], step)]
+        if size > 4 and random.random() < 0.3:
+            pieces = [(first, numbers[2], step), (numbers[3], numbers[-1], step)]
+        return ArrayTasks(tasks=tuple(pieces), at_most=at_most)
+
     def submit(self) -> None:
         """A user submits; his launcher is started where there is none, as the client does."""
         world, random = self.world, self.random
@@ -123,11 +146,14 @@ class Acts:
         names, tasks, stems = [], [], []
         for _ in range(1 if foreground else random.choice([1, 1, 3])):
             name = f"j{len(world.programs)}"
-            world.programs[name] = self.a_program(name)
+            array = self.an_array(name) if not foreground and random.random() < 0.4 else None
+            if array is None:
+                world.programs[name] = self.a_program(name)
             if foreground:
                 world.foreground.add(name)
             names.append(name)
-            tasks.append(Task(requirement=self.a_requirement(), command="x", name=name, foreground=foreground))
+            need = self.a_requirement() if array is None or random.random() < 0.3 else Requirement(n=1)
+            tasks.append(Task(requirement=need, command="x", name=name, foreground=foreground, array=array))
             stems.append(None if foreground else str(world.place / name))
         world.note(f"user {process.uid} submits {' '.join(names)}{' in the foreground' if foreground else ''}")
         setting = Setting(cwd=str(world.place), umask=0o022, env={})
@@ -164,13 +190,29 @@ class Acts:
         client.leave()
 
     def remove(self) -> None:
-        world = self.world
-        if world.promises:
-            promise = self.random.choice(list(world.promises.values()))
+        world, random = self.world, self.random
+        if not world.promises:
+            return
+        promise = random.choice(list(world.promises.values()))
+        job, grace_s = int(promise.id), random.choice([0.0, 1.0, 5.0])
+        if promise.tasks and random.random() < 0.6:
+            low, high = sorted(random.choices(promise.tasks, k=2))
+            world.note(f"rm {job}_{low}-{high}")
+            world.unwanted.update(f"{promise.name}_{task}" for task in promise.tasks if low <= task <= high)
+            world.tell_server(ME, type="remove", tasks=[[job, low, high]], grace_s=grace_s)
+        else:
             world.unwanted.add(promise.name)
-            world.note(f"rm {promise.id}")
-            ids = [[int(promise.id), int(promise.id)]]
-            world.tell_server(ME, type="remove", ids=ids, grace_s=self.random.choice([0.0, 1.0, 5.0]))
+            world.note(f"rm {job}")
+            world.tell_server(ME, type="remove", ids=[[job, job]], grace_s=grace_s)
+
+    def set_at_most(self) -> None:
+        """More tasks of an array may run at one time, or fewer."""
+        arrays = [promise for promise in self.world.promises.values() if promise.tasks]
+        if arrays:
+            promise, at_most = self.random.choice(arrays), self.random.choice([None, 1, 3])
+            self.world.note(f"at most {at_most} tasks of {promise.id}")
+            self.world.at_most_set.add(promise.id)
+            self.world.tell_server(ME, type="at_most", id=int(promise.id), at_most=at_most)
 
     def refresh(self) -> None:
         self.world.tell_server(self.random.choice([ME, *self.world.launchers]), type="refresh")
@@ -377,15 +419,16 @@ class Acts:
         world, server = self.world, self.world.server.server
         if server is not None and not world.server.dead:
             on_it = [job for job in server.queue.active.values() if job.allocation and host in job.allocation.hosts]
-            running = {JobId(int(att.split(".")[0])) for _, att in world.running}
+            running = {key_of(att) for _, att in world.running}
             # What a wide job has, or is about to have, on its other nodes would be given up without evidence.
             wide = any(job.allocation and job.allocation.nhosts > 1 for job in on_it)
-            if on_it and not wide and not running & {job.id for job in on_it}:
-                world.note(f"{host} is declared lost, with {[int(job.id) for job in on_it]}")
-                world.declared_lost.update(job.id for job in on_it)
+            if on_it and not wide and not running & {job.key for job in on_it}:
+                world.note(f"{host} is declared lost, with {[job.key for job in on_it]}")
+                world.declared_lost.update(job.key for job in on_it)
                 if one_by_one:
-                    ids = [[int(job.id), int(job.id)] for job in on_it]
-                    world.tell_server(ME, type="remove", ids=ids, grace_s=0.0, lost=True)
+                    ids = [[int(job.id), int(job.id)] for job in on_it if job.task is None]
+                    tasks = [[int(job.id), job.task, job.task] for job in on_it if job.task is not None]
+                    world.tell_server(ME, type="remove", ids=ids, tasks=tasks, grace_s=0.0, lost=True)
                 else:
                     world.tell_server(ME, type="node", hosts=[host], state="lost")
         world.later(20.0, lambda: world.tell_server(ME, type="node", hosts=[host], state="online"))

@@ -100,9 +100,7 @@ class Os:
         if name in ("/dev/null", ".", "..", "../..", SPOOL):
             return self.proc.install(OnDisk(self.disk, None))
         if name.startswith("/"):
-            if not self.shares or not Path(name).is_file():
-                raise error(errno.ENOENT)
-            return self.proc.install(Shared(Path(name)))
+            return self.open_shared(Path(name), flags)
         file = self.disk.files.get(name)
         if file is None and not flags & os.O_CREAT:
             raise error(errno.ENOENT)
@@ -115,6 +113,17 @@ class Os:
         elif flags & os.O_TRUNC:
             self.disk.cut(file, 0)
         return self.proc.install(OnDisk(self.disk, file))
+
+    def open_shared(self, path: Path, flags: int) -> int:
+        """A file of the submitting host, if this node sees it."""
+        if not self.shares or not path.parent.is_dir() or not (path.is_file() or flags & os.O_CREAT):
+            raise error(errno.ENOENT)
+        if flags & os.O_CREAT:
+            if path.is_file() and flags & os.O_EXCL:
+                raise error(errno.EEXIST)
+            self.point()
+            path.touch()
+        return self.proc.install(Shared(path))
 
     def handle(self, fd: int) -> Any:
         if not self.proc.alive:
@@ -185,7 +194,7 @@ class Os:
     def fstat(self, fd: int) -> SimpleNamespace:
         handle = self.handle(fd)
         if isinstance(handle, Shared):
-            return SimpleNamespace(st_mode=stat.S_IFREG, st_size=handle.path.stat().st_size)
+            return SimpleNamespace(st_mode=stat.S_IFREG, st_size=handle.path.stat().st_size, st_uid=os.getuid())
         return SimpleNamespace(st_mode=stat.S_IFREG, st_size=len(handle.file.data), st_ino=handle.file.number)
 
     def stat(self, path: str) -> SimpleNamespace:
@@ -227,7 +236,7 @@ class Os:
     def nothing(self, *_: object, **__: object) -> None:
         """Of no consequence here."""
 
-    chdir = utime = set_blocking = mkdir = rmdir = chmod = nothing
+    chdir = fchdir = umask = utime = set_blocking = mkdir = rmdir = chmod = nothing
 
     def open_file(self, path: str | bytes | int, mode: str = "r") -> Any:
         """The builtin `open`, for reading alone."""
@@ -253,6 +262,13 @@ class Os:
 
     def getppid(self) -> int:
         return self.proc.ppid
+
+    def getsid(self, pid: int) -> int:
+        """All but the shepherd lead sessions of their own."""
+        proc = self.kernel.procs.get(pid)
+        if proc is None:
+            raise error(errno.ESRCH)
+        return pid if proc.kind != "shepherd" else proc.ppid
 
     def getuid(self) -> int:
         return os.getuid()

@@ -2,7 +2,8 @@
 
 The shepherd's source is executed once for each of its processes, with fakes in place of what it asks of the system;
 `select` gives the word back to the loop where it would wait, and its loop is entered again when something is ready.
-The keeper is played: it writes statuses down, and starts the next shepherd. Children start at `Spawn.fork`.
+The keeper is played: it writes statuses down, and starts the next shepherd. Children start at `Spawn.fork`, or, the
+tasks of batches, at `Shepherd.launch`.
 """
 
 from __future__ import annotations
@@ -111,6 +112,8 @@ def load(place: Place, proc: Proc, calls: Os, signals: Signals, bound: Callable[
         tag_of=lambda pid: kernel.procs[pid].tag if pid in kernel.procs else 0,
         children_of=lambda pid: [child.pid for child in kernel.children(pid)],
         own_processes=lambda: [other.pid for other in kernel.procs.values() if other.uid == place.uid],
+        Children=lambda: SimpleNamespace(pids=lambda: [child.pid for child in kernel.children(proc.pid)]),
+        FAST=place.fast,
         clear_dead_spools=lambda spool: None,
         Watch=lambda: FakeWatch(calls),
         log=log,
@@ -140,6 +143,9 @@ class ShepherdProcess:
     def load(self) -> Space:
         space = load(self.place, self.proc, self.calls, self.signals, self.bound)
         space["Spawn"].fork = lambda spawn: self.fork(spawn)
+        spawn = space.setdefault("spawn_itself", space["Shepherd"].spawn)
+        space["Shepherd"].spawn = lambda shepherd, attempt: self.spawn(spawn, shepherd, attempt)
+        space["Shepherd"].launch = lambda shepherd, attempt, command, out: self.launch(shepherd, attempt, command, out)
         return space
 
     def bound(self, listener: Listener) -> None:
@@ -211,6 +217,15 @@ class ShepherdProcess:
 
     # its children
 
+    def spawn(self, itself: Callable[[Any, Any], None], shepherd: Any, attempt: Any) -> None:
+        """Of a task whose turn had come nobody knows whether it began, if the keeper is killed too."""
+        try:
+            itself(shepherd, attempt)
+        except Killed:
+            if attempt.batch is not None and not self.place.kernel.of_attempt(attempt.att):
+                self.place.house.main_over(self.place.kernel.host, attempt.att, {"cut": "before it began"})
+            raise
+
     def fork(self, spawn: Any) -> int:
         """In place of Spawn.fork: a process at its gate."""
         self.calls.point()
@@ -236,6 +251,20 @@ class ShepherdProcess:
         child.on_wake = gate_moved
         for fd in spawn.to_close:
             self.calls.close(fd)
+        return child.pid
+
+    def launch(self, shepherd: Any, attempt: Any, command: Any, out: int) -> int:
+        """In place of Shepherd.launch: a process that becomes its program whatever becomes of its parent."""
+        self.calls.point()
+        kernel, (_, words, _) = self.place.kernel, command
+        child = kernel.new(kind="main", ppid=self.proc.pid, uid=self.place.uid, att=attempt.att, tag=attempt.tag)
+        child.fds = {target: take(self.proc.fds[fd]) for target, fd in enumerate((shepherd.null, out, out))}
+        own = {name.decode(): value.decode() for name, value in attempt.task["set"].items()}
+        spec = {**attempt.spec, "cores": attempt.batch.cores, "set": {**attempt.spec["set"], **own}}
+        running = Running(self.place.house, self.place, child, spec)
+        running.script = self.calls.name_of(words[-1])
+        child.after(self.place.random.choice([0.0, 0.002]), running.begin)
+        self.calls.point()
         return child.pid
 
     def unborn(self, spawn: Any, child: Proc) -> None:
@@ -339,7 +368,8 @@ class Keeper:
         """However long the disk is full: until then the kernel keeps the status."""
         if self.dies("before its note"):
             return
-        line = "\n{} {} {} {}\n".format(child.pid, *child.end, child.start).encode()
+        words = (child.pid, *child.end, child.start, child.tag, child.pid)
+        line = "\n{} {} {} {} {} {}\n".format(*words).encode()
         if not (self.write(line) or (self.place.disk.remove("reserve") and self.write(line))):
             self.proc.after(0.5, lambda: self.wait_for(child))
             return
@@ -369,6 +399,7 @@ class Place:
     def __init__(self, house: House, kernel: Kernel, uid: int, *, shares: bool, random: Random) -> None:
         self.house, self.kernel, self.uid, self.shares, self.random = house, kernel, uid, shares, random
         self.disk = Disk(in_memory=random.random() < 0.3)
+        self.fast = random.random() < 0.8  # its Python has posix_spawn
         self.space = new_space()
         self.listener: Listener | None = None
         self.shepherd: ShepherdProcess | None = None

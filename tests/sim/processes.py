@@ -9,18 +9,22 @@ import asyncio
 import contextlib
 import contextvars
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from tests.sim.wires import Connection, Ssh
-from wq.core import lifecycle
-from wq.core.job import HostName, Job, JobId, State
-from wq.core.lifecycle import Submitted, advance
-from wq.core.queue import Draft
+from wq.core import lifecycle, ranges
+from wq.core.array import Array
+from wq.core.job import AttemptNo, HostName, Job, JobId, Key, OutcomeKind, State
+from wq.core.lifecycle import TABLE, Ended, Granted, Submitted, advance
+from wq.core.queue import ArrayEnded, ArraySubmitted, AtMostSet, Draft, Event, LimitSet, NodeMarked, TasksRemoved
+from wq.core.ranges import Ranges
 from wq.launcher.clients import Client, Hello, Sub
 from wq.launcher.launcher import Launcher
 from wq.launcher.launcher import Settings as LauncherSettings
@@ -164,7 +168,7 @@ class ServerProcess(Mortal):
         except Broken as broken:
             world.failed(broken)
         store.load(server.queue)
-        server.queue.absent = {job.spec.uid: world.wall_s for job in server.queue.active.values()}
+        server.queue.absent = {lane.uid: world.wall_s for lane in server.queue.lanes.values()}
         marked = store.marked_nodes()
         server.queue.nodes = tuple(marked.get(node.host, node) for node in server.cluster_nodes())
         server.read_cluster()
@@ -209,32 +213,161 @@ class ServerProcess(Mortal):
 class Shadow:
     """The jobs as the events add up, followed from commit to commit and read again from the disk at each start."""
 
-    jobs: dict[JobId, Job] = field(default_factory=dict)
+    jobs: dict[Key, Job] = field(default_factory=dict)
+    arrays: dict[JobId, Array] = field(default_factory=dict)
 
     def read(self, store: Store) -> None:
-        """Replay the events on disk. Of a submission, the job's row has the spec; it never changes."""
-        rows = {JobId(number): msgspec.json.decode(text, type=Job) for number, text in store.db.execute(ROWS)}
-        self.jobs = {}
+        """Replay the events on disk. Of a submission, the row has the spec; it never changes.
+
+        Those of tasks are kept as their kinds alone, a row for all of a tick: what is not in them, rows must say.
+        """
+        rows: dict[Key, Job] = {
+            JobId(number): msgspec.json.decode(text, type=Job) for number, text in store.db.execute(ROWS)
+        }
+        arrays = {array.id: array for array in store.arrays("1", ())}
+        history: dict[JobId, list[tuple[float, str, Any]]] = {}
+        before, self.jobs = self.jobs, {}
         for at_s, number, kind, body in store.db.execute(EVENTS):
             job = JobId(number)
-            if kind == "Submitted":
+            if job in arrays:
+                history.setdefault(job, []).append((at_s, kind, msgspec.json.decode(body)))
+            elif kind == "Submitted":
                 self.jobs[job] = Job(id=job, spec=rows[job].spec, state=State.QUEUED, submitted_s=at_s)
             else:
                 self.jobs[job] = advance(self.jobs[job], msgspec.json.decode(body, type=getattr(lifecycle, kind)))
         if self.jobs != rows:
             wrong = [job for job in rows if rows[job] != self.jobs.get(job)]
             raise Broken(f"the events do not add up to the rows of {wrong}")
+        for array in arrays.values():
+            tasks = [*store.tasks_of(array, "state = 'done'"), *store.live_tasks(array)]
+            read_array(array, tasks, history.get(array.id, []))
+            self.jobs.update((task.key, task) for task in tasks)
+            for task in tasks:  # (why one came back is forgotten with its next grant)
+                known = replace(before[task.key], requeued_why=task.requeued_why) if task.key in before else None
+                if task != known:
+                    raise Broken(f"the row of task {task.key} is {task}, written was {known}")
+        self.arrays = arrays
 
     def follow(self, draft: Draft) -> None:
         """After a commit: its events, applied to what was there, give the rows that it has written."""
         for event in draft.events:
-            if isinstance(event, Submitted):
-                self.jobs[event.job.id] = event.job
-            elif (job := getattr(event, "id", None)) is not None:
-                self.jobs[job] = advance(self.jobs[job], event)  # type: ignore[arg-type]
-        for job in draft.changed:
-            if draft.changed[job] != self.jobs[job]:
-                raise Broken(f"the row of job {job} is {draft.changed[job]}, its events add up to {self.jobs[job]}")
+            self.apply(event, draft.now.wall_s)
+        for key, job in draft.changed.items():
+            if job != self.jobs[key]:
+                raise Broken(f"the row of job {key} is {job}, its events add up to {self.jobs[key]}")
+        for number, array in draft.changed_arrays.items():
+            if array != self.arrays[number]:
+                raise Broken(f"the row of array {number} is {array}, its events add up to {self.arrays[number]}")
+            self.check_whole(array)
+
+    def apply(self, event: Event, now_s: float) -> None:
+        match event:
+            case LimitSet() | NodeMarked():
+                pass
+            case ArraySubmitted():
+                self.arrays[event.array.id] = event.array
+            case TasksRemoved():
+                self.arrays[event.id] = self.arrays[event.id].remove(event.places, event.by)
+            case AtMostSet():
+                self.arrays[event.id] = replace(self.arrays[event.id], at_most=event.at_most)
+            case ArrayEnded():
+                self.arrays[event.id] = replace(self.arrays[event.id], ended_s=event.at_s)
+            case Submitted():
+                self.jobs[event.job.key] = event.job
+            case _:
+                key: Key = event.id if event.task is None else (event.id, event.task)
+                if isinstance(event, Granted) and key not in self.jobs:
+                    self.arrays[event.id], (self.jobs[key],) = self.arrays[event.id].split_off(1, now_s)
+                self.jobs[key] = advance(self.jobs[key], event)
+                if isinstance(event, Ended) and event.task is not None:
+                    array = self.arrays[event.id]
+                    self.arrays[event.id] = replace(array, live=array.live - 1, failed=array.failed + failed(event))
+
+    def check_whole(self, array: Array) -> None:
+        """Each task waits, is removed, live or over."""
+        tasks = [job for job in self.jobs.values() if job.id == array.id]
+        nover = sum(task.state is State.DONE for task in tasks)
+        if array.live != len(tasks) - nover:
+            raise Broken(f"array {array.id} has {array.live} live tasks, {tasks}")
+        parts = [ranges.count(array.waiting), ranges.count(array.removed), len(tasks)]
+        granted = ranges.of(place for task in tasks for place in places_of(array, task))
+        whole = ranges.union(ranges.union(array.waiting, array.removed), granted)
+        if sum(parts) != array.size or whole != ((0, array.size - 1),):
+            raise Broken(f"tasks of array {array.id} are lost, or more than one thing: {array}")
+
+
+def places_of(array: Array, task: Job) -> Iterable[int]:
+    assert task.task is not None
+    return ranges.numbers(array.tasks.places(task.task, task.task))
+
+
+def failed(event: Ended) -> bool:
+    return event.outcome.kind is not OutcomeKind.EXITED or event.outcome.exit_status != 0
+
+
+def read_array(array: Array, tasks: list[Job], history: list[tuple[float, str, Any]]) -> None:
+    """Are the rows of an array and its tasks what its events say? history: (at_s, kind, what was stored)."""
+    found = Array(
+        id=array.id,
+        spec=array.spec,
+        submitted_s=history[0][0],
+        waiting=((0, array.size - 1),),
+        at_most=array.tasks.at_most,
+    )
+    kinds: dict[int, list[tuple[float, str]]] = {}
+    for at_s, kind, body in history:
+        if kind == "TasksRemoved":
+            found = found.remove(as_ranges(body["places"]), body["by"])
+        elif kind == "AtMostSet":
+            found = replace(found, at_most=body["at_most"])
+        elif kind == "ArrayEnded":
+            found = replace(found, ended_s=at_s)
+        elif kind != "ArraySubmitted":
+            for number in ranges.numbers(as_ranges(body["tasks"])):
+                if number not in kinds:
+                    place = next(place for place, _ in array.tasks.places(number, number))
+                    waiting = ranges.without(found.waiting, place, place)
+                    started_s = found.started_s if found.started_s is not None else at_s
+                    found = replace(found, waiting=waiting, started_s=started_s)
+                kinds.setdefault(number, []).append((at_s, kind))
+    for task in tasks:
+        assert task.task is not None
+        check_task(task, kinds.pop(task.task, []))
+    if kinds:
+        raise Broken(f"there are events of tasks without a row: {array.id} {kinds}")
+    over = [task.outcome for task in tasks if task.outcome is not None]
+    bad = sum(outcome.kind is not OutcomeKind.EXITED or outcome.exit_status != 0 for outcome in over)
+    found = replace(found, live=len(tasks) - len(over), failed=bad)
+    if found != array:
+        raise Broken(f"the row of array {array.id} is {array}, its events add up to {found}")
+
+
+def as_ranges(pairs: list[list[int]]) -> Ranges:
+    return tuple((first, last) for first, last in pairs)
+
+
+def check_task(task: Job, history: list[tuple[float, str]]) -> None:
+    """Do these kinds of events lead to the state of the row? Those of one tick are not in order."""
+    state = State.QUEUED
+    for _, some in groupby(history, key=lambda one: one[0]):
+        kinds = [kind for _, kind in some]
+        after = next((end for end in (moved(state, order) for order in permutations(kinds)) if end is not None), None)
+        if after is None:
+            raise Broken(f"the events of {task.key} are {history}")
+        state = after
+    ngrants = AttemptNo(sum(kind == "Granted" for _, kind in history))
+    if (state, ngrants) != (task.state, task.attempt):
+        raise Broken(f"the row of task {task.key} is {task}, its events are {history}")
+
+
+def moved(state: State, kinds: Sequence[str]) -> State | None:
+    """Where these events lead; None if one of them does not fit."""
+    for kind in kinds:
+        to = TABLE[state].get(getattr(lifecycle, kind))
+        if to is None:
+            return None
+        state = to
+    return state
 
 
 # --- a launcher

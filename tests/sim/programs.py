@@ -43,7 +43,7 @@ class Watcher(Protocol):
     def main_over(self, host: str, att: str, end: Word) -> None: ...
     def all_over(self, host: str, att: str) -> None: ...
     def unheard_of(self, att: str) -> None: ...
-    def program(self, name: str) -> Program: ...
+    def program(self, name: str, task: str | None) -> Program: ...
 
 
 class Door(Protocol):
@@ -60,12 +60,13 @@ class Running:
     def __init__(self, watcher: Watcher, door: Door, proc: Proc, spec: Word) -> None:
         self.watcher, self.door, self.proc, self.spec = watcher, door, proc, spec
         self.kernel: Kernel = proc.kernel
-        self.program = watcher.program(spec["set"]["WQ_JOB_NAME"])
+        self.program = watcher.program(spec["set"]["WQ_JOB_NAME"], spec["set"].get("WQ_TASK_ID"))
         self.began = False
         self.written = {1: 0, 2: 0}
         self.agents: list[Socket] = []
         self.due = False  # its own work is done; it waits for its remote processes
         self.words_written = False
+        self.script = proc.att.replace("/", "_") + ".sh"  # in the spool, if it is a shell's
         proc.on_end = self.ended
         proc.on_unheard = self.unheard
 
@@ -125,7 +126,7 @@ class Running:
     def last_words(self, status: int) -> None:
         """Its shell writes its status down, if it was told to."""
         base = self.att.replace("/", "_")
-        script = self.door.disk.files.get(base + ".sh")
+        script = self.door.disk.files.get(self.script)
         if script is None or b".rc" not in script.data or not self.proc.alive:
             return
         words = f"{status}\n".encode()

@@ -6,18 +6,18 @@ Each function here leaves out the rule that its docstring says. Nothing of this 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.sim import node
 from tests.sim.processes import OWNER, ServerProcess
 from wq.core import commands, news
-from wq.core.job import HostName, Job, Outcome, OutcomeKind
-from wq.core.lifecycle import Ended, Submitted
+from wq.core.job import HostName, Job, Key, Outcome, OutcomeKind
+from wq.core.lifecycle import Ended
 from wq.core.queue import Draft
-from wq.core.requests import AttemptEnded, Remove, Who
+from wq.core.requests import Answer, AttemptEnded, Gones, LauncherHere, Order, Remove, Starts, Who
 from wq.launcher.launcher import Launcher
 from wq.launcher.ledger import Action, Ledger, Phase
 from wq.launcher.session import Session
@@ -57,13 +57,19 @@ def answers_before_the_commit(patch: Patch) -> None:
     before_the_commit(patch, tell)
 
 
+def jobs_of(order: Order) -> set[int]:
+    return {job for job, *_ in order.tasks} if isinstance(order, Starts | Gones) else {order.id}
+
+
 def orders_before_the_commit(patch: Patch) -> None:
     """P2: a grant is on disk before it is sent."""
 
     def tell(server: Server, draft: Draft) -> None:
-        new = {event.job.id for event in draft.events if isinstance(event, Submitted)}  # their launchers must know them
-        early = [order for order in draft.orders if order.id not in new]
-        draft.orders = [order for order in draft.orders if order.id in new]
+        # Where ids are answered, also again, launchers must know them first.
+        answered = [answer.facts.get("ids", []) for _, answer in draft.answers if isinstance(answer, Answer)]
+        new = {number for ids in answered if isinstance(ids, list) for number in ids}
+        early = [order for order in draft.orders if not jobs_of(order) & new]
+        draft.orders = [order for order in draft.orders if jobs_of(order) & new]
         for order in early:
             if order.uid in server.launchers:
                 server.launchers[order.uid].send(messages.encode_word(order))
@@ -79,6 +85,10 @@ def starts_before_the_intent(patch: Patch) -> None:
         pending, self.pending = self.pending, []
         for action in pending:
             self.perform(action)
+        if self.book is not None:
+            self.batches.flush(self.book)
+        told, self.news = self.news, []
+        self.session.report_many(told)
         self.save()
 
     patch.setattr(Launcher, "flush", flush)
@@ -92,13 +102,18 @@ def starts_again(patch: Patch) -> None:
     """P4: a start that comes again starts nothing."""
 
     def change(space: node.Space) -> None:
-        start = space["Shepherd"].start
+        start, take_batch = space["Shepherd"].start, space["Shepherd"].take_batch
 
         def start_anyway(self: Any, att: str, spec: Any) -> None:
             self.attempts.pop(att, None)
             start(self, att, spec)
 
-        space["Shepherd"].start = start_anyway
+        def take_anyway(self: Any, message: Any) -> None:
+            for task in message["tasks"]:
+                self.attempts.pop(task["att"], None)
+            take_batch(self, message)
+
+        space["Shepherd"].start, space["Shepherd"].take_batch = start_anyway, take_anyway
 
     in_the_shepherd(patch, change)
 
@@ -135,7 +150,8 @@ def cores_are_free_before_the_end(patch: Patch) -> None:
     """P7: cores become free on evidence alone."""
 
     def too_early(draft: Draft, who: Who, job: Job, request: Remove) -> str:
-        draft.apply(Ended(id=job.id, outcome=Outcome(kind=OutcomeKind.REMOVED, by=who.user), at_s=draft.now.wall_s))
+        outcome = Outcome(kind=OutcomeKind.REMOVED, by=who.user)
+        draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
         return "removed"
 
     patch.setattr(commands, "remove_one", too_early)
@@ -146,7 +162,8 @@ def old_news_is_obeyed(patch: Patch) -> None:
     report = news.report
 
     def believe(draft: Draft, who: Any, said: Any) -> None:
-        job = draft.active.get(said.id)
+        key: Key = said.id if said.task is None else (said.id, said.task)
+        job = draft.active.get(key)
         report(draft, who, said if job is None else replace(said, attempt=job.attempt))
 
     patch.setattr(news, "report", believe)
@@ -154,22 +171,33 @@ def old_news_is_obeyed(patch: Patch) -> None:
 
 def an_end_is_told_once(patch: Patch) -> None:
     """P9: an end is told again until it is acknowledged."""
-    report = Session.report
+    report_many = Session.report_many
 
-    def once(self: Session, request: Any) -> None:
-        if isinstance(request, AttemptEnded):
-            told: set[object] = OWNER.get().world.__dict__.setdefault("told_once", set())
-            if (request.id, request.attempt) in told:
-                return
-            told.add((request.id, request.attempt))
-        report(self, request)
+    def once(self: Session, told: list[Any]) -> None:
+        before: set[object] = OWNER.get().world.__dict__.setdefault("told_once", set())
+        new = []
+        for one in told:
+            name = (one.id, one.task, one.attempt)
+            if not isinstance(one, AttemptEnded) or name not in before:
+                new.append(one)
+            if isinstance(one, AttemptEnded):
+                before.add(name)
+        report_many(self, new)
 
-    patch.setattr(Session, "report", once)
+    patch.setattr(Session, "report_many", once)
 
 
 def a_hello_is_only_greeted(patch: Patch) -> None:
     """P10: whoever comes back is told what is due, and what is over."""
-    patch.setattr(news, "remind", lambda draft, uid, job: None)
+    launcher_here = news.launcher_here
+
+    def greet(draft: Draft, who: Who, request: LauncherHere) -> Answer:
+        before = len(draft.orders)
+        answer = launcher_here(draft, who, request)
+        del draft.orders[before:]
+        return answer
+
+    patch.setattr(news, "launcher_here", greet)
 
 
 def a_repeated_submission_is_only_accepted(patch: Patch) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.sim.processes import Broken, SimClient
-from wq.core.job import Job, OutcomeKind, State
+from wq.core import ranges
+from wq.core.array import Array
+from wq.core.job import AttemptNo, Job, OutcomeKind, State, lane_name
 from wq.protocol import places
 
 if TYPE_CHECKING:
@@ -22,11 +24,12 @@ def unfinished(world: World) -> list[str]:
     assert world.server.server is not None
     queue = world.server.server.queue
     live = [*queue.active.values(), *queue.queued.values(), *queue.held.values()]
-    left = [f"job {job.id} is {job.state} on the server (attempt {job.attempt})" for job in live]
+    left = [f"job {job.key} is {job.state} on the server (attempt {job.attempt})" for job in live]
+    left += [f"tasks {array.waiting} of {array.id} wait on the server" for array in queue.arrays.values()]
     for process in world.launchers.values():
         if process.launcher is not None and not process.dead:
             for entry in process.launcher.ledger.entries.values():
-                left.append(f"launcher {process.uid} has {entry.id} {entry.phase} attempt {entry.attempt}")
+                left.append(f"launcher {process.uid} has {entry.att} {entry.phase}")
     for node in world.nodes.values():
         left += [f"{proc.kind} of {proc.att} runs on {node.host}" for proc in node.kernel.procs.values() if proc.att]
         for place in node.places.values():
@@ -69,7 +72,8 @@ def power_cut(world: World, node: Node) -> None:
     server = world.server.server
     for job in server.queue.active.values() if server is not None else ():
         if job.allocation is not None and node.host in job.allocation.hosts[1:]:
-            world.forgotten.add(f"{job.id}.{job.attempt}")  # a call for a process there comes too late
+            # A call for a process there comes too late.
+            world.forgotten.add(lane_name(job.id, job.task, job.attempt))
 
 
 def check_told(world: World, client: SimClient, outcome: dict[str, Any]) -> None:
@@ -91,24 +95,31 @@ def check_ends(world: World) -> None:
     assert world.server.server is not None
     store = world.server.server.store
     done = {job.id: job for job in store.finished(ids=None, since_s=-1e12)}
+    arrays = {array.id: array for array in store.finished_arrays(ids=None, since_s=-1e12)}
     for promise in world.promises.values():
-        job = done.get(promise.id)
-        if job is None:
+        job, array = done.get(promise.id), arrays.get(promise.id)
+        if promise.tasks and array is not None:
+            check_tasks(world, promise, array, store.tasks_of(array, "1"))
+        elif job is not None:
+            check_end(world, promise, job)
+        else:
             raise Broken(f"job {promise.id} was accepted and is lost")
-        check_end(world, promise, job)
-    names = Counter(job.spec.name for job in done.values())
+    everything: list[Job | Array] = [*done.values(), *arrays.values()]
+    names = Counter(one.spec.name for one in everything)
     if names and max(names.values()) > 1:
         raise Broken(f"one submission became more than one job: {names.most_common(1)}")
     lost = world.kept - set(names) - told_as_refused(world)
     if lost:
         raise Broken(f"kept while the server was away, and lost: {sorted(lost)}")
-    for job in done.values():
-        ran = [att for att in world.began_once if att.startswith(f"{job.id}.")]
-        if job.spec.name in world.refused and job.id not in world.promises and ran:
-            raise Broken(f"the client of {job.spec.name} was told that nothing was kept, and it ran: {ran}")
-        if job != world.shadow.jobs[job.id]:
-            raise Broken(f"the row of {job.id} is {job}, its events add up to {world.shadow.jobs[job.id]}")
-    ends = store.db.execute("SELECT job, count(*) FROM events WHERE kind = 'Ended' GROUP BY job").fetchall()
+    for one in everything:
+        ran = [att for att in world.began_once if att.startswith((f"{one.id}.", f"{one.id}_"))]
+        if one.spec.name in world.refused and one.id not in world.promises and ran:
+            raise Broken(f"the client of {one.spec.name} was told that nothing was kept, and it ran: {ran}")
+        shadow: Job | Array = world.shadow.jobs[one.id] if isinstance(one, Job) else world.shadow.arrays[one.id]
+        if one != shadow:
+            raise Broken(f"the row of {one.id} is {one}, its events add up to {shadow}")
+    alone = "kind = 'ArrayEnded' OR (kind = 'Ended' AND job IN (SELECT id FROM jobs))"  # (of tasks, rows have many)
+    ends = store.db.execute(f"SELECT job, count(*) FROM events WHERE {alone} GROUP BY job").fetchall()
     if any(count != 1 for _, count in ends):
         raise Broken(f"ended more than once: {ends}")
     for client in world.clients:
@@ -122,23 +133,41 @@ def told_as_refused(world: World) -> set[str]:
     return {word for file in files if file.exists() for word in re.findall(r"j\d+", file.read_text("utf-8"))}
 
 
+def check_tasks(world: World, promise: Promise, array: Array, tasks: list[Job]) -> None:
+    """An array: each of its tasks has come to its end, or was removed before it had begun."""
+    assert array.over
+    removed = {array.tasks.number(place) for place in ranges.numbers(array.removed)}
+    over = {task.task for task in tasks if task.task is not None}
+    if removed | over != set(promise.tasks) or removed & over:
+        raise Broken(f"array {array.id} has {promise.tasks}, removed are {removed}, over {sorted(over)}")
+    for number in removed:
+        if not {promise.name, f"{promise.name}_{number}"} & world.unwanted:
+            raise Broken(f"task {number} of {array.id} was removed by nobody")
+        if any(att.startswith(f"{array.id}_{number}.") for att in world.began_once):
+            raise Broken(f"task {number} of {array.id} ran, and was removed as one that never did")
+    for task in tasks:
+        check_end(world, promise, task)
+
+
 def check_end(world: World, promise: Promise, job: Job) -> None:
-    """One job: its outcome is how its attempt really ended, and nobody has ended it without a reason."""
-    atts = {att: end for att, end in world.ends.items() if att.startswith(f"{job.id}.")}
+    """One job or task: its outcome is how its attempt really ended, and nobody has ended it without a reason."""
+    name = promise.name if job.task is None else f"{promise.name}_{job.task}"
+    begins = lane_name(job.id, job.task, AttemptNo(0)).removesuffix("0")
+    atts = {att: end for att, end in world.ends.items() if att.startswith(begins)}
     whole = [att for att, end in atts.items() if "exit" in end and att not in world.forgotten | world.unheard]
-    declared = job.id in world.declared_lost
+    declared = job.key in world.declared_lost
     if len(whole) > 1 and not declared:  # (the owner's word may overtake a true end)
-        raise Broken(f"job {job.id} ran to its end more than once: {whole}")
+        raise Broken(f"job {job.key} ran to its end more than once: {whole}")
     assert job.state is State.DONE
     assert job.outcome is not None
-    kind, told = job.outcome.kind, f"the outcome of job {job.id} is {job.outcome}, the truth is {atts}"
-    wanted_gone = promise.name in world.unwanted or promise.foreground or declared
+    kind, told = job.outcome.kind, f"the outcome of job {job.key} is {job.outcome}, the truth is {atts}"
+    wanted_gone = bool({promise.name, name} & world.unwanted) or promise.foreground or declared
     if kind is OutcomeKind.EXITED:
         true = [att for att, end in atts.items() if end == {"exit": job.outcome.exit_status}]
         if not true or not set(whole) <= set(true):
             raise Broken(told)
         if not promise.foreground and not set(true) & world.forgotten:
-            check_output(world, promise, true[0])
+            check_output(world, promise, job.task, true[0])
     elif kind is OutcomeKind.LOST:
         cut = any("cut" in end for end in atts.values())
         excused = (
@@ -153,7 +182,7 @@ def check_end(world: World, promise: Promise, job: Job) -> None:
             raise Broken(told)
     elif kind is OutcomeKind.REMOVED:
         if not wanted_gone:
-            raise Broken(f"job {job.id} was removed by nobody: {job.outcome}")
+            raise Broken(f"job {job.key} was removed by nobody: {job.outcome}")
     elif kind is OutcomeKind.SIGNALLED:
         # (Without any: it was ended at its gate, before it became the program.)
         if not wanted_gone or (atts and {"signal": job.outcome.signal} not in atts.values()):
@@ -162,14 +191,14 @@ def check_end(world: World, promise: Promise, job: Job) -> None:
         raise Broken(told)
 
 
-def check_output(world: World, promise: Promise, att: str) -> None:
+def check_output(world: World, promise: Promise, task: int | None, att: str) -> None:
     """The output of the attempt that counts is on the submitting host, all of it."""
     assert promise.output is not None
     if att in world.mute:
         return
-    program = world.programs[promise.name]
-    number = att.split(".")[1]
-    renamed = f"{promise.output.removesuffix('.wqlog')}.{number}.wqlog"
-    found = [Path(path).read_bytes() for path in (promise.output, renamed) if Path(path).exists()]
+    program = world.program(promise.name, None if task is None else str(task))
+    output, number = promise.output.replace("%task%", str(task)), att.split(".")[1]
+    renamed = f"{output.removesuffix('.wqlog')}.{number}.wqlog"
+    found = [Path(path).read_bytes() for path in (output, renamed) if Path(path).exists()]
     if program.output(att, 1) not in found:
         raise Broken(f"the output of {att} is not what it wrote: {[len(text) for text in found]} bytes")

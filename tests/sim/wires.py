@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.sim.kernel import Open, Pipe, ReadEnd, WriteEnd, drop, take
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 TICK_S = 1e-6  # between messages of one lane: equal times would be in any order
 UP, DOWN = "up", "down"  # from the node, to the node
+OF_STARTS = tuple(b'{"do":"%s"' % word for word in (b"start", b"template", b"batch", b"ack", b"acks"))
 NO_PID = 1 << 30  # above all that a real kernel gives: should anybody signal it after all, nobody is hit
 
 
@@ -330,34 +332,60 @@ class NoRealProcesses:
         self.world.clients_of_ssh[pid - NO_PID - 1].kill()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Late:
+    """A start that may come again: by itself, or as a task of a batch, which comes with its template."""
+
+    att: str
+    word: dict[str, Any]
+    template: dict[str, Any] | None = None
+
+    def words(self) -> list[bytes]:
+        if self.template is None:
+            return [shepherd.pack(self.word)]  # type: ignore[no-untyped-call]
+        name = f"late {self.att}"  # by its own name another link may know another one
+        tasks = [task for task in self.word["tasks"] if task["att"] == self.att]
+        words = [{**self.template, "name": name}, {**self.word, "template": name, "tasks": tasks}]
+        return [shepherd.pack(word) for word in words]  # type: ignore[no-untyped-call]
+
+
 class Mail:
-    """The words START that went to nodes: a network may bring one again, or late, as long as it may matter.
+    """The words START and BATCH that went to nodes: a network may bring one again, or late, as long as it may matter.
 
     (Once the launcher has acknowledged the end of an attempt, no word of it can be on its way any more.)
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.starts: dict[tuple[int, str, str], bytes] = {}
+        self.starts: dict[tuple[int, str, str], Late] = {}
+        self.templates: dict[tuple[int, str, str], dict[str, Any]] = {}  # of the newest link
         self.comes_late = False
 
     def seen(self, uid: int, host: str, data: bytes, *, rebooted: bool) -> None:
         """A word is sent. rebooted: the node has been, since this session began, and nobody has noticed yet."""
-        if data[4:5] != b"{":
+        if data[4:5] != b"{" or not data[4:].startswith(OF_STARTS):
             return
-        if b'"do":"start"' in data[:24] or b'"do":"ack"' in data[:24]:
-            word: dict[str, Any] = shepherd.unpack(data[4:])  # type: ignore[no-untyped-call]
-            if word["do"] == "start" and rebooted:
+        word: dict[str, Any] = shepherd.unpack(data[4:])  # type: ignore[no-untyped-call]
+        match word["do"]:
+            case "template":
+                self.templates[(uid, host, word["name"])] = word
+            case "start" if rebooted:
                 # A remote process that may have been there before the reboot, for all that its launcher will know.
                 self.world.forgotten.add(word["att"].split("/")[0])
-            elif word["do"] == "start":
-                self.starts[(uid, host, word["att"])] = data
-            else:
-                self.starts.pop((uid, host, word["att"]), None)
+            case "start":
+                self.starts[(uid, host, word["att"])] = Late(att=word["att"], word=word)
+            case "batch":
+                template = self.templates[(uid, host, word["template"])]
+                for task in word["tasks"]:
+                    if not rebooted:
+                        self.starts[(uid, host, task["att"])] = Late(att=task["att"], word=word, template=template)
+            case "ack" | "acks":
+                for att in word.get("atts", (word.get("att"),)):
+                    self.starts.pop((uid, host, att), None)
 
     def drop(self, host: str) -> None:
         """The node goes down: no connection from before ends there any more."""
-        self.starts = {key: data for key, data in self.starts.items() if key[1] != host}
+        self.starts = {key: late for key, late in self.starts.items() if key[1] != host}
 
     def again(self) -> None:
         """Each start that is not settled comes once more, and those that are lost from now on come late."""
@@ -370,7 +398,8 @@ class Mail:
             self.world.later(self.world.random.uniform(0.0, 1.0), lambda: self.bring_again(session))
 
     def bring_again(self, session: Ssh) -> None:
-        for (uid, host, att), data in self.starts.items():
+        for (uid, host, att), late in self.starts.items():
             if (session.process.uid, session.host) == (uid, host) and session.ends and not session.deaf:
                 self.world.note(f"the start of {att} comes to {host} once more")
-                session.arrive_down(data)
+                for word in late.words():
+                    session.arrive_down(word)

@@ -46,8 +46,9 @@ from tests.sim.processes import (
 )
 from tests.sim.programs import Program, Word
 from tests.sim.wires import Connection, LaunchersEnd, Mail, NoRealProcesses, Ssh
-from wq.core.job import JobId
-from wq.core.queue import Draft, Now
+from wq.core.job import JobId, Key
+from wq.core.line import NEW_TASKS, NO_TASK
+from wq.core.queue import Draft, Now, Queue
 from wq.launcher import book as book_module
 from wq.launcher import link as link_module
 from wq.launcher import links as links_module
@@ -73,12 +74,13 @@ PING_EVERY_S = 15.0  # (pings would be most of what goes on in these worlds)
 
 @dataclass(kw_only=True)
 class Promise:
-    """A job whose id a user has seen."""
+    """A job whose id a user has seen. tasks: of an array."""
 
     name: str
     id: JobId
     output: str | None
     foreground: bool
+    tasks: list[int] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
@@ -102,10 +104,13 @@ class World:
     clients: list[SimClient] = field(default_factory=list)
     programs: dict[str, Program] = field(default_factory=dict)
     foreground: set[str] = field(default_factory=set)
+    arrays: dict[str, list[int]] = field(default_factory=dict)  # the numbers of their tasks, by name
     promises: dict[JobId, Promise] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)  # accepted while the server was away
     refused: set[str] = field(default_factory=set)  # their client was told that nothing was kept
-    unwanted: set[str] = field(default_factory=set)  # somebody has asked for their removal
+    unwanted: set[str] = field(default_factory=set)  # somebody has asked for their removal (of a task: j3_5)
+    at_most_set: set[JobId] = field(default_factory=set)  # arrays whose at_most was changed
+    old_shepherds: bool = False  # they do not know batches
     # what really ran, and what became of it
     running: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)  # (host, att) -> cores
     began_once: Counter[str] = field(default_factory=Counter)
@@ -115,7 +120,7 @@ class World:
     forgotten: set[str] = field(default_factory=set)  # attempts whose ends went down with their node
     mute: set[str] = field(default_factory=set)  # attempts some of whose output is lost
     spoilt: set[str] = field(default_factory=set)  # hosts with a full or failing disk at some time
-    declared_lost: set[JobId] = field(default_factory=set)
+    declared_lost: set[Key] = field(default_factory=set)
     shadow: Shadow = field(default_factory=Shadow)
     story: list[str] = field(default_factory=list)
     happened: Counter[str] = field(default_factory=Counter)
@@ -137,6 +142,7 @@ class World:
             self.nodes[host] = Node(self, host, Random(f"{self.seed}.{host}"))
         self.write_cluster(self.hosts)
         self.slow = self.random.random() < 0.2
+        self.old_shepherds = self.random.random() < 0.1
         self.plan = drawn(self.random)
 
     def note(self, text: str) -> None:
@@ -171,8 +177,8 @@ class World:
 
     # what really runs
 
-    def program(self, name: str) -> Program:
-        return self.programs[name]
+    def program(self, name: str, task: str | None = None) -> Program:
+        return self.programs[name if task is None else f"{name}_{task}"]
 
     def began(self, host: str, att: str, cores: tuple[int, ...]) -> None:
         self.note(f"{att} starts on {host} {cores}")
@@ -190,6 +196,17 @@ class World:
                 self.failed(Broken(f"double booking on {host}: {both}"))
         self.running[(host, att)] = cores
         self.where[att] = host
+        self.check_at_most(job)
+
+    def check_at_most(self, name: str) -> None:
+        """No more tasks of an array run than may. name: as in the names of attempts."""
+        number, _, task = name.partition("_")
+        array = self.shadow.arrays.get(JobId(int(number))) if task else None
+        if array is None or array.tasks.at_most is None or array.id in self.at_most_set:
+            return
+        theirs = {att.partition(".")[0] for _, att in self.running if att.startswith(f"{number}_")}
+        if len(theirs) > array.tasks.at_most:
+            self.failed(Broken(f"{sorted(theirs)} run at one time, {array.tasks.at_most} may"))
 
     def main_over(self, host: str, att: str, end: Word) -> None:
         self.note(f"{att} has ended on {host}: {end}")
@@ -207,16 +224,29 @@ class World:
         self.mute.add(att)
 
     def check_books(self) -> None:
-        """No core is in two allocations."""
+        """No core is in two lanes; lanes, arrays and the line are what the jobs say."""
         assert self.server.server is not None
-        taken: dict[tuple[str, int], JobId] = {}
-        for job in self.server.server.queue.active.values():
-            assert job.allocation is not None
-            for part in job.allocation.slices:
+        queue = self.server.server.queue
+        taken: dict[tuple[str, int], str] = {}
+        for name, lane in queue.lanes.items():
+            for part in lane.allocation.slices:
                 for core in part.cores:
-                    other = taken.setdefault((part.host, core), job.id)
-                    if other != job.id:
-                        self.failed(Broken(f"core {core} of {part.host} was given to {other} and to {job.id}"))
+                    other = taken.setdefault((part.host, core), name)
+                    if other != name:
+                        self.failed(Broken(f"core {core} of {part.host} was given to {other} and to {name}"))
+        sizes: Counter[str] = Counter()
+        live: Counter[JobId] = Counter(job.id for jobs in (queue.queued, queue.held) for job in jobs.values())
+        for job in queue.active.values():
+            sizes[job.runs_in] += 1
+            live[job.id] += 1
+            if job.runs_in not in queue.lanes or queue.lanes[job.runs_in].allocation != job.allocation:
+                self.failed(Broken(f"{job.key} is not in its lane {job.runs_in}"))
+        if sizes != {name: lane.size for name, lane in queue.lanes.items()}:
+            self.failed(Broken(f"the lanes have {sizes}, and count {queue.lanes}"))
+        if any(array.live != live[array.id] for array in queue.arrays.values()):
+            self.failed(Broken(f"there are {live}, {queue.arrays}"))
+        if in_line(queue) != waiting_in(queue):
+            self.failed(Broken(f"in the line are {in_line(queue)}, {waiting_in(queue)} wait"))
 
     def follow(self, draft: Draft) -> None:
         try:
@@ -236,7 +266,8 @@ class World:
         self.note(f"{name} is job {job}")
         if job in self.promises and self.promises[job].name != name:
             self.failed(Broken(f"the id {job} was given twice: to {self.promises[job].name} and to {name}"))
-        self.promises[job] = Promise(name=name, id=job, output=output, foreground=name in self.foreground)
+        foreground, tasks = name in self.foreground, self.arrays.get(name, [])
+        self.promises[job] = Promise(name=name, id=job, output=output, foreground=foreground, tasks=tasks)
 
     def told_end(self, client: SimClient, outcome: dict[str, Any]) -> None:
         self.note(f"the client of {client.names[0]} is told {outcome}")
@@ -372,6 +403,17 @@ class World:
             raise self.trouble
 
 
+def in_line(queue: Queue) -> set[tuple[int, int]]:
+    """The places of the line where somebody waits."""
+    return {place for places in queue.line.groups.values() for place in places if queue.at(place) is not None}
+
+
+def waiting_in(queue: Queue) -> set[tuple[int, int]]:
+    """The places at which somebody must wait."""
+    jobs = {(int(job.id), NO_TASK if job.task is None else job.task) for job in queue.queued.values()}
+    return jobs | {(int(array.id), NEW_TASKS) for array in queue.arrays.values() if array.waiting}
+
+
 def no_real_process(pid: int, number: int) -> None:
     """In place of os.kill."""
     raise AssertionError(f"a simulated world would send signal {number} to the real process {pid}")
@@ -441,6 +483,8 @@ def rules_of_the_world(world: World) -> Iterator[None]:
         patch.setattr(session_module, "places", PlacesShim)
         patch.setattr(session_module, "random", Random(world.seed))
         patch.setattr(links_module, "random", Random(world.seed))
+        if world.old_shepherds:
+            patch.setattr(links_module.Links, "features", lambda links, host: frozenset())
         patch.setattr(secrets, "token_hex", lambda n: f"{tokens.getrandbits(8 * n):0{2 * n}x}")
         patch.setattr(submissions_module, "JOBS_PER_MESSAGE", JOBS_PER_MESSAGE)
         patch.setattr(book_module, "Database", SimDatabase)

@@ -17,7 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends": {"core"},
     "node": set(),
     "server": {"store", "protocol", "formats", "backends", "core"},
-    "launcher": {"store", "backends", "protocol", "node", "core"},
+    "launcher": {"store", "backends", "protocol", "node", "formats", "core"},
 }
 
 

@@ -46,6 +46,12 @@ def load() -> dict[str, str]:
     return settings
 
 
+def server_host() -> str | None:
+    """The host where the server is (WQ_SERVER, or `server:`); None for this one, as for an empty WQ_SERVER."""
+    host = os.environ.get("WQ_SERVER")
+    return (load().get("server") if host is None else host) or None
+
+
 def check_owner(path: str, found: os.stat_result) -> None:
     if found.st_uid not in (0, os.getuid()) or stat.S_IMODE(found.st_mode) & 0o022:
         raise WqError(f"{path} can be written by others than you and root, so it is not read (chmod go-w)", BAD_INPUT)

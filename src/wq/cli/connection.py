@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 
 from wq.cli import config
 from wq.cli.errors import AWAY, FAILED, ServerDown, WqError
 from wq.cli.link import look_after, send
-from wq.protocol import places
+from wq.protocol import places, sockets
 from wq.protocol.wire import PROTOCOL, Frames, decode
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
@@ -22,7 +21,7 @@ ANSWER_TIMEOUT_S = 60.0
 class Server:
     """A connection to a server. uid: whose it is; private: of one's own, started when needed."""
 
-    def __init__(self, sock: socket.socket, uid: int, port: int, *, private: bool) -> None:
+    def __init__(self, sock: sockets.socket, uid: int, port: int, *, private: bool) -> None:
         self.sock, self.uid, self.port, self.private = sock, uid, port, private
         self.frames = Frames(64 << 20)
         self.bodies: list[bytes] = []
@@ -126,10 +125,10 @@ def user_name(uid: int) -> str:
         return f"uid {uid}"
 
 
-def try_connect(uid: int, port: int, *, private: bool = False) -> socket.socket | None:
+def try_connect(uid: int, port: int, *, private: bool = False) -> sockets.socket | None:
     """A connection to the server of this user, if there is one. Raises WqError if somebody else sits there."""
     path = places.server_socket(uid, port, private=private)
-    sock = socket.socket(socket.AF_UNIX)
+    sock = sockets.socket(sockets.AF_UNIX)
     try:
         places.check_meeting_dir(uid, port)
         sock.connect(path)

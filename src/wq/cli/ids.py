@@ -1,4 +1,4 @@
-"""Ids of jobs as people write them: 12, 3-9."""
+"""Ids of jobs as people write them: 12, 3-9, and tasks of an array: 12.5, 12.100-200."""
 
 from __future__ import annotations
 
@@ -10,17 +10,44 @@ LONGEST = 200  # characters of one word
 
 
 def id_ranges(words: list[str]) -> list[list[int]]:
-    """[first, last] for each word; commas separate too. Raises WqError for what is no id."""
-    ranges = []
-    for word in (part for given in words for part in given.split(",") if part):
-        low, dash, high = word.partition("-")
-        if not low.isdecimal() or (dash and not high.isdecimal()) or len(word) > LONGEST:
-            shown = word[:LONGEST]
-            raise WqError(f"{shown!r} is not the id of a job; an id is a number (12), a range is two (3-9)", BAD_INPUT)
-        first, last = int(low), int(high if dash else low)
-        if not 1 <= first <= last <= LARGEST:
-            raise WqError(f"{word!r} is no range of ids: the first is at least 1 and not above the last", BAD_INPUT)
-        ranges.append([first, last])
+    """[first, last] for each word, or [id, id, first task, last task]. Raises WqError for what is no id.
+
+    Commas separate too.
+    """
+    ranges = [id_range(word) for given in words for word in given.split(",") if word]
     if len(ranges) > MOST_RANGES:
         raise WqError(f"{len(ranges)} ids and ranges are too many at once; at most {MOST_RANGES}", BAD_INPUT)
     return ranges
+
+
+def id_range(word: str) -> list[int]:
+    """One of them."""
+    array, dot, numbers = word.rpartition(".")
+    low, dash, high = numbers.partition("-")
+    digits = [low, *([high] if dash else []), *([array] if dot else [])]
+    if not all(map(str.isdecimal, digits)) or len(word) > LONGEST:
+        shown = word[:60]
+        allowed = "an id is a number (12), a range is two (3-9), a task of an array has a dot (12.5, 12.100-200)"
+        raise WqError(f"{shown!r} is not the id of a job; {allowed}", BAD_INPUT)
+    first, last = int(low), int(high if dash else low)
+    if not dot:
+        check(word, first, last, least=1)
+        return [first, last]
+    job = int(array)
+    check(word, job, job, least=1)
+    check(word, first, last, least=0)
+    return [job, job, first, last]
+
+
+def check(word: str, first: int, last: int, *, least: int) -> None:
+    if not least <= first <= last <= LARGEST:
+        sentence = f"{word!r} is no range of ids: the first is at least {least} and not above the last"
+        raise WqError(sentence, BAD_INPUT)
+
+
+def asked(words: list[str]) -> dict[str, list[list[int]]]:
+    """What they are in a request: "ids" [first, last], and "tasks" [id, first, last] where there are any."""
+    ranges = id_ranges(words)
+    fields = {"ids": [found for found in ranges if len(found) == 2]}
+    tasks = [found[1:] for found in ranges if len(found) == 4]
+    return {**fields, "tasks": tasks} if tasks else fields

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import socket
-import struct
 import sys
-from collections.abc import Iterator
 
 from wq.cli import config
 from wq.cli.errors import AWAY, FAILED, ServerDown, WqError
-from wq.protocol import places
+from wq.protocol import places, sockets
 from wq.protocol.wire import PROTOCOL, Frames, Message, decode, encode
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wq.cli.connection import Server
 
 TAKEN = ("SSH_AUTH_SOCK", "KRB5CCNAME", "SSH_AGENT_PID", "DISPLAY", "XAUTHORITY")
@@ -27,7 +26,7 @@ class Queue:
         self.uid, self.port, self.private = uid, port, private
 
 
-def send(sock: socket.socket, message: Message) -> None:
+def send(sock: sockets.socket, message: Message) -> None:
     """Raises ConnectionResetError if the other side has gone: a broken pipe would be taken for that of stdout."""
     try:
         sock.sendall(encode(message))
@@ -75,13 +74,13 @@ class LauncherLink:
     def __init__(self, queue: Queue | Server | ServerDown) -> None:
         self.queue = queue
         path = places.launcher_socket(os.getuid(), queue.port, queue.uid, private=queue.private)
-        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock = sockets.socket(sockets.AF_UNIX)
         try:
             self.sock.connect(path)
         except (FileNotFoundError, ConnectionError):
             self.sock.close()
             self.start()
-            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock = sockets.socket(sockets.AF_UNIX)
             try:
                 self.sock.connect(path)
             except OSError as error:
@@ -145,5 +144,4 @@ class LauncherLink:
 
     def pid(self) -> int:
         """The launcher's process, as the kernel says."""
-        packed = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        return int(struct.unpack("3i", packed)[0])
+        return places.peer(self.sock)[0]

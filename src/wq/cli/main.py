@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False  # importing typing would cost each command 3 ms
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 VERBS = {
     "sub": "submit jobs",
     "ls": "list jobs",
     "stat": "show what the nodes do",
     "rm": "remove jobs",
+    "edit": "change a job in the queue",
     "refresh": "look again now",
     "users": "list users",
     "user": "show one user",
@@ -22,7 +27,10 @@ VERBS = {
 }
 HIDDEN = {"run_launcher"}
 WITHOUT_SERVER = {"serve", "launcher", "run_launcher"}
-VALUED = frozenset("-p --port -c --command -r --require -u --user -s --spool --grace --reason".split())
+VALUED = frozenset(
+    """-p --port -c --command -r --require -u --user -s --spool --grace --reason
+    --array --each-line --each-csv --param --at-most""".split()
+)
 
 
 def usage() -> str:
@@ -72,6 +80,21 @@ def main(words: list[str] | None = None) -> int:
         print(f"wq: there is no command {verb!r}; {hint}", file=sys.stderr)
         return 2
     return guarded(verb, rest)
+
+
+def script() -> NoReturn:
+    """What the script `wq` calls: main, and the end of the process, without tidying up first (2 ms)."""
+    import gc
+
+    if find_verb(sys.argv[1:])[0] not in WITHOUT_SERVER:
+        gc.disable()  # what a command makes it keeps to its end: to look for garbage in 100,000 jobs is in vain
+    status = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        sys.exit(status)  # Python's own way to say so
+    os._exit(status)
 
 
 def fill_standard_streams() -> None:
@@ -127,36 +150,20 @@ def complain(sentence: str) -> None:
 
 def dispatch(verb: str, words: list[str]) -> int:
     """Parse the options of one verb and run it, here or on the server's host."""
-    import argparse
-    from importlib import import_module
+    from wq.cli import config, options
 
-    from wq.cli.errors import WqError
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> None:  # type: ignore[override]
-            raise WqError(f"{verb}: {message}; see `wq {verb} -h`", 2)
-
-    command = import_module(f"wq.cli.commands.{verb}")
-    parser = Parser(
-        prog=f"wq {verb}",
-        description=command.HELP,
-        epilog=command.EXAMPLES,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=100),  # asking costs an import
-        allow_abbrev=False,
-    )
-    parser.add_argument("-p", "--port", help="the queue on this host (default 51093, or WQ_PORT)", metavar="PORT")
+    command = __import__(f"wq.cli.commands.{verb}", fromlist=("run",))  # importlib would cost a millisecond
     tail: list[str] | None = None
     if verb == "sub" and "--" in words:
         at = words.index("--")
         words, tail = words[:at], words[at + 1 :]
-    command.options(parser)
-    args = parser.parse_args(words)
+    args = options.read(verb, command, words)
     args.tail = tail
     port_given = args.port is not None
     args.port = port_number(args.port)
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    if verb not in WITHOUT_SERVER:
+    if verb not in WITHOUT_SERVER and config.server_host() is not None:
         from wq.cli import remote
 
         remote.go_there_if_configured(verb, words, tail, port_given=port_given)

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import os
-import shlex
-import socket
 import sys
 
 from wq.cli import config
 from wq.cli.errors import AWAY, WqError
+from wq.protocol import sockets
 
 
 def go_there_if_configured(verb: str, words: list[str], tail: list[str] | None, *, port_given: bool) -> None:
     """Become `ssh HEAD wq ...` if a server on another host is configured (server:, or WQ_SERVER)."""
-    host = os.environ.get("WQ_SERVER")
-    settings: dict[str, str] = {}
-    if host is None:
-        settings = config.load()
-        host = settings.get("server")
-    if not host or is_here(host):
+    host = config.server_host()
+    if host is None or is_here(host):
         return
-    settings = settings or config.load()
+    settings = config.load()
     program = os.environ.get("WQ_SSH") or settings.get("ssh_command", "ssh")
     if not port_given and os.environ.get("WQ_PORT"):
         words = ["-p", os.environ["WQ_PORT"], *words]
@@ -38,6 +33,8 @@ def go_there_if_configured(verb: str, words: list[str], tail: list[str] | None, 
 
 def command_there(verb: str, words: list[str], tail: list[str] | None, wq: str, host: str) -> str:
     """What the login shell there is to run. Only a submission needs the directory."""
+    import shlex
+
     line = [wq, verb, *map(shlex.quote, words)]
     if tail is not None:
         line += ["--", *map(shlex.quote, tail)]
@@ -75,5 +72,5 @@ def status_there(program: str, host: str, text: str) -> int:
 
 def is_here(host: str) -> bool:
     """True if this is the name of this machine."""
-    name = socket.gethostname()
+    name = sockets.gethostname()
     return host in (name, name.split(".")[0], "localhost") or host.split(".")[0] == name

@@ -13,6 +13,9 @@ LONGEST_NAME = 200
 LONGEST_COMMAND = 8192  # of the copy for listings
 LONGEST_PATH = 4096
 MOST_GROUPS = 100
+MOST_TASKS = 10_000_000  # of an array
+MOST_PIECES = 10_000
+LARGEST_TASK = (1 << 31) - 1
 
 
 def admit(spec: JobSpec, nodes: Sequence[Node], possible: set[Requirement]) -> str | None:
@@ -48,7 +51,28 @@ def admit(spec: JobSpec, nodes: Sequence[Node], possible: set[Requirement]) -> s
         return f"command: the copy for listings has at most {LONGEST_COMMAND} characters"
     if len(spec.submit_dir) > LONGEST_PATH:
         return f"submit_dir: at most {LONGEST_PATH} characters"
+    if spec.array is not None and (trouble := bad_array(spec)) is not None:
+        return f"array: {trouble}"
     trouble = None if need in possible else impossible(need, nodes)
     if trouble is None:
         possible.add(need)
     return trouble
+
+
+def bad_array(spec: JobSpec) -> str | None:
+    """What is wrong with the tasks of an array."""
+    assert spec.array is not None
+    if spec.foreground:
+        return "arrays are batch jobs"
+    if not 1 <= len(spec.array.pieces) <= MOST_PIECES:
+        return f"{len(spec.array.pieces)} pieces; from 1 to {MOST_PIECES} are allowed"
+    before = -1
+    for first, last, step in spec.array.pieces:
+        if not before < first <= last <= LARGEST_TASK or step < 1:
+            return f"tasks are numbers from 0 to {LARGEST_TASK}, each once and ascending"
+        before = last
+    if spec.array.size > MOST_TASKS:
+        return f"{spec.array.size} tasks; at most {MOST_TASKS} are allowed"
+    if spec.array.at_most is not None and not 1 <= spec.array.at_most <= MOST_TASKS:
+        return f"at most {spec.array.at_most} at one time; from 1 to {MOST_TASKS} are allowed"
+    return None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
-from wq.core.job import Allocation, HostName
+from msgspec import Struct
 
-HOST_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
-GROUP_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
+from wq.core.job import Allocation, HostName
+from wq.core.requirement import GROUP_PATTERN, HOST_PATTERN
+
+__all__ = ["GROUP_PATTERN", "HOST_PATTERN"]
+
 LOCALHOST = HostName("localhost")
 
 
@@ -22,8 +23,7 @@ class NodeState(StrEnum):
     OFFLINE = "offline"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class Node(Struct, frozen=True, kw_only=True):
     """A machine that runs jobs. mem_gb: gigabytes installed; state, reason, since, by: who said what."""
 
     host: HostName

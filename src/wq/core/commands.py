@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
 
-from wq.core.admit import MOST_CORES, admit
+from msgspec.structs import replace
+
+from wq.core import ranges
+from wq.core.admit import MOST_CORES, MOST_TASKS, admit
+from wq.core.array import Array
 from wq.core.cluster import NodeState
-from wq.core.job import Job, JobId, Outcome, OutcomeKind, Priority, Requirement, State, Uid
+from wq.core.job import Job, JobId, JobSpec, Outcome, OutcomeKind, Priority, Requirement, State, Uid
 from wq.core.lifecycle import Ended, Requeued, StopRequested, Submitted
+from wq.core.line import Waiting, place_of
 from wq.core.news import remind
 from wq.core.plan import Limit
-from wq.core.queue import Draft, LimitSet, NodeMarked, held_hosts
-from wq.core.requests import Answer, Refusal, Remove, SetLimit, SetNode, Submit, Who
+from wq.core.queue import ArraySubmitted, AtMostSet, Draft, LimitSet, NodeMarked, TasksRemoved, held_hosts
+from wq.core.ranges import Ranges
+from wq.core.requests import Answer, Refusal, Remove, SetAtMost, SetLimit, SetNode, Submit, Who
 
 ROOT = Uid(0)
-MOST_JOBS_OF_A_USER = 30_000  # unfinished ones; their launcher names them all in one message
+MOST_JOBS_OF_A_USER = 250_000  # unfinished ones; an array counts as one
 LONGEST_TOKEN = 100
 MOST_RANGES = 200
 
@@ -29,7 +35,7 @@ def is_owner(draft: Draft, who: Who) -> bool:
 
 
 def owner_name(draft: Draft) -> str:
-    return draft.users.get(draft.owner, f"uid {draft.owner}")
+    return str(draft.users.get(draft.owner, f"uid {draft.owner}"))
 
 
 def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
@@ -43,7 +49,8 @@ def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
         for job_id in draft.tokens[key]:
             remind(draft, who.uid, job_id)
         return Answer(facts={"ids": list(draft.tokens[key])})
-    own = own_jobs(draft, who) if len(draft.queued) + len(draft.active) + len(request.jobs) > MOST_JOBS_OF_A_USER else 0
+    nlive = len(draft.queued) + len(draft.active) + len(draft.arrays)
+    own = own_jobs(draft, who) if nlive + len(request.jobs) > MOST_JOBS_OF_A_USER else 0
     if own + len(request.jobs) > MOST_JOBS_OF_A_USER:
         return Refusal(error=f"you have {own} unfinished jobs here; {MOST_JOBS_OF_A_USER} are allowed", status=1)
     possible: set[Requirement] = set()
@@ -54,45 +61,109 @@ def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
         if trouble is not None:
             return Refusal(error=f"{spec.name}: {trouble}" if len(request.jobs) > 1 else trouble)
     ids = []
+    same: dict[Requirement, Requirement] = {}  # jobs that are alike share theirs
     for index, spec in enumerate(request.jobs):
         job_id = JobId(draft.next_id)
         draft.next_id += 1
-        spec = replace(spec, uid=who.uid, user=who.user, token=request.token, index=index)
-        draft.apply(Submitted(job=Job(id=job_id, spec=spec, state=State.QUEUED, submitted_s=draft.now.wall_s)))
+        need = same.setdefault(spec.requirement, spec.requirement)
+        spec = replace(spec, uid=who.uid, user=who.user, token=request.token, index=index, requirement=need)
+        if spec.array is None:
+            draft.apply(Submitted(job=Job(id=job_id, spec=spec, state=State.QUEUED, submitted_s=draft.now.wall_s)))
+        else:
+            submit_array(draft, job_id, spec)
         ids.append(job_id)
     if request.token:
         draft.tokens[key] = tuple(ids)
     return Answer(facts={"ids": list(ids)})
 
 
+def submit_array(draft: Draft, job_id: JobId, spec: JobSpec) -> None:
+    assert spec.array is not None
+    everything = ((0, spec.array.size - 1),)
+    at_most, now_s = spec.array.at_most, draft.now.wall_s
+    array = Array(id=job_id, spec=spec, submitted_s=now_s, waiting=everything, at_most=at_most)
+    draft.events.append(ArraySubmitted(array=array))
+    draft.change_array(array)
+
+
 def own_jobs(draft: Draft, who: Who) -> int:
-    """How many jobs of the sender are not over."""
-    return sum(job.spec.uid == who.uid for jobs in (draft.queued, draft.active, draft.held) for job in jobs.values())
+    """About how many jobs of the sender are not over."""
+    joined = sum(waiting.spec.uid == who.uid for waiting in draft.joined.values())
+    return draft.queue.line.count(who.uid) + joined + sum(job.spec.uid == who.uid for job in draft.active.values())
 
 
 def remove(draft: Draft, who: Who, request: Remove) -> Answer | Refusal:
     """Remove jobs; running ones are ended first. Answers which were, and why others were not."""
-    if len(request.ids) > MOST_RANGES:
-        return Refusal(error=f"{len(request.ids)} ids and ranges are too many at once; at most {MOST_RANGES}")
+    if len(request.ids) + len(request.tasks) > MOST_RANGES:
+        return Refusal(
+            error=f"{len(request.ids) + len(request.tasks)} ids and ranges are too many at once; at most {MOST_RANGES}"
+        )
     if request.lost and not is_owner(draft, who):
         return Refusal(error=f"only the server's owner ({owner_name(draft)}) and root may declare a job lost")
-    live = [*draft.active.values(), *draft.queued.values(), *draft.held.values()]
-    if request.all:
-        chosen = [job for job in live if job.spec.uid == who.uid]
-        missing: list[int] = []
-    else:
-        chosen = [job for job in live if any(low <= job.id <= high for low, high in request.ids)]
-        found = {int(job.id) for job in chosen}
-        missing = [low for low, high in request.ids if low == high and low not in found]
-    facts: dict[str, list[object]] = {"removed": [], "ending": [], "refused": [], "missing": list(missing)}
-    for job in sorted(chosen, key=lambda job: job.id):
+    arrays, chosen, missing = choose(draft, who, request)
+    removed: list[int] = []
+    ending: list[int] = []
+    tasks: dict[JobId, Counter[str]] = {}
+    refused: dict[JobId, str] = {}
+    meant: list[Waiting] = [*arrays, *chosen]
+    for job in sorted(meant, key=place_of):
         if not may_change(draft, who, job.spec.uid):
             user, owner = job.spec.user, owner_name(draft)
-            why = f"it belongs to {user}; only {user}, the server's owner ({owner}) and root may"
-            facts["refused"].append({"id": job.id, "why": why})
+            refused[job.id] = f"it belongs to {user}; only {user}, the server's owner ({owner}) and root may"
+        elif isinstance(job, Array):
+            places = arrays[job]
+            if places:
+                draft.events.append(TasksRemoved(id=job.id, places=places, by=who.user))
+                draft.change_array(draft.arrays[job.id].remove(places, who.user))
+            tasks.setdefault(job.id, Counter())["removed"] += ranges.count(places)
+        elif job.task is not None:
+            tasks.setdefault(job.id, Counter())[remove_one(draft, who, job, request)] += 1
         else:
-            facts[remove_one(draft, who, job, request)].append(int(job.id))
-    return Answer(facts=dict(facts))
+            (removed if remove_one(draft, who, job, request) == "removed" else ending).append(int(job.id))
+    draft.tally_arrays()
+    removed += [number for number in tasks if number not in draft.arrays]
+    ending += [number for number in tasks if number in draft.arrays and means_all(request, number)]
+    facts: dict[str, object] = {
+        "removed": sorted(removed),
+        "ending": sorted(ending),
+        "tasks": [{"id": number, "removed": of["removed"], "ending": of["ending"]} for number, of in tasks.items()],
+        "refused": [{"id": number, "why": why} for number, why in refused.items()],
+        "missing": missing,
+    }
+    return Answer(facts=facts)
+
+
+def means_all(request: Remove, job_id: int) -> bool:
+    """Whether it is about all of this job."""
+    return request.all or any(low <= job_id <= high for low, high in request.ids)
+
+
+def choose(draft: Draft, who: Who, request: Remove) -> tuple[dict[Array, Ranges], list[Job], list[int]]:
+    """(arrays, with the places of their waiting tasks that are meant; jobs and tasks; ids that are not there)."""
+    live = [*draft.active.values(), *draft.queued.values(), *draft.held.values()]
+    if request.all:
+        own = {array: array.waiting for array in draft.arrays.values() if array.spec.uid == who.uid}
+        return own, [job for job in live if job.spec.uid == who.uid], []
+
+    def means(job: Job) -> bool:
+        if means_all(request, job.id):
+            return True
+        task = job.task
+        return task is not None and any(job.id == it and low <= task <= high for it, low, high in request.tasks)
+
+    arrays: dict[Array, Ranges] = {}
+    for array in draft.arrays.values():
+        if means_all(request, array.id):
+            arrays[array] = array.waiting
+            continue
+        for it, low, high in request.tasks:
+            if it == array.id:
+                places = [ranges.within(array.waiting, *pair) for pair in array.tasks.places(low, high)]
+                arrays[array] = ranges.union(arrays.get(array, ()), tuple(pair for some in places for pair in some))
+    chosen = [job for job in live if means(job)]
+    found = {int(job.id) for job in chosen} | {int(array.id) for array in arrays}
+    single = [low for low, high in request.ids if low == high] + [it for it, _, _ in request.tasks]
+    return arrays, chosen, [number for number in dict.fromkeys(single) if number not in found]
 
 
 def remove_one(draft: Draft, who: Who, job: Job, request: Remove) -> str:
@@ -103,10 +174,27 @@ def remove_one(draft: Draft, who: Who, job: Job, request: Remove) -> str:
         outcome = Outcome(kind=OutcomeKind.LOST, by=who.user, message=f"declared lost by {who.user}")
     else:
         if job.state is not State.STOPPING:
-            draft.apply(StopRequested(id=job.id, by=who.user, grace_s=min(max(request.grace_s, 0.0), 3600.0)))
+            grace_s = min(max(request.grace_s, 0.0), 3600.0)
+            draft.apply(StopRequested(id=job.id, task=job.task, by=who.user, grace_s=grace_s))
         return "ending"
-    draft.apply(Ended(id=job.id, outcome=outcome, at_s=draft.now.wall_s))
+    draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
     return "removed"
+
+
+def set_at_most(draft: Draft, who: Who, request: SetAtMost) -> Answer | Refusal:
+    """How many tasks of an array may run at one time from now on."""
+    array = draft.arrays.get(request.id)
+    if array is None:
+        return Refusal(error=f"no array {request.id} is in the queue", status=1)
+    if not may_change(draft, who, array.spec.uid):
+        user, owner = array.spec.user, owner_name(draft)
+        why = f"job {request.id} belongs to {user}; only {user}, the server's owner ({owner}) and root may change it"
+        return Refusal(error=why, status=1)
+    if request.at_most is not None and not 1 <= request.at_most <= MOST_TASKS:
+        return Refusal(error=f"at_most: {request.at_most} is not between 1 and {MOST_TASKS}")
+    draft.events.append(AtMostSet(id=array.id, at_most=request.at_most))
+    draft.change_array(replace(array, at_most=request.at_most))
+    return Answer(facts={"id": array.id, "at_most": request.at_most})
 
 
 def set_limit(draft: Draft, who: Who, request: SetLimit) -> Answer | Refusal:
@@ -165,10 +253,10 @@ def declare_lost(draft: Draft, who: Who, hosts: frozenset[str]) -> list[JobId]:
         why = f"{who.user} declared its node lost"
         if job.spec.foreground or job.state is State.STOPPING:
             outcome = Outcome(kind=OutcomeKind.LOST, by=who.user, message=why)
-            draft.apply(Ended(id=job.id, outcome=outcome, at_s=draft.now.wall_s))
+            draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
         else:
-            draft.apply(Requeued(id=job.id, why=why))
-    return [job.id for job in gone]
+            draft.apply(Requeued(id=job.id, task=job.task, why=why))
+    return list(dict.fromkeys(job.id for job in gone))
 
 
 def refresh(draft: Draft, who: Who) -> Answer:

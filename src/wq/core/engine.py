@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from wq.core import commands, news
-from wq.core.job import AttemptNo, HostName, Uid
+from wq.core.array import Array
+from wq.core.job import Allocation, AttemptNo, HostName, Uid
 from wq.core.lifecycle import Granted
-from wq.core.plan import Limit, Plan, plan
-from wq.core.policies.fifo import Fifo
-from wq.core.queue import Draft, Now, Queue, effective_limit, with_looks
+from wq.core.line import Waiting
+from wq.core.plan import Limit, Plan, feed, plan
+from wq.core.queue import Draft, Now, Queue, effective_limit, joined, with_looks
 from wq.core.requests import (
     Answer,
     AttemptEnded,
@@ -29,7 +30,9 @@ from wq.core.requests import (
     Refresh,
     Refusal,
     Remove,
+    Reports,
     Request,
+    SetAtMost,
     SetLimit,
     SetNode,
     Sight,
@@ -45,19 +48,32 @@ def tick(queue: Queue, inbox: Sequence[Incoming], now: Now, *, start: bool = Tru
         answer = handle(draft, item.who, item.request)
         if answer is not None and item.reply_to:
             draft.answers.append((item.reply_to, answer))
+    draft.tally_arrays()
     if start:
         start_jobs(draft)
+    draft.orders = joined(draft.orders)
     draft.wake_s = min((p.until_s for p in draft.pauses.values() if p.until_s > now.boot_s), default=None)
     return draft
 
 
 def start_jobs(draft: Draft) -> None:
     """Grant what the plan says."""
-    if not draft.queued:
+    if not draft.queued and not draft.arrays:
         return
-    for start in planned(draft, draft.now).starts:
-        job = draft.queued[start.job]
-        draft.apply(Granted(id=job.id, attempt=AttemptNo(job.attempt + 1), allocation=start.allocation))
+    found = planned(draft, draft.now)
+    for start in found.starts:
+        grant(draft, start.job, 1, start.allocation, None)
+    for more in feed(found, draft.walks, dict(draft.lanes), draft.pace):
+        grant(draft, more.job, more.ntasks, draft.lanes[more.lane].allocation, more.lane)
+
+
+def grant(draft: Draft, job: Waiting, ntasks: int, allocation: Allocation, lane: str | None) -> None:
+    """Give a job, or the next tasks of an array, these cores: in a lane of its own, or after others in theirs."""
+    if isinstance(job, Array):
+        draft.grant_tasks(job.id, ntasks, allocation, lane)
+    else:
+        attempt = AttemptNo(job.attempt + 1)
+        draft.apply(Granted(id=job.id, task=job.task, attempt=attempt, allocation=allocation, lane=lane))
 
 
 def planned(view: Draft | Queue, now: Now) -> Plan:
@@ -70,12 +86,13 @@ def planned(view: Draft | Queue, now: Now) -> Plan:
     for (uid, _), limit in view.limits.items():
         layers.setdefault(uid, []).append(limit)
     return plan(
-        queue=Fifo().order(view.queued.values()),
-        active=list(view.active.values()),
+        queue=view.walks,
+        lanes=dict(view.lanes),
         nodes=with_looks(view.nodes, view.unseen),
         limits={uid: effective_limit(limits) for uid, limits in layers.items()},
         present=view.present,
         paused=paused,
+        arrays=view.arrays,
     )
 
 
@@ -88,6 +105,8 @@ def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | None:
             return commands.submit(draft, who, request)
         case Remove():
             return commands.remove(draft, who, request)
+        case SetAtMost():
+            return commands.set_at_most(draft, who, request)
         case SetLimit():
             return commands.set_limit(draft, who, request)
         case SetNode():
@@ -102,6 +121,9 @@ def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | None:
             news.sight(draft, who, request)
         case AttemptStarted() | AttemptEnded() | AttemptTakenBack():
             news.report(draft, who, request)
+        case Reports():
+            for one in request.news:
+                news.report(draft, who, one)
         case ClusterRead():
             news.cluster_read(draft, request.nodes)
         case NodeLooked():

@@ -2,74 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import NewType
+from typing import NewType, TypeAlias
+
+from msgspec import Struct
+
+from wq.core.requirement import PRIORITY_RANK, Mode, Priority, Requirement
+
+__all__ = ["PRIORITY_RANK", "Mode", "Priority", "Requirement"]
 
 JobId = NewType("JobId", int)
 Uid = NewType("Uid", int)
 AttemptNo = NewType("AttemptNo", int)
 HostName = NewType("HostName", str)
+Key: TypeAlias = JobId | tuple[JobId, int]
+"""A job, or one task of an array."""
 
 
-class Mode(StrEnum):
-    """How the nodes of a job are chosen; the unit of N depends on it."""
-
-    BYCORE = "bycore"
-    BYCORE1 = "bycore1"
-    BYNODE = "bynode"
-    BYHOST = "byhost"
-    BYGROUP = "bygroup"
-
-
-class Priority(StrEnum):
-    """The classes of the queue; `block` is served first and holds others back while it waits."""
-
-    LOW = "low"
-    MED = "med"
-    HIGH = "high"
-    BLOCK = "block"
-
-
-PRIORITY_RANK: dict[Priority, int] = {
-    Priority.BLOCK: 0,
-    Priority.HIGH: 1,
-    Priority.MED: 2,
-    Priority.LOW: 3,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirement:
-    """What a job needs of the cluster.
-
-    n: cores (bycore, bycore1, byhost) or nodes (bynode); unused by bygroup.
-    groups: nodes in any of them; notgroups: nodes in none of them.
-    min_cores: cores installed; min_mem_gb: gigabytes installed.
-    threads: cores per MPI rank; cores come in multiples of it on each node.
-    """
-
-    mode: Mode = Mode.BYCORE
-    n: int = 1
-    groups: tuple[str, ...] = ()
-    notgroups: tuple[str, ...] = ()
-    host: str | None = None
-    min_cores: int = 0
-    min_mem_gb: float = 0.0
-    threads: int | None = None
-    priority: Priority = Priority.MED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
+class Slice(Struct, frozen=True, kw_only=True):
     """The part of an allocation that lies on one node: cores are indices from 0."""
 
     host: HostName
     cores: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allocation:
+class Allocation(Struct, frozen=True, kw_only=True):
     """The cores on nodes that an attempt holds, in the order of the cluster file."""
 
     slices: tuple[Slice, ...]
@@ -97,8 +54,7 @@ class OutcomeKind(StrEnum):
     LOST = "lost"  # it ran, and how it ended cannot be known
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """How a job ended.
 
     exit_status: 0 to 255 if the program exited; signal: its number if one ended it.
@@ -134,8 +90,40 @@ class State(StrEnum):
     DONE = "done"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobSpec:
+class ArraySpec(Struct, frozen=True, kw_only=True):
+    """The tasks of an array: pieces (first, last, step), ascending. at_most: so many run at one time."""
+
+    pieces: tuple[tuple[int, int, int], ...]
+    at_most: int | None = None
+
+    @property
+    def size(self) -> int:
+        """How many tasks there are."""
+        return sum((last - first) // step + 1 for first, last, step in self.pieces)
+
+    def number(self, place: int) -> int:
+        """The number of the task at a place, from 0. Raises IndexError."""
+        for first, last, step in self.pieces:
+            size = (last - first) // step + 1
+            if place < size:
+                return first + place * step
+            place -= size
+        raise IndexError("the array has no such place")
+
+    def places(self, low: int, high: int) -> tuple[tuple[int, int], ...]:
+        """The places of the tasks with numbers from low to high, as ranges."""
+        found: list[tuple[int, int]] = []
+        before = 0
+        for first, last, step in self.pieces:
+            start = max(0, -((first - low) // step))
+            end = min((last - first) // step, (high - first) // step)
+            if start <= end:
+                found.append((before + start, before + end))
+            before += (last - first) // step + 1
+        return tuple(found)
+
+
+class JobSpec(Struct, frozen=True, kw_only=True):
     """What the server knows of a job: enough to place and to list it, nothing to run it.
 
     command: for listings only; never executed by anybody (empty if the user keeps it private).
@@ -153,13 +141,17 @@ class JobSpec:
     requeue: bool = True
     token: str = ""
     index: int = 0
+    array: ArraySpec | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A job in the queue. Times are seconds since 1970, for display only."""
+class Job(Struct, frozen=True, kw_only=True):
+    """A job in the queue, or one task of an array there. Times are seconds since 1970, for display only.
+
+    lane: the name of the lane where it runs or waits for its turn, if that is not its own.
+    """
 
     id: JobId
+    task: int | None = None
     spec: JobSpec
     state: State
     submitted_s: float
@@ -171,3 +163,23 @@ class Job:
     stop_by: str | None = None
     stop_grace_s: float | None = None
     requeued_why: str | None = None  # what became of the attempt before this one
+    lane: str | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.id if self.task is None else (self.id, self.task)
+
+    @property
+    def runs_in(self) -> str:
+        """The name of its lane: that of the attempt that opened it."""
+        return self.lane if self.lane is not None else lane_name(self.id, self.task, self.attempt)
+
+
+def lane_name(job: JobId, task: int | None, attempt: AttemptNo) -> str:
+    """The name of the lane that an attempt opens."""
+    return f"{job}.{attempt}" if task is None else f"{job}_{task}.{attempt}"
+
+
+def opener_of(lane: str) -> JobId:
+    """The job of the attempt that opened a lane."""
+    return JobId(int(lane.partition(".")[0].partition("_")[0]))

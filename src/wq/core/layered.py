@@ -9,16 +9,18 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _GONE: Any = object()
+_UNCHANGED: Any = object()
 
 
 class Layered(MutableMapping[K, V]):
     """Reads through to `base`; writes stay in the layer. `settle` makes them the base's own, at their cost."""
 
-    __slots__ = ("base", "changes")
+    __slots__ = ("base", "changes", "size")
 
     def __init__(self, base: dict[K, V]) -> None:
         self.base = base
         self.changes: dict[K, V] = {}
+        self.size = len(base)
 
     def __getitem__(self, key: K) -> V:
         if key not in self.changes:
@@ -28,12 +30,21 @@ class Layered(MutableMapping[K, V]):
             raise KeyError(key)
         return value
 
+    def get(self, key: K, default: Any = None) -> Any:  # the mixin raises and catches
+        value = self.changes.get(key, _UNCHANGED)
+        if value is _UNCHANGED:
+            return self.base.get(key, default)
+        return default if value is _GONE else value
+
     def __setitem__(self, key: K, value: V) -> None:
+        if key not in self:
+            self.size += 1
         self.changes[key] = value
 
     def __delitem__(self, key: K) -> None:
         if key not in self:
             raise KeyError(key)
+        self.size -= 1
         self.changes[key] = _GONE
 
     def __contains__(self, key: object) -> bool:
@@ -53,7 +64,7 @@ class Layered(MutableMapping[K, V]):
                 yield key
 
     def __len__(self) -> int:
-        return sum(1 for _ in self) if self.changes else len(self.base)
+        return self.size
 
     def settle(self) -> None:
         """Make the changes the base's own."""

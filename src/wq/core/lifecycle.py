@@ -7,65 +7,69 @@ How a job ended is not a state but an Outcome; why it waits is data that the pla
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from wq.core.job import Allocation, AttemptNo, Job, JobId, Outcome, State
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
+class Submitted(Struct, frozen=True, kw_only=True):
     """A job was accepted. The only event without a state before it."""
 
     job: Job
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(Struct, frozen=True, kw_only=True):
     id: JobId
+    task: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Released:
+class Released(Struct, frozen=True, kw_only=True):
     id: JobId
+    task: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
-    """An attempt was given its cores; the order to start it follows from this."""
+class Granted(Struct, frozen=True, kw_only=True):
+    """An attempt was given its cores; the order to start it follows from this.
+
+    lane: it has them after those that are in this lane already.
+    """
 
     id: JobId
+    task: int | None = None
     attempt: AttemptNo
     allocation: Allocation
+    lane: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(Struct, frozen=True, kw_only=True):
     id: JobId
+    task: int | None = None
     at_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopRequested:
+class StopRequested(Struct, frozen=True, kw_only=True):
     """Somebody wants it ended: TERM now, KILL after the grace."""
 
     id: JobId
+    task: int | None = None
     by: str
     grace_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requeued:
+class Requeued(Struct, frozen=True, kw_only=True):
     """The attempt is provably not running and waits for another turn."""
 
     id: JobId
+    task: int | None = None
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """The job is over: its cores are free and nothing of it runs."""
 
     id: JobId
+    task: int | None = None
     outcome: Outcome
     at_s: float
 
@@ -103,13 +107,15 @@ def advance(job: Job, event: JobEvent) -> Job:
         raise IllegalEvent(job.state, event)
     match event:
         case Granted():
-            return replace(job, state=state, attempt=event.attempt, allocation=event.allocation)
+            return replace(job, state=state, attempt=event.attempt, allocation=event.allocation, lane=event.lane)
         case Started():
             return replace(job, state=state, started_s=event.at_s)
         case StopRequested():
             return replace(job, state=state, stop_by=event.by, stop_grace_s=event.grace_s)
         case Requeued():
-            gone = replace(job, state=state, allocation=None, started_s=None, stop_by=None, stop_grace_s=None)
+            gone = replace(
+                job, state=state, allocation=None, lane=None, started_s=None, stop_by=None, stop_grace_s=None
+            )
             return replace(gone, requeued_why=event.why or None)
         case Ended():
             return replace(job, state=state, outcome=event.outcome, ended_s=event.at_s)

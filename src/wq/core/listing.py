@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
+from wq.core import ranges
+from wq.core.array import Array
 from wq.core.cluster import Node
-from wq.core.job import Job, State, Uid
+from wq.core.job import Allocation, Job, JobId, JobSpec, State, Uid
 from wq.core.lifecycle import HOLDING_CORES
+from wq.core.line import Waiting
 from wq.core.plan import Limit, Reason
 from wq.core.queue import Queue, effective_limit, with_looks
 
-Row = dict[str, object]
+Row: TypeAlias = dict[str, object]
+Listed: TypeAlias = Job | Array
 
 
 def out_of_sight(queue: Queue, job: Job) -> Row | None:
@@ -28,38 +34,21 @@ def out_of_sight(queue: Queue, job: Job) -> Row | None:
 
 
 def job_row(job: Job, reason: Reason | None = None, dark: Row | None = None) -> Row:
-    """A job, as `wq ls --json` has it. Times are seconds since 1970."""
-    spec, need = job.spec, job.spec.requirement
+    """A job, or a task of an array, as `wq ls --json` has it. Times are seconds since 1970."""
+    spec = job.spec
     held = job.allocation
     outcome = job.outcome
     return {
-        "id": job.id,
-        "user": spec.user,
-        "uid": spec.uid,
-        "name": spec.name,
-        "command": spec.command,
+        **spec_row(job.id, spec),
+        "task": job.task,
         "state": job.state.value,
-        "priority": need.priority.value,
-        "mode": need.mode.value,
-        "n": need.n,
         "ncores": held.ncores if held else None,
         "nhosts": held.nhosts if held else None,
         "hosts": [{"host": part.host, "cores": list(part.cores)} for part in held.slices] if held else [],
         "attempt": job.attempt,
-        "requeue": spec.requeue,
         "requeued_why": job.requeued_why,
         "out_of_sight": dark,
-        "foreground": spec.foreground,
-        "submit_dir": spec.submit_dir,
-        "requirement": {
-            "group": list(need.groups),
-            "notgroup": list(need.notgroups),
-            "host": need.host,
-            "min_cores": need.min_cores,
-            "min_mem": need.min_mem_gb,
-            "threads": need.threads,
-            "X": spec.x,
-        },
+        "array": None,
         "submitted_at": job.submitted_s,
         "started_at": job.started_s,
         "ended_at": job.ended_s,
@@ -77,24 +66,185 @@ def job_row(job: Job, reason: Reason | None = None, dark: Row | None = None) -> 
     }
 
 
-def job_rows(queue: Queue, jobs: Iterable[Job], why: Callable[[Job], Reason] | None) -> list[Row]:
-    """Jobs in the order of their ids, the waiting ones with their reason where it is asked for."""
-    return [
-        job_row(job, why(job) if why is not None and job.state is State.QUEUED else None, out_of_sight(queue, job))
-        for job in sorted(jobs, key=lambda job: job.id)
-    ]
+def spec_row(job_id: JobId, spec: JobSpec) -> Row:
+    """What a job was from the beginning."""
+    need = spec.requirement
+    return {
+        "id": job_id,
+        "user": spec.user,
+        "uid": spec.uid,
+        "name": spec.name,
+        "command": spec.command,
+        "priority": need.priority.value,
+        "mode": need.mode.value,
+        "n": need.n,
+        "requeue": spec.requeue,
+        "foreground": spec.foreground,
+        "submit_dir": spec.submit_dir,
+        "requirement": {
+            "group": list(need.groups),
+            "notgroup": list(need.notgroups),
+            "host": need.host,
+            "min_cores": need.min_cores,
+            "min_mem": need.min_mem_gb,
+            "threads": need.threads,
+            "X": spec.x,
+        },
+    }
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is under way of one array. lanes: those that its tasks run in, with their cores."""
+
+    lanes: dict[str, Allocation] = field(default_factory=dict)
+    dark: Row | None = None
+
+
+def tallies(queue: Queue, arrays: Iterable[Array]) -> dict[JobId, Tally]:
+    """What is under way of each of these arrays. Of those in one lane one runs, and the others wait for their turn."""
+    found = {array.id: Tally() for array in arrays}
+    for job in queue.active.values():
+        if job.task is not None and job.id in found and job.allocation is not None:
+            tally = found[job.id]
+            tally.lanes[job.runs_in] = job.allocation
+            if tally.dark is None:
+                tally.dark = out_of_sight(queue, job)
+    return found
+
+
+def array_counts(array: Array, tally: Tally) -> tuple[int, int, int, int]:
+    """How many tasks (wait, run, are over, of these have failed)."""
+    nrunning = min(len(tally.lanes), array.live)
+    return ranges.count(array.waiting) + array.live - nrunning, nrunning, array.ndone, array.failed
+
+
+def array_state(array: Array, tally: Tally) -> str:
+    if array.ended_s is not None:
+        return "done"
+    return "running" if tally.lanes else "queued"
+
+
+def array_row(array: Array, tally: Tally, reason: Reason | None = None) -> Row:
+    """An array, as `wq ls --json` has it: as a job, with the counts of its tasks."""
+    waiting, running, done, failed = array_counts(array, tally)
+    cores: dict[str, set[int]] = {}
+    for allocation in tally.lanes.values():
+        for part in allocation.slices:
+            cores.setdefault(part.host, set()).update(part.cores)
+    return {
+        **spec_row(array.id, array.spec),
+        "task": None,
+        "state": array_state(array, tally),
+        "ncores": sum(map(len, cores.values())) or None,
+        "nhosts": len(cores) or None,
+        "hosts": [{"host": host, "cores": sorted(those)} for host, those in cores.items()],
+        "attempt": 0,
+        "requeued_why": None,
+        "out_of_sight": tally.dark,
+        "array": {
+            "tasks": array.size,
+            "pieces": [list(piece) for piece in array.tasks.pieces],
+            "at_most": array.at_most,
+            "waiting": waiting,
+            "running": running,
+            "done": done,
+            "failed": failed,
+            "removed": ranges.count(array.removed),
+        },
+        "submitted_at": array.submitted_s,
+        "started_at": array.started_s,
+        "ended_at": array.ended_s,
+        "reason": {"code": reason.code.value, "text": reason.text} if reason else None,
+        "outcome": None,
+    }
+
+
+def in_order(one: Listed) -> tuple[int, int]:
+    """By ids; an array before its tasks."""
+    return one.id, -1 if isinstance(one, Array) or one.task is None else one.task
+
+
+def rows(queue: Queue, chosen: Iterable[Listed], why: Callable[[Waiting], Reason] | None) -> Iterator[Row]:
+    """Jobs and arrays in the order of their ids, the waiting ones with their reason where it is asked for."""
+    ordered = sorted(chosen, key=in_order)
+    tally = tallies(queue, [one for one in ordered if isinstance(one, Array)])
+    for one in ordered:
+        if isinstance(one, Array):
+            reason = why(one) if why is not None and one.waiting and one.ended_s is None else None
+            yield array_row(one, tally[one.id], reason)
+        else:
+            reason = why(one) if why is not None and one.state is State.QUEUED else None
+            yield job_row(one, reason, out_of_sight(queue, one))
+
+
+BriefRow: TypeAlias = list[object]
+
+
+def brief_rows(queue: Queue, chosen: Iterable[Listed]) -> Iterator[BriefRow]:
+    """Jobs and arrays for a listing of nine columns; jobs in a row that are alike but for their ids are one row.
+
+    id, task, user, state, priority, cores, nodes, name, submitted, started, ended, counts of an array, out of sight,
+    the last id of the row.
+    """
+    ordered = sorted(chosen, key=in_order)
+    tally = tallies(queue, [one for one in ordered if isinstance(one, Array)])
+    before: BriefRow | None = None
+    last_id = 0
+    for one in ordered:
+        row = brief_row(queue, one, tally)
+        if before is not None and one.id == last_id + 1 and row[1:-1] == before[1:-1] and row[11] is None:
+            before[-1] = one.id
+        else:
+            if before is not None:
+                yield before
+            before = row
+        last_id = one.id
+    if before is not None:
+        yield before
+
+
+def brief_row(queue: Queue, one: Listed, tally: Mapping[JobId, Tally]) -> BriefRow:
+    spec = one.spec
+    head: BriefRow = [one.id, None if isinstance(one, Array) else one.task, spec.user]
+    if isinstance(one, Array):
+        of = tally[one.id]
+        hosts = {part.host for allocation in of.lanes.values() for part in allocation.slices}
+        ncores = sum(allocation.ncores for allocation in of.lanes.values())
+        state, counts, dark = array_state(one, of), list(array_counts(one, of)), of.dark
+        held: tuple[int | None, int | None] = (ncores or None, len(hosts) or None)
+    else:
+        state, counts, dark = one.state.value, None, out_of_sight(queue, one)
+        allocation = one.allocation
+        held = (allocation.ncores, allocation.nhosts) if allocation is not None else (None, None)
+    times = [one.submitted_s, one.started_s, one.ended_s]
+    return [*head, state, spec.requirement.priority.value, *held, spec.name, *times, counts, dark, None]
 
 
 def live_jobs(queue: Queue) -> list[Job]:
-    """All jobs that are not over."""
+    """All jobs and tasks of arrays that are somewhere."""
     return [*queue.active.values(), *queue.queued.values(), *queue.held.values()]
+
+
+def new_tasks(array: Array, low: int, high: int, most: int) -> list[Job]:
+    """The first of the tasks with numbers from low to high that no attempt was ever made of, as jobs."""
+    places = [pair for some in array.tasks.places(low, high) for pair in ranges.within(array.waiting, *some)]
+    taken, _ = ranges.split(tuple(places), most)
+    tasks = map(array.tasks.number, ranges.numbers(taken))
+    spec, at_s = array.spec, array.submitted_s
+    return [Job(id=array.id, task=task, spec=spec, state=State.QUEUED, submitted_s=at_s) for task in tasks]
+
+
+def live(queue: Queue) -> list[Listed]:
+    """All jobs and arrays that are not over."""
+    return [*(job for job in live_jobs(queue) if job.task is None), *queue.arrays.values()]
 
 
 def node_rows(queue: Queue) -> list[Row]:
     """The nodes in their order, with the cores in use."""
     used: dict[str, set[int]] = {}
-    for job in queue.active.values():
-        for part in job.allocation.slices if job.allocation else ():
+    for lane in queue.lanes.values():
+        for part in lane.allocation.slices:
             used.setdefault(part.host, set()).update(part.cores)
     return [node_row(node, used.get(node.host, set())) for node in with_looks(queue.nodes, queue.unseen)]
 
@@ -114,11 +264,15 @@ def node_row(node: Node, used: set[int]) -> Row:
 
 
 def counts(queue: Queue) -> Row:
-    """How many jobs there are, by what they do."""
+    """How many jobs there are, by what they do; an array is one job, which runs as soon as something of it does."""
+    running_arrays = {job.id for job in queue.active.values() if job.task is not None}
+    running = sum(job.task is None for job in queue.active.values()) + len(running_arrays)
+    again = sum(isinstance(key, tuple) for key in queue.queued)
+    waiting = len(queue.queued) - again + len(queue.arrays) - len(running_arrays)
     return {
-        "jobs": len(queue.queued) + len(queue.active) + len(queue.held),
-        "running": len(queue.active),
-        "waiting": len(queue.queued),
+        "jobs": running + waiting + len(queue.held),
+        "running": running,
+        "waiting": waiting,
         "held": len(queue.held),
     }
 
@@ -127,29 +281,33 @@ def user_rows(queue: Queue, only: str | None = None) -> list[Row]:
     """Users who have jobs or limits, or the one who is asked for."""
     names = dict(queue.users)
     limited = {uid for (uid, _), limit in queue.limits.items() if limit != Limit()}
-    wanted = {job.spec.uid for job in live_jobs(queue)} | limited
-    rows = []
+    wanted = {one.spec.uid for one in live(queue)} | limited
+    found = []
     for uid in sorted(set(names) if only is not None else wanted):
         name = names.get(uid, f"uid {uid}")
         if only is None or name == only:
-            rows.append(user_row(queue, uid, name))
-    return rows
+            found.append(user_row(queue, uid, name))
+    return found
 
 
 def user_row(queue: Queue, uid: Uid, name: str) -> Row:
-    active = [job for job in queue.active.values() if job.spec.uid == uid]
-    waiting = sum(job.spec.uid == uid for job in queue.queued.values())
+    lanes = [lane for lane in queue.lanes.values() if lane.uid == uid]
+    arrays = [array for array in queue.arrays.values() if array.spec.uid == uid]
+    jobs = [job for job in queue.active.values() if job.spec.uid == uid]
+    running = {job.id for job in jobs}
+    waiting = sum(job.spec.uid == uid and job.task is None for job in queue.queued.values())
+    waiting += sum(array.id not in running for array in arrays)
     held = sum(job.spec.uid == uid for job in queue.held.values())
     own, owner = queue.limits.get((uid, False), Limit()), queue.limits.get((uid, True), Limit())
     both = effective_limit([own, owner])
     return {
         "user": name,
         "uid": uid,
-        "jobs": len(active) + waiting + held,
-        "running": len(active),
+        "jobs": len(running) + waiting + held,
+        "running": len(running),
         "waiting": waiting,
         "held": held,
-        "cores": sum(job.allocation.ncores for job in active if job.allocation),
+        "cores": sum(lane.allocation.ncores for lane in lanes),
         "limits": {"run": both.run, "cores": both.cores},
         "limits_own": {"run": own.run, "cores": own.cores},
         "limits_owner": {"run": owner.run, "cores": owner.cores},

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
+from wq.core import ranges
 from wq.core.cluster import Node
-from wq.core.job import HostName, JobId, Outcome, OutcomeKind, State, Uid
+from wq.core.job import HostName, JobId, Key, Outcome, OutcomeKind, State, Uid
+from wq.core.lane import paced
 from wq.core.lifecycle import Ended, Requeued, Started
-from wq.core.queue import Draft, Pause, Unseen, held_hosts, order_for
+from wq.core.line import shape_of
+from wq.core.queue import Draft, Pause, TasksRemoved, Unseen, held_hosts, order_for
+from wq.core.ranges import Ranges
 from wq.core.requests import (
     Answer,
     AttemptEnded,
@@ -24,6 +29,8 @@ from wq.core.requests import (
 PAUSE_FIRST_S = 5.0
 PAUSE_MOST_S = 300.0
 LONGEST_SENTENCE = 1000
+MOST_NAMED = 2_000_000  # jobs and tasks in a launcher's ledger
+LONGEST_RUN_S = 1e9  # that is believed
 
 
 def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer:
@@ -31,55 +38,94 @@ def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer:
     draft.present |= {who.uid}
     draft.absent.pop(who.uid, None)
     sight(draft, who, Sight(unseen={}))
-    theirs = {held.id for held in request.jobs}
-    for held in request.jobs:
-        remind(draft, who.uid, held.id)
-    mine = [*draft.active.values(), *draft.queued.values(), *draft.held.values()]
+    ids = ranges.union((), request.ids)
+    tasks: dict[JobId, Ranges] = {}
+    for number, first, last in request.tasks:
+        tasks[JobId(number)] = ranges.union(tasks.get(JobId(number), ()), ((first, last),))
+    if ranges.count(ids) + sum(map(ranges.count, tasks.values())) > MOST_NAMED:
+        return Answer()  # no launcher has so many
+    mine = [job for jobs in (draft.active, draft.queued, draft.held) for job in jobs.values()]
     for job in [job for job in mine if job.spec.uid == who.uid]:
-        if job.id not in theirs and job.spec.token not in request.tokens:
+        if ranges.contains(ids, job.id):
+            if (order := order_for(job, draft.nodes, draft.pace)) is not None:
+                draft.orders.append(order)
+        elif job.spec.token not in request.tokens:
             outcome = Outcome(kind=OutcomeKind.LOST, message="its launcher no longer knows it")
-            draft.apply(Ended(id=job.id, outcome=outcome, at_s=draft.now.wall_s))
+            draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
+    for array in [array for array in draft.arrays.values() if array.spec.uid == who.uid]:
+        if array.waiting and not ranges.contains(ids, array.id) and array.spec.token not in request.tokens:
+            draft.events.append(TasksRemoved(id=array.id, places=array.waiting, by=who.user))
+            draft.change_array(array.remove(array.waiting, who.user))
+    forget_strangers(draft, who.uid, ids, tasks)
     return Answer()
 
 
-def remind(draft: Draft, uid: Uid, job_id: JobId) -> None:
+def forget_strangers(draft: Draft, uid: Uid, ids: Ranges, tasks: Mapping[JobId, Ranges]) -> None:
+    """Tell a launcher which of the jobs and tasks that it names are over."""
+    for number in map(JobId, ranges.numbers(ids)):
+        job = draft.arrays.get(number) or draft.find(number)
+        if job is None or job.spec.uid != uid:
+            draft.orders.append(Gone(uid=uid, id=number, outcome=None))
+    for number, theirs in tasks.items():
+        for task in ranges.numbers(theirs):
+            job = draft.find((number, task))
+            if job is None or job.spec.uid != uid:
+                draft.orders.append(Gone(uid=uid, id=number, task=task, outcome=None))
+
+
+def remind(draft: Draft, uid: Uid, key: Key) -> None:
     """Order again what is due for a job that a launcher names, or tell it that the job is over."""
-    job = draft.find(job_id)
+    if isinstance(key, int) and key in draft.arrays:
+        for one in [job for job in draft.active.values() if job.id == key]:
+            if (order := order_for(one, draft.nodes, draft.pace)) is not None:
+                draft.orders.append(order)
+        return
+    job = draft.find(key)
     if job is None or job.spec.uid != uid:
-        draft.orders.append(Gone(uid=uid, id=job_id, outcome=None))
-    elif (order := order_for(job, draft.nodes)) is not None:
+        number, task = (key, None) if isinstance(key, int) else key
+        draft.orders.append(Gone(uid=uid, id=number, task=task, outcome=None))
+    elif (order := order_for(job, draft.nodes, draft.pace)) is not None:
         draft.orders.append(order)
 
 
 def report(draft: Draft, who: Who, news: AttemptStarted | AttemptEnded | AttemptTakenBack) -> None:
     """News of an attempt. Late news, and news of others' jobs, change nothing; an end is always acknowledged."""
-    job = draft.active.get(news.id)
+    key: Key = news.id if news.task is None else (news.id, news.task)
+    job = draft.active.get(key)
     if job is None or job.spec.uid != who.uid or job.attempt != news.attempt:
-        if draft.find(news.id) is None:
-            draft.orders.append(Gone(uid=who.uid, id=news.id, outcome=None))
+        if draft.find(key) is None:
+            draft.orders.append(Gone(uid=who.uid, id=news.id, task=news.task, outcome=None))
         return
     match news:
         case AttemptStarted():
-            for host in held_hosts(job):
-                draft.pauses.pop((who.uid, host), None)
+            if draft.pauses:
+                for host in held_hosts(job):
+                    draft.pauses.pop((who.uid, host), None)
             if job.state is State.STARTING:
-                draft.apply(Started(id=job.id, at_s=draft.now.wall_s))
+                draft.apply(Started(id=job.id, task=job.task, at_s=draft.now.wall_s))
         case AttemptEnded():
-            outcome = replace(news.outcome, by=None, message=cut(news.outcome.message))
+            outcome = news.outcome
+            if outcome.by is not None or outcome.message is not None:
+                outcome = replace(outcome, by=None, message=cut(outcome.message))
+            if news.run_s is not None and 0 <= news.run_s < LONGEST_RUN_S:
+                kind = (who.uid, shape_of(job.spec.requirement))
+                draft.pace[kind] = paced(draft.pace.get(kind), news.run_s)
             if news.again and not job.spec.foreground and job.state is not State.STOPPING:
-                draft.apply(Requeued(id=job.id, why=outcome.message or ""))
+                draft.apply(Requeued(id=job.id, task=job.task, why=outcome.message or ""))
                 return
             if job.state is State.STOPPING:
                 outcome = replace(outcome, kind=OutcomeKind.REMOVED, by=job.stop_by)
-            draft.apply(Ended(id=job.id, outcome=outcome, at_s=draft.now.wall_s))
+            draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
         case AttemptTakenBack():
+            if news.host is None and job.runs_in in draft.lanes:  # its turn did not come
+                draft.lanes[job.runs_in] = replace(draft.lanes[job.runs_in], stuck=True)
             if news.host is not None and news.host in held_hosts(job):
                 pause(draft, who.uid, news.host, cut(news.why) or "")
             if job.state is State.STOPPING:
                 outcome = Outcome(kind=OutcomeKind.REMOVED, by=job.stop_by, message="removed before it started")
-                draft.apply(Ended(id=job.id, outcome=outcome, at_s=draft.now.wall_s))
+                draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
             else:
-                draft.apply(Requeued(id=job.id, why=cut(news.why) or ""))
+                draft.apply(Requeued(id=job.id, task=job.task, why=cut(news.why) or ""))
 
 
 def cut(text: str | None) -> str | None:
@@ -90,6 +136,8 @@ def cut(text: str | None) -> str | None:
 def pause(draft: Draft, uid: Uid, host: HostName, why: str) -> None:
     """This user's starts avoid this node for a while, twice as long each time."""
     old = draft.pauses.get((uid, host))
+    if old is not None and old.until_s > draft.now.boot_s:
+        return  # one failure takes many starts with it
     failures = old.failures + 1 if old is not None else 1
     wait_s = min(PAUSE_FIRST_S * 2.0 ** min(failures - 1, 16), PAUSE_MOST_S)  # (2.0 ** 1024 is an error)
     draft.pauses[(uid, host)] = Pause(why=why, until_s=draft.now.boot_s + wait_s, failures=failures)
@@ -105,9 +153,10 @@ def cluster_read(draft: Draft, nodes: Sequence[Node]) -> None:
             node = replace(node, state=was.state, reason=was.reason, since_s=was.since_s, by=was.by)
         new.append(node)
     names = {node.host for node in nodes}
-    busy = {host for job in draft.active.values() for host in held_hosts(job)}
+    busy = {host for lane in draft.lanes.values() for host in lane.allocation.hosts}
     leaving = [replace(node, leaving=True) for node in draft.nodes if node.host not in names and node.host in busy]
     draft.nodes = (*new, *leaving)
+    draft.leaving = bool(leaving)
     for host in [host for host in draft.unseen if host not in names]:
         del draft.unseen[host]
 

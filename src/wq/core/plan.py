@@ -1,36 +1,43 @@
-"""Which of the waiting jobs start now and on which cores, and why each of the others waits.
+"""Which of the waiting jobs start now and on which cores, who is fed ahead, and why each of the others waits.
 
 Whoever fits starts, in the order of the queue; who does not fit holds nobody back, unless it is a `block` job.
 
 Why a pass over a long queue is cheap: while it lasts, free cores only become fewer, users only come nearer to
 their limits, and a node held back stays so. What did not fit once cannot fit later in the same pass, so each
-shape of requirement is looked at until it fails and never again; of the nodes it looks at, those with nothing
+group of alike jobs is looked at until one fails and never again; of the nodes it looks at, those with nothing
 left for it are dropped from the front. When no core is open to anybody, the rest of the queue is not read.
 """
 
 from __future__ import annotations
 
+import heapq
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import TypeAlias, assert_never
 
+from msgspec import Struct
+
+from wq.core import ranges
+from wq.core.array import Array
 from wq.core.cluster import Node, NodeState, free_cores, usable
 from wq.core.job import Allocation, HostName, Job, JobId, Mode, Priority, Requirement, Uid
+from wq.core.lane import Lane, room
+from wq.core.line import Place, Shape, Waiting, Walk, shape_of
 from wq.core.place import WHOLE_NODES, eligible, fill, impossible, piece, smallest
 
 Cores: TypeAlias = Mapping[HostName, tuple[int, ...]]
-_Shape: TypeAlias = tuple[object, ...]
+Pace: TypeAlias = Mapping[tuple[Uid, Shape], float]
+NO_ARRAYS: Mapping[JobId, Array] = {}
 
 NODES_NAMED = 3  # in a reason; the others are counted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
+class Limit(Struct, frozen=True, kw_only=True):
     """What a user may have at one time: jobs that run, and cores. None: no limit."""
 
     run: int | None = None
@@ -48,20 +55,26 @@ class ReasonCode(StrEnum):
     LAUNCHER_AWAY = "LauncherAway"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
+class Reason(Struct, frozen=True, kw_only=True):
     """Why a job waits. text: a fragment of a sentence in plain words, without a full stop."""
 
     code: ReasonCode
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """A job whose turn has come, and the cores that it gets."""
+class Start(Struct, frozen=True, kw_only=True):
+    """A job, or the next task of an array, whose turn has come, and the cores that it gets."""
 
-    job: JobId
+    job: Waiting
     allocation: Allocation
+
+
+class Feed(Struct, frozen=True, kw_only=True):
+    """A job, or the next `ntasks` of an array, that go into a lane behind what is there."""
+
+    job: Waiting
+    lane: str
+    ntasks: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +84,7 @@ class Plan:
     starts: tuple[Start, ...]
     after: _Pass = field(repr=False, compare=False)
 
-    def why(self, job: Job) -> Reason:
+    def why(self, job: Waiting) -> Reason:
         """Why this job, which was in the queue of this plan and does not start, waits: as things are after the starts.
 
         Cheap for many jobs: it is found out once for all that differ only in their ids and priorities.
@@ -81,19 +94,21 @@ class Plan:
 
 def plan(
     *,
-    queue: Iterable[Job],
-    active: Iterable[Job],
+    queue: Callable[[], Iterable[Walk]],
+    lanes: Mapping[str, Lane],
     nodes: Sequence[Node],
     limits: Mapping[Uid, Limit],
     present: AbstractSet[Uid],
     paused: Mapping[Uid, Mapping[HostName, str]],
+    arrays: Mapping[JobId, Array] = NO_ARRAYS,
 ) -> Plan:
     """Let everybody start who can.
 
-    queue: the queued jobs in the order of the policy (read only as far as needed).
-    active: the jobs that hold cores: starting, running, stopping. nodes: in the order of the cluster file.
-    limits: of the users who have any; the jobs and cores in `active` count. present: whose launcher is there.
+    queue: the groups of the line, to be walked from the front (read only as far as needed).
+    lanes: what holds cores. nodes: in the order of the cluster file.
+    limits: of the users who have any; lanes and their cores count. present: whose launcher is there.
     paused: nodes where this user's jobs must not start now, each with a sentence saying why.
+    arrays: for their tasks that wait for another turn: at most so many run.
 
     A `block` job that waits for cores holds back all later jobs, other `block` jobs too, on the nodes it could
     use: the eligible ones that are online and not paused for its user. It does so only if it could run there,
@@ -101,26 +116,110 @@ def plan(
     bygroup leaves out nodes that are offline or leaving, and waits for those that drain or are paused.
     bynode takes smaller nodes than the first ones where only so its user's limit of cores is kept.
     """
-    now = _Pass(active=active, nodes=nodes, limits=limits, present=present, paused=paused)
+    now = _Pass(lanes=lanes, nodes=nodes, limits=limits, present=present, paused=paused, arrays=arrays)
     starts: list[Start] = []
-    for job in queue:
-        if not now.nopen:
-            break
-        allocation = now.serve(job)
-        if allocation is not None:
-            starts.append(Start(job=job.id, allocation=allocation))
+    heap = _fronts(queue()) if now.nopen else []
+    while heap and now.nopen:
+        _, _, walk = heapq.heappop(heap)
+        job = walk.here
+        assert job is not None
+        left = _ntasks(job)
+        while left and now.nopen and (allocation := now.serve(job)) is not None:
+            starts.append(Start(job=job, allocation=allocation))
+            left -= 1
+        if not left or now.at_most_reached(job):  # else no other of the group fits either
+            _push(heap, walk)
     return Plan(starts=tuple(starts), after=now)
 
 
-def ahead(job: JobId, queue: Iterable[Job]) -> int:
-    """How many jobs of the queue, given in the order of the policy, come before this one.
+_Front: TypeAlias = tuple[int, Place, Walk]  # (no two have the same place)
 
-    ValueError: the job is not in it.
+
+def _fronts(walks: Iterable[Walk]) -> list[_Front]:
+    """A heap of the first of each group."""
+    heap: list[_Front] = []
+    for walk in walks:
+        _push(heap, walk)
+    return heap
+
+
+def _push(heap: list[_Front], walk: Walk) -> None:
+    """The next of a group."""
+    place = walk.next()
+    if place is not None:
+        heapq.heappush(heap, (walk.group.rank, place, walk))
+
+
+def _ntasks(job: Waiting) -> int:
+    """How many of its tasks wait."""
+    return ranges.count(job.waiting) if isinstance(job, Array) else 1
+
+
+@dataclass(slots=True)
+class _Open:
+    """A lane that may be fed. size: what is in it; room: how many more it may have."""
+
+    size: int
+    room: int
+    name: str
+    lane: Lane
+
+
+def feed(plan: Plan, queue: Callable[[], Iterable[Walk]], lanes: Mapping[str, Lane], pace: Pace) -> list[Feed]:
+    """Put behind those that run whom the policy would take next on their cores, where nobody else would come first.
+
+    queue, lanes: as they are after the starts of the plan.
+    pace: how long the jobs of a user and shape take, where that is known, in seconds.
     """
-    for place, other in enumerate(queue):
-        if other.id == job:
-            return place
-    raise ValueError(f"job {job} is not in the queue")
+    now = plan.after
+    now.lanes = lanes
+    kinds: dict[tuple[Uid, Shape], list[_Open]] = {}
+    for name, lane in lanes.items():
+        space = room(lane, pace.get((lane.uid, lane.shape))) if lane.batch else 0
+        if space > 0 and now.may_feed(lane):
+            kinds.setdefault((lane.uid, lane.shape), []).append(_Open(lane.size, space, name, lane))
+    feeds: list[Feed] = []
+    heap = _fronts(queue()) if kinds else []
+    while heap and kinds:
+        _, _, walk = heapq.heappop(heap)
+        job, kind = walk.here, (walk.group.uid, walk.group.shape)
+        assert job is not None
+        left = _ntasks(job)
+        if left and walk.group.batch and kind in kinds:
+            capped = now.at_most(job) is not None
+            left -= _feed_into(kinds[kind], job, left, feeds, capped=capped)
+        if not left or now.at_most_reached(job):
+            _push(heap, walk)
+        elif now.could_use_a_lane(job):  # the next free core is for this one
+            now.closed.update(now.hosts_of(job))
+            for other in list(kinds):
+                _keep_open(now, kinds, other)
+        if kind in kinds:
+            _keep_open(now, kinds, kind)
+    return feeds
+
+
+def _keep_open(now: _Pass, kinds: dict[tuple[Uid, Shape], list[_Open]], kind: tuple[Uid, Shape]) -> None:
+    """Only lanes that may still be fed."""
+    kinds[kind] = [one for one in kinds[kind] if one.room and now.may_feed(one.lane)]
+    if not kinds[kind]:
+        del kinds[kind]
+
+
+def _feed_into(lanes: list[_Open], job: Waiting, most: int, feeds: list[Feed], *, capped: bool) -> int:
+    """Feed a job, or up to so many tasks of an array, into lanes, the shortest first; answers how many went.
+
+    capped: only so many tasks of its array may run, so that they keep to lanes of their own.
+    """
+    fed = 0
+    for one in sorted(lanes, key=lambda one: one.size):
+        ntasks = min(one.room, most - fed)
+        if ntasks and (not capped or one.lane.opened_by == job.id):
+            feeds.append(Feed(job=job, lane=one.name, ntasks=ntasks))
+            one.size += ntasks
+            one.room -= ntasks
+            fed += ntasks
+    return fed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,7 +230,7 @@ class _User:
     limit: Limit
     paused: Mapping[HostName, str]
     nodes: Sequence[Node]
-    views: dict[_Shape, _View]
+    views: dict[Shape, _View]
     nrunning: int = 0
     ncores: int = 0
 
@@ -198,33 +297,39 @@ class _Pass:
     def __init__(
         self,
         *,
-        active: Iterable[Job],
+        lanes: Mapping[str, Lane],
         nodes: Sequence[Node],
         limits: Mapping[Uid, Limit],
         present: AbstractSet[Uid],
         paused: Mapping[Uid, Mapping[HostName, str]],
+        arrays: Mapping[JobId, Array],
     ) -> None:
-        active = tuple(active)
+        self.lanes, self.arrays = lanes, arrays
         self.nodes = nodes
         self.usable = tuple(node for node in nodes if usable(node))
         self.limits, self.present, self.paused = limits, present, paused
-        self.open = free_cores(nodes, (job.allocation for job in active if job.allocation is not None))
-        self.empty = {node.host: tuple(range(node.ncores)) for node in nodes}
+        self.open = free_cores(nodes, (lane.allocation for lane in lanes.values()))
         self.nopen = sum(len(self.open[node.host]) for node in self.usable)
         self.kept: dict[HostName, tuple[int, ...]] = {}
-        self.holders: dict[HostName, Job] = {}
+        self.holders: dict[HostName, Waiting] = {}
+        self.closed: set[HostName] = set()  # to feeding ahead
         self.users: dict[Uid, _User] = {}
-        self.views: dict[_Shape, _View] = {}
-        for job in active:
-            if job.allocation is not None:
-                user = self._user(job.spec.uid)
-                user.nrunning += 1
-                user.ncores += job.allocation.ncores
+        self.views: dict[Shape, _View] = {}
+        self.nrunning_of: dict[JobId, int] = {}  # arrays that have started here
+        for lane in lanes.values():
+            user = self._user(lane.uid)
+            user.nrunning += 1
+            user.ncores += lane.allocation.ncores
 
-    def serve(self, job: Job) -> Allocation | None:
-        """Give the job its cores if it can start, else None; a block job then holds back its nodes."""
+    @cached_property
+    def empty(self) -> dict[HostName, tuple[int, ...]]:
+        """All cores of each node."""
+        return {node.host: tuple(range(node.ncores)) for node in self.nodes}
+
+    def serve(self, job: Waiting) -> Allocation | None:
+        """Give the job (or the next task of the array) its cores, else None; a block job then holds back its nodes."""
         user = self._user(job.spec.uid)
-        if user.full or not user.present:
+        if user.full or not user.present or self.at_most_reached(job):
             return None
         view = self._view(job.spec.requirement, user)
         if not view.stuck and view.least <= user.room:
@@ -233,6 +338,8 @@ class _Pass:
                 view.stuck = True
             elif found.ncores <= user.room:
                 self._take(found, user)
+                if job.id in self.nrunning_of:
+                    self.nrunning_of[job.id] += 1
                 return found
             else:
                 view.least = found.ncores
@@ -240,13 +347,57 @@ class _Pass:
             self._hold(job, view, user)
         return None
 
-    def why(self, job: Job) -> Reason:
+    def at_most_reached(self, job: Waiting) -> bool:
+        """Whether as many tasks of the array run as may."""
+        most = self.at_most(job)
+        if most is None:
+            return False
+        if job.id not in self.nrunning_of:
+            self.nrunning_of[job.id] = sum(lane.opened_by == job.id for lane in self.lanes.values())
+        return self.nrunning_of[job.id] >= most
+
+    def at_most(self, job: Waiting) -> int | None:
+        """How many tasks may run of the array that this is, or is of."""
+        if isinstance(job, Job):
+            array = self.arrays.get(job.id) if job.task is not None else None
+            return array.at_most if array is not None else None
+        return job.at_most
+
+    def may_feed(self, lane: Lane) -> bool:
+        """Whether something may be put behind what runs in this lane."""
+        user = self._user(lane.uid)
+        host = lane.allocation.hosts[0]
+        if not user.present or host in user.paused or host in self.closed or host in self.holders:
+            return False
+        return host in self.usable_hosts
+
+    @cached_property
+    def usable_hosts(self) -> frozenset[HostName]:
+        return frozenset(node.host for node in self.usable)
+
+    def could_use_a_lane(self, job: Waiting) -> bool:
+        """Whether this job, which does not fit now, may fit when the cores of one lane are free."""
+        user = self._user(job.spec.uid)
+        if user.full or not user.present or self.at_most_reached(job):
+            return False
+        view = self._view(job.spec.requirement, user)
+        largest = max((lane.allocation.ncores for lane in self.lanes.values() if lane.batch), default=0)
+        return view.least <= self.nopen + largest
+
+    def hosts_of(self, job: Waiting) -> list[HostName]:
+        """The nodes that it could use."""
+        return [node.host for node in self._view(job.spec.requirement, self._user(job.spec.uid)).nodes]
+
+    def why(self, job: Waiting) -> Reason:
         """Why the job waits, judged by the same rules and in the same order as serve()."""
         user = self._user(job.spec.uid)
         if not user.present:
             return Reason(code=ReasonCode.LAUNCHER_AWAY, text=f"the launcher of {job.spec.user} is away")
         if user.full:
             text = f"limit run: {user.limit.run} reached ({user.nrunning} running)"
+            return Reason(code=ReasonCode.LIMIT, text=text)
+        if self.at_most_reached(job):
+            text = f"at most {self.at_most(job)} of its tasks at one time ({self.nrunning_of[job.id]} running)"
             return Reason(code=ReasonCode.LIMIT, text=text)
         view = self._view(job.spec.requirement, user)
         if view.verdict is None:
@@ -269,7 +420,7 @@ class _Pass:
         return user
 
     def _view(self, requirement: Requirement, user: _User) -> _View:
-        shape = _shape(requirement)
+        shape = shape_of(requirement)
         view = user.views.get(shape)
         if view is None:
             nodes = eligible(requirement, user.nodes)
@@ -285,7 +436,7 @@ class _Pass:
         for part in allocation.slices:
             self.open[part.host] = self.open[part.host][len(part.cores) :]
 
-    def _hold(self, job: Job, view: _View, user: _User) -> None:
+    def _hold(self, job: Waiting, view: _View, user: _User) -> None:
         if view.holds or view.least_when_empty is None or view.least_when_empty > user.room:
             return
         view.holds = True
@@ -311,12 +462,6 @@ class _Pass:
         if view.least_when_empty is not None:
             return Reason(code=ReasonCode.RESOURCES, text=_shortage(view.requirement, view.nodes, free))
         return _out_of_use(view.requirement, self.nodes, user.paused, self.empty, name)
-
-
-def _shape(requirement: Requirement) -> _Shape:
-    """All of a requirement that decides where it fits: jobs of one shape fit or wait alike."""
-    r = requirement
-    return (r.n, r.mode, r.groups, r.notgroups, r.host, r.min_cores, r.min_mem_gb, r.threads)
 
 
 def _off(node: Node) -> bool:

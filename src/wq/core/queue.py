@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import assert_never
 
+from msgspec import Struct
+from msgspec.structs import replace
+
+from wq.core.array import Array
 from wq.core.cluster import Node, NodeState
-from wq.core.job import HostName, Job, JobId, State, Uid
+from wq.core.job import Allocation, AttemptNo, HostName, Job, JobId, Key, OutcomeKind, State, Uid
+from wq.core.lane import Lane, lane_of, patience_s
 from wq.core.layered import Layered
-from wq.core.lifecycle import Ended, JobEvent, Requeued, Submitted, advance
+from wq.core.lifecycle import HOLDING_CORES, Ended, Granted, JobEvent, Requeued, Submitted, advance
+from wq.core.line import NEW_TASKS, NO_TASK, Line, Place, Shape, Waiting, Walk, shape_of, walks
 from wq.core.plan import Limit
-from wq.core.requests import Answer, Gone, Order, Refusal, Start, Stop
+from wq.core.ranges import Ranges
+from wq.core.requests import Answer, Gone, Gones, Order, Refusal, Start, Starts, Stop
+
+MOST_JOINED = 5000  # starts in one order
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Now:
+class Now(Struct, frozen=True, kw_only=True):
     """wall_s: seconds since 1970, only shown; boot_s: seconds since boot, for what is waited for."""
 
     wall_s: float
     boot_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
+class Pause(Struct, frozen=True, kw_only=True):
     """One user's starts avoid one node. until_s: on the boot clock."""
 
     why: str
@@ -31,8 +38,7 @@ class Pause:
     failures: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unseen:
+class Unseen(Struct, frozen=True, kw_only=True):
     """A node does not answer somebody: the owner's look, or a user's launcher.
 
     since_s: when that was first so, in seconds since 1970, only shown.
@@ -42,8 +48,7 @@ class Unseen:
     since_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitSet:
+class LimitSet(Struct, frozen=True, kw_only=True):
     """A limit was set. by_owner: the server's owner's layer; else the user's own."""
 
     uid: Uid
@@ -52,28 +57,60 @@ class LimitSet:
     limit: Limit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeMarked:
+class NodeMarked(Struct, frozen=True, kw_only=True):
     """Somebody said something of a node that outlives the server."""
 
     node: Node
 
 
-Event = JobEvent | LimitSet | NodeMarked
+class ArraySubmitted(Struct, frozen=True, kw_only=True):
+    """An array was accepted; each of its tasks has the events of a job from its first grant on."""
+
+    array: Array
+
+
+class TasksRemoved(Struct, frozen=True, kw_only=True):
+    """Tasks of an array that waited will never run."""
+
+    id: JobId
+    places: Ranges
+    by: str
+
+
+class AtMostSet(Struct, frozen=True, kw_only=True):
+    """How many tasks of an array may run at one time was changed."""
+
+    id: JobId
+    at_most: int | None
+
+
+class ArrayEnded(Struct, frozen=True, kw_only=True):
+    """The last task of an array is over."""
+
+    id: JobId
+    at_s: float
+
+
+ArrayEvent = ArraySubmitted | TasksRemoved | AtMostSet | ArrayEnded
+Event = JobEvent | ArrayEvent | LimitSet | NodeMarked
 
 
 @dataclass(slots=True, kw_only=True)
 class Queue:
     """All that the server knows: the sum of the events, and (below the line) who is there just now.
 
-    A job is in exactly one of queued, held and active, by its state; finished ones are on disk only.
+    A job is in exactly one of queued, held and active, by its state; finished ones are on disk only. So is a task of an
+    array from its first grant on; before that it is only in its array. lanes and line are made of these.
     """
 
     owner: Uid
     next_id: int = 1
-    queued: dict[JobId, Job] = field(default_factory=dict)
-    held: dict[JobId, Job] = field(default_factory=dict)
-    active: dict[JobId, Job] = field(default_factory=dict)
+    queued: dict[Key, Job] = field(default_factory=dict)
+    held: dict[Key, Job] = field(default_factory=dict)
+    active: dict[Key, Job] = field(default_factory=dict)
+    arrays: dict[JobId, Array] = field(default_factory=dict)
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    line: Line = field(default_factory=Line)
     tokens: dict[tuple[Uid, str], tuple[JobId, ...]] = field(default_factory=dict)
     limits: dict[tuple[Uid, bool], Limit] = field(default_factory=dict)
     users: dict[Uid, str] = field(default_factory=dict)
@@ -85,9 +122,43 @@ class Queue:
     absent: dict[Uid, float] = field(default_factory=dict)  # since when others' are not, in seconds since 1970
     out_of_sight: dict[tuple[Uid, HostName], Unseen] = field(default_factory=dict)  # of these users' launchers
     pauses: dict[tuple[Uid, HostName], Pause] = field(default_factory=dict)
+    pace: dict[tuple[Uid, Shape], float] = field(default_factory=dict)  # how long jobs of a kind take, in seconds
 
-    def find(self, job: JobId) -> Job | None:
-        return self.active.get(job) or self.queued.get(job) or self.held.get(job)
+    def find(self, key: Key) -> Job | None:
+        return self.active.get(key) or self.queued.get(key) or self.held.get(key)
+
+    def at(self, place: Place) -> Waiting | None:
+        """Who waits at a place of the line, if he still does."""
+        return at_place(self.queued, self.arrays, place)
+
+    def walks(self) -> Iterable[Walk]:
+        """The line, from the front."""
+        return walks(self.line, (), self.at)
+
+    def take_up(self, jobs: Iterable[Job], arrays: Iterable[Array]) -> None:
+        """Fill an empty queue."""
+        for job in jobs:
+            place = {State.QUEUED: self.queued, State.HELD: self.held}.get(job.state, self.active)
+            place[job.key] = job
+            if job.state is State.QUEUED:
+                self.line.add(job)
+            elif job.state in HOLDING_CORES and job.allocation is not None:
+                old = self.lanes.get(job.runs_in)
+                self.lanes[job.runs_in] = lane_of(job) if old is None else replace(old, size=old.size + 1)
+            self.users[job.spec.uid] = job.spec.user
+        for array in arrays:
+            self.arrays[array.id] = array
+            if array.waiting:
+                self.line.add(array)
+            self.users[array.spec.uid] = array.spec.user
+
+
+def at_place(queued: Mapping[Key, Job], arrays: Mapping[JobId, Array], place: Place) -> Waiting | None:
+    number, task = place
+    if task == NEW_TASKS:
+        array = arrays.get(JobId(number))
+        return array if array is not None and array.waiting else None
+    return queued.get(JobId(number) if task == NO_TASK else (JobId(number), task))
 
 
 def with_looks(nodes: Iterable[Node], unseen: Mapping[HostName, Unseen]) -> tuple[Node, ...]:
@@ -119,6 +190,11 @@ class Draft:
         self.queued = Layered(queue.queued)
         self.held = Layered(queue.held)
         self.active = Layered(queue.active)
+        self.arrays = Layered(queue.arrays)
+        self.lanes = Layered(queue.lanes)
+        self.pace = Layered(queue.pace)
+        self.joined: dict[Key, Waiting] = {}  # the line
+        self.left: dict[Key, Waiting] = {}  # the line
         self.tokens = Layered(queue.tokens)
         self.limits = Layered(queue.limits)
         self.users = Layered(queue.users)
@@ -127,17 +203,30 @@ class Draft:
         self.out_of_sight = Layered(queue.out_of_sight)
         self.pauses = Layered(queue.pauses)
         self.nodes = queue.nodes
+        self.leaving = any(node.leaving for node in queue.nodes)
         self.present = queue.present
-        self.changed: dict[JobId, Job] = {}
+        self.changed: dict[Key, Job] = {}
+        self.changed_arrays: dict[JobId, Array] = {}
+        self.tasks_over: dict[JobId, list[int]] = {}  # of arrays: how many tasks are over, and how many of these failed
+        self.gone_tasks: dict[Uid, list[tuple[int, int]]] = {}
         self.events: list[Event] = []
         self.orders: list[Order] = []
         self.answers: list[tuple[int, Answer | Refusal]] = []
         self.wake_s: float | None = None
 
-    def find(self, job: JobId) -> Job | None:
-        return self.active.get(job) or self.queued.get(job) or self.held.get(job)
+    def find(self, key: Key) -> Job | None:
+        found: Job | None = self.active.get(key) or self.queued.get(key) or self.held.get(key)
+        return found
 
-    def place_of(self, state: State) -> Layered[JobId, Job] | None:
+    def at(self, place: Place) -> Waiting | None:
+        """Who waits at a place of the line, if he still does."""
+        return at_place(self.queued, self.arrays, place)
+
+    def walks(self) -> Iterable[Walk]:
+        """The line as it would be, from the front."""
+        return walks(self.queue.line, self.joined.values(), self.at)
+
+    def place_of(self, state: State) -> Layered[Key, Job] | None:
         """The mapping in which a job of this state lies."""
         match state:
             case State.QUEUED:
@@ -151,61 +240,192 @@ class Draft:
             case _:
                 assert_never(state)
 
-    def apply(self, event: JobEvent) -> Job:
-        """Let a job's event happen: the one way in which a job changes."""
+    def apply(self, event: JobEvent, old: Job | None = None) -> Job:
+        """Let a job's event happen: the one way in which a job changes.
+
+        old: a task that has just been split off; its order is left to the caller.
+        """
+        new_task = old is not None
         if isinstance(event, Submitted):
             job = event.job
         else:
-            old = self.find(event.id)
+            key: Key = event.id if event.task is None else (event.id, event.task)
+            if old is None:
+                old = self.find(key)
             if old is None:
                 raise LookupError(f"{event} for a job that is not in the queue")
             job = advance(old, event)
-            before = self.place_of(old.state)
+            before, after = self.place_of(old.state), self.place_of(job.state)
             assert before is not None
-            if before is not self.place_of(job.state):
-                del before[job.id]
-        after = self.place_of(job.state)
-        if after is not None:
-            after[job.id] = job
-        self.changed[job.id] = job
+            if before is not after and key in before:
+                del before[key]
+            if old.state in HOLDING_CORES and job.state not in HOLDING_CORES:
+                self.leave_lane(old, ended=isinstance(event, Ended))
+            elif old.state is State.QUEUED and key in self.queue.queued:
+                self.left[key] = old
+        self.put(job)
         self.events.append(event)
-        self.follow_up(job, event)
+        if not new_task:
+            self.follow_up(job, event)
         return job
+
+    def put(self, job: Job) -> None:
+        """Where a job is now, by its state."""
+        key, place = job.key, self.place_of(job.state)
+        if place is not None:
+            place[key] = job
+        self.changed[key] = job
+        if job.state is State.QUEUED:
+            self.joined[key] = job
+        else:
+            self.joined.pop(key, None)
+        if job.state is State.STARTING:
+            lane = self.lanes.get(job.runs_in)
+            self.lanes[job.runs_in] = lane_of(job) if lane is None else replace(lane, size=lane.size + 1)
+
+    def leave_lane(self, job: Job, *, ended: bool) -> None:
+        """An attempt is over, or never was; the cores are free when it was the last in its lane."""
+        name = job.runs_in
+        lane = self.lanes[name]
+        if lane.size == 1:
+            del self.lanes[name]
+        else:
+            self.lanes[name] = replace(lane, size=lane.size - 1, stuck=lane.stuck and not ended)
+
+    # arrays
+
+    def change_array(self, array: Array) -> None:
+        """An array as it is now. What is over leaves; its launcher may forget it."""
+        before = self.arrays.get(array.id)
+        if array.over:
+            array = replace(array, ended_s=self.now.wall_s)
+            del self.arrays[array.id]
+            self.events.append(ArrayEnded(id=array.id, at_s=self.now.wall_s))
+            self.orders.append(Gone(uid=array.spec.uid, id=array.id, outcome=None))
+        else:
+            self.arrays[array.id] = array
+        self.changed_arrays[array.id] = array
+        if before is not None and before.waiting and not array.waiting:
+            if self.joined.pop(array.id, None) is None:
+                self.left[array.id] = array
+        elif before is None:
+            self.joined[array.id] = array
+
+    def grant_tasks(self, array_id: JobId, ntasks: int, allocation: Allocation, lane: str | None = None) -> None:
+        """Split off the next tasks of an array, and give them a lane of their own, or a place in this one."""
+        array, jobs = self.arrays[array_id].split_off(ntasks, self.now.wall_s)
+        granted = [
+            self.apply(Granted(id=job.id, task=job.task, attempt=AttemptNo(1), allocation=allocation, lane=lane), job)
+            for job in jobs
+        ]
+        start = order_for(granted[0], self.nodes, self.pace)
+        if len(jobs) > 1 and isinstance(start, Start):
+            start = as_one(start, [(job.id, job.task or 0, 1) for job in jobs])
+        if start is not None:
+            self.orders.append(start)
+        self.change_array(array)
+
+    def task_over(self, job: Job) -> None:
+        """A task of an array has ended: counted in tally_arrays."""
+        outcome = job.outcome
+        ok = outcome is not None and outcome.kind is OutcomeKind.EXITED and outcome.exit_status == 0
+        over = self.tasks_over.setdefault(job.id, [0, 0])
+        over[0] += 1
+        over[1] += not ok
+        self.gone_tasks.setdefault(job.spec.uid, []).append((job.id, job.task or 0))
+
+    def tally_arrays(self) -> None:
+        """What has become of arrays by the ends of their tasks; to be called after what may have ended some."""
+        for uid, tasks in self.gone_tasks.items():
+            self.orders.append(Gones(uid=uid, tasks=tuple(tasks)))
+        self.gone_tasks = {}
+        for job_id, (nover, nfailed) in self.tasks_over.items():
+            array = self.arrays[job_id]
+            self.change_array(replace(array, live=array.live - nover, failed=array.failed + nfailed))
+        self.tasks_over = {}
 
     def follow_up(self, job: Job, event: JobEvent) -> None:
         """The order that follows from an event."""
-        if isinstance(event, Ended | Requeued) and any(node.leaving for node in self.nodes):
-            busy = {host for other in self.active.values() for host in held_hosts(other)}
+        if self.leaving and isinstance(event, Ended | Requeued):
+            busy = {host for lane in self.lanes.values() for host in lane.allocation.hosts}
             self.nodes = tuple(node for node in self.nodes if not node.leaving or node.host in busy)
         if isinstance(event, Ended):
-            self.orders.append(Gone(uid=job.spec.uid, id=job.id, outcome=job.outcome))
+            if job.task is not None:
+                self.task_over(job)
+                return
+            told = job.outcome if job.spec.foreground else None  # of batch jobs the launcher needs no more than that
+            self.orders.append(Gone(uid=job.spec.uid, id=job.id, outcome=told))
         else:
-            order = order_for(job, self.nodes)
+            order = order_for(job, self.nodes, self.pace)
             if order is not None:
                 self.orders.append(order)
 
     def settle(self) -> None:
         """Make the draft the queue; to be called when the events are on disk."""
         queue = self.queue
-        jobs = (self.queued, self.held, self.active)
-        seen = (self.unseen, self.absent, self.out_of_sight, self.pauses)
+        jobs = (self.queued, self.held, self.active, self.arrays, self.lanes)
+        seen = (self.unseen, self.absent, self.out_of_sight, self.pauses, self.pace)
         for layer in (*jobs, self.tokens, self.limits, self.users, *seen):
             layer.settle()
         queue.next_id, queue.nodes, queue.present = self.next_id, self.nodes, self.present
+        for waiting in self.left.values():
+            queue.line.gone(waiting)
+        for waiting in self.joined.values():
+            queue.line.add(waiting)
+        if self.left:
+            queue.line.tidy(lambda place: queue.at(place) is not None)
+
+
+def joined(orders: Sequence[Order]) -> list[Order]:
+    """Starts in one lane that follow one another, as one order."""
+    out: list[Order] = []
+    run: list[Start] = []
+    for order in (*orders, None):
+        if run and not (isinstance(order, Start) and order.lane == run[0].lane and len(run) < MOST_JOINED):
+            tasks = [(it.id, NO_TASK if it.task is None else it.task, it.attempt) for it in run]
+            out.append(as_one(run[0], tasks) if len(run) > 1 else run[0])
+            run = []
+        if isinstance(order, Start) and order.lane is not None:
+            run.append(order)
+        elif order is not None:
+            out.append(order)
+    return out
+
+
+def as_one(first: Start, tasks: Sequence[tuple[int, int, int]]) -> Starts:
+    """Many starts that are alike but for their tasks: (job, task or NO_TASK, attempt)."""
+    return Starts(
+        uid=first.uid,
+        lane=first.lane or "",
+        allocation=first.allocation,
+        declared=first.declared,
+        patience_s=first.patience_s,
+        tasks=tuple(tasks),
+    )
 
 
 def held_hosts(job: Job) -> tuple[HostName, ...]:
     return job.allocation.hosts if job.allocation is not None else ()
 
 
-def order_for(job: Job, nodes: Sequence[Node]) -> Order | None:
+def order_for(job: Job, nodes: Sequence[Node], pace: Mapping[tuple[Uid, Shape], float]) -> Order | None:
     """What the state of a job calls for; the same however often it is asked."""
     if job.state is State.STARTING:
         assert job.allocation is not None
-        installed = {node.host: node.ncores for node in nodes}
+        installed = {node.host: node.ncores for node in nodes if node.host in job.allocation.hosts}
         declared = tuple(installed.get(host, 0) for host in job.allocation.hosts)
-        return Start(uid=job.spec.uid, id=job.id, attempt=job.attempt, allocation=job.allocation, declared=declared)
+        return Start(
+            uid=job.spec.uid,
+            id=job.id,
+            task=job.task,
+            attempt=job.attempt,
+            allocation=job.allocation,
+            declared=declared,
+            lane=job.lane,
+            patience_s=patience_s(pace.get((job.spec.uid, shape_of(job.spec.requirement)))) if job.lane else None,
+        )
     if job.state is State.STOPPING:
         grace_s = job.stop_grace_s if job.stop_grace_s is not None else 5.0
-        return Stop(uid=job.spec.uid, id=job.id, attempt=job.attempt, grace_s=grace_s, by=job.stop_by or "")
+        stop_by = job.stop_by or ""
+        return Stop(uid=job.spec.uid, id=job.id, task=job.task, attempt=job.attempt, grace_s=grace_s, by=stop_by)
     return None

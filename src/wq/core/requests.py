@@ -6,38 +6,44 @@ kernel gave for the connection; nothing in a message says who sent it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from wq.core.cluster import Node
 from wq.core.job import Allocation, AttemptNo, HostName, JobId, JobSpec, Outcome, Uid
+from wq.core.ranges import Ranges
 
 # --- requests of users
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submit:
+class Submit(Struct, frozen=True, kw_only=True):
     """Queue these jobs, all or none. token: a repeated submission with the same one gives the same ids."""
 
     token: str
     jobs: tuple[JobSpec, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remove:
-    """Remove jobs by ranges of ids (first, last), or all of one's own.
+class Remove(Struct, frozen=True, kw_only=True):
+    """Remove jobs by ranges of ids (first, last), tasks of arrays (job, first, last), or all of one's own.
 
     lost: the owner's word that what ran there is gone; frees the cores without evidence.
     grace_s: seconds between TERM and KILL.
     """
 
     ids: tuple[tuple[int, int], ...] = ()
+    tasks: tuple[tuple[int, int, int], ...] = ()
     all: bool = False
     lost: bool = False
     grace_s: float = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetLimit:
+class SetAtMost(Struct, frozen=True, kw_only=True):
+    """How many tasks of an array may run at one time from now on; None: as many as fit."""
+
+    id: JobId
+    at_most: int | None = None
+
+
+class SetLimit(Struct, frozen=True, kw_only=True):
     """Limit a user (oneself if target is None). A key left None stays as it is; -1 lifts it; clear lifts all."""
 
     target: Uid | None = None
@@ -47,8 +53,7 @@ class SetLimit:
     clear: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetNode:
+class SetNode(Struct, frozen=True, kw_only=True):
     """Take nodes online, offline, to drain, or declare what ran there lost."""
 
     hosts: tuple[str, ...]
@@ -56,80 +61,80 @@ class SetNode:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refresh:
+class Refresh(Struct, frozen=True, kw_only=True):
     """Look again now: forgets why nodes were avoided; the shell reads the cluster file and looks at the nodes."""
 
 
 # --- reports
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldJob:
-    """One job in a launcher's ledger."""
+class LauncherHere(Struct, frozen=True, kw_only=True):
+    """A launcher is connected; its ledger has these jobs, as ranges of ids.
 
-    id: JobId
-    attempt: AttemptNo = AttemptNo(0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LauncherHere:
-    """A launcher is connected; its ledger has these jobs.
-
+    tasks: of arrays, those that it has split off: (job, first, last).
     tokens: submissions that it has not had an answer to, and will repeat.
+    more: another such word follows, and they count together.
     """
 
-    jobs: tuple[HeldJob, ...] = ()
+    ids: Ranges = ()
+    tasks: tuple[tuple[int, int, int], ...] = ()
     tokens: tuple[str, ...] = ()
+    more: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LauncherGone:
+class LauncherGone(Struct, frozen=True, kw_only=True):
     """The launcher's connection is closed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptStarted:
+class AttemptStarted(Struct, frozen=True, kw_only=True):
     id: JobId
+    task: int | None = None
     attempt: AttemptNo
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptEnded:
-    """The attempt is over. again: not by itself, and the job is to have another one (a node was rebooted)."""
+class AttemptEnded(Struct, frozen=True, kw_only=True):
+    """The attempt is over. again: not by itself, and the job is to have another one (a node was rebooted).
+
+    run_s: seconds from its start to its end, as the node measured them.
+    """
 
     id: JobId
+    task: int | None = None
     attempt: AttemptNo
     outcome: Outcome
     again: bool = False
+    run_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class Sight(Struct, frozen=True, kw_only=True):
     """The nodes of running attempts that the launcher cannot see just now, all of them, each with the reason."""
 
     unseen: dict[HostName, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptTakenBack:
+class AttemptTakenBack(Struct, frozen=True, kw_only=True):
     """The attempt provably never ran. host: the node to avoid for this user for a while, and why."""
 
     id: JobId
+    task: int | None = None
     attempt: AttemptNo
     host: HostName | None = None
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterRead:
+class Reports(Struct, frozen=True, kw_only=True):
+    """News of many attempts at once."""
+
+    news: tuple[AttemptStarted | AttemptEnded | AttemptTakenBack, ...]
+
+
+class ClusterRead(Struct, frozen=True, kw_only=True):
     """The cluster file was read. Only the server's own loop says this."""
 
     nodes: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeLooked:
+class NodeLooked(Struct, frozen=True, kw_only=True):
     """The owner's own look at a node. Only the server's own loop says this."""
 
     host: HostName
@@ -140,6 +145,7 @@ class NodeLooked:
 Request = (
     Submit
     | Remove
+    | SetAtMost
     | SetLimit
     | SetNode
     | Refresh
@@ -148,14 +154,14 @@ Request = (
     | AttemptStarted
     | AttemptEnded
     | AttemptTakenBack
+    | Reports
     | Sight
     | ClusterRead
     | NodeLooked
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Who:
+class Who(Struct, frozen=True, kw_only=True):
     """The sender, as the kernel says. is_self: the server's own loop."""
 
     uid: Uid
@@ -163,8 +169,7 @@ class Who:
     is_self: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incoming:
+class Incoming(Struct, frozen=True, kw_only=True):
     """A request in the inbox. reply_to: an opaque mark for whom to answer; 0 for nobody."""
 
     who: Who
@@ -175,49 +180,78 @@ class Incoming:
 # --- answers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """Done: lines for a human, and facts for a program."""
 
     facts: dict[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Refusal(Struct, frozen=True, kw_only=True):
     """Not done: one clear line, and the exit status for it (2: bad input)."""
 
     error: str
     status: int = 2
 
 
+NO_TASK = -1  # where a word has a number for a task, and there is none
+
 # --- orders to launchers; each is derived from the state and can be derived again
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(Struct, frozen=True, kw_only=True):
+    """Start an attempt: on these cores, or (lane) after those that were given them before.
+
+    declared: cores installed, as the cluster file has it, for each node of the allocation.
+    patience_s: it comes back if its turn has not come after so long.
+    """
+
     uid: Uid
     id: JobId
+    task: int | None = None
     attempt: AttemptNo
     allocation: Allocation
-    declared: tuple[int, ...]  # cores installed, as the cluster file has it, for each node of the allocation
+    declared: tuple[int, ...]
+    lane: str | None = None
+    patience_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
+class Starts(Struct, frozen=True, kw_only=True):
+    """Start attempts on these cores one after another, in this order, after those that are in the lane already.
+
+    tasks: (job, task or NO_TASK, attempt). Each is as a Start of its own.
+    """
+
+    uid: Uid
+    lane: str
+    allocation: Allocation
+    declared: tuple[int, ...]
+    patience_s: float | None
+    tasks: tuple[tuple[int, int, int], ...]
+
+
+class Stop(Struct, frozen=True, kw_only=True):
     uid: Uid
     id: JobId
+    task: int | None = None
     attempt: AttemptNo
     grace_s: float
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gone:
+class Gone(Struct, frozen=True, kw_only=True):
     """This job is over, and on the server's disk: the launcher may forget it."""
 
     uid: Uid
     id: JobId
+    task: int | None = None
     outcome: Outcome | None
 
 
-Order = Start | Stop | Gone
+class Gones(Struct, frozen=True, kw_only=True):
+    """These batch jobs and tasks, (job, task or NO_TASK), are over: each is as a Gone of its own."""
+
+    uid: Uid
+    tasks: tuple[tuple[int, int], ...]
+
+
+Order = Start | Starts | Stop | Gone | Gones

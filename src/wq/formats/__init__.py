@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 MAX_TEXT_BYTES = 1 << 20
+MAX_FILE_BYTES = 64 << 20  # of a job file, which may hold many jobs; each is a text of its own
 
 
 class FormatError(ValueError):
@@ -24,10 +25,10 @@ def quoted(text: str, limit: int = 60) -> str:
     return repr(text if len(text) <= limit else text[: limit - 3] + "...")
 
 
-def check_size(text: str, *, source: str) -> None:
-    """Refuse a text of more than MAX_TEXT_BYTES."""
-    if len(text) > MAX_TEXT_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_TEXT_BYTES:
-        raise FormatError(f"the text is too large; at most {MAX_TEXT_BYTES} bytes", source=source, line=1)
+def check_size(text: str, *, source: str, most: int = MAX_TEXT_BYTES, line: int = 1) -> None:
+    """Refuse a text of more than so many bytes."""
+    if len(text) > most or (len(text) > most // 4 and len(text.encode("utf-8", "surrogatepass")) > most):
+        raise FormatError(f"the text is too large; at most {most} bytes", source=source, line=line)
 
 
 def _one_line(text: str) -> str:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from wq.core.job import Allocation, AttemptNo, HostName, JobId, Outcome
-from wq.launcher.ledger import Entry, Ledger, Phase
+from wq.core.ranges import Ranges, contains
+from wq.launcher.ledger import Chunk, Entry, Ledger, Phase
 from wq.launcher.task import Setting, Task
 from wq.store.database import Database, migrations
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """What of an entry is stored."""
+    """What of an entry is stored, besides its task, which never changes."""
 
-    task: Task
     id: int | None
     phase: Phase
     attempt: int
@@ -25,6 +27,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome | None
     rank_hosts: tuple[str, ...]
     cancelled: bool
+    output: str | None = None  # instead of the task's: with the id in it
     ran_before: bool = False
     boots: dict[str, str] = {}
     rank_lost: str | None = None
@@ -32,6 +35,15 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     again: bool = False
     server_knows: bool
     node_done: bool
+    over_tasks: Ranges = ()
+
+
+class StoredChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a chunk is stored, besides its numbers."""
+
+    allocation: Allocation
+    declared: tuple[int, ...]
+    boots: dict[str, str]
 
 
 class Book:
@@ -44,35 +56,53 @@ class Book:
         self.db = self.database.db
         self.settings: dict[str, tuple[Setting, str]] = {}  # token -> the setting and its name
         self.stored: set[str] = set()  # names of settings that are surely on disk
+        self.written: set[tuple[str, int]] = set()  # entries whose tasks are surely on disk
 
     def load(self, ledger: Ledger) -> None:
         """Read all that was stored."""
         rows = self.db.execute("SELECT name, setting FROM settings")
         settings = {name: msgspec.json.decode(blob, type=Setting) for name, blob in rows}
-        for token, place, name, blob in self.db.execute("SELECT * FROM entries ORDER BY token, place"):
-            stored = msgspec.json.decode(blob, type=Stored)
+        for token, place, name, task, state in self.db.execute("SELECT * FROM entries ORDER BY token, place"):
             self.settings[token] = (settings[name], name)
-            entry = Entry(
+            self.written.add((token, place))
+            entry = Entry(token=token, index=place, task=msgspec.json.decode(task, type=Task))
+            take_in(entry, msgspec.json.decode(state, type=Stored))
+            ledger.add(entry, stored=True)
+        self.load_chunks(ledger)
+        for (hosts,) in self.db.execute("SELECT value FROM meta WHERE key = 'hosts'"):
+            ledger.hosts = set(map(HostName, hosts.split()))
+        for token, place, number, state in self.db.execute("SELECT * FROM tasks"):
+            array = ledger.entries.get((token, place, None))
+            if array is not None:
+                entry = ledger.entries.get((token, place, number)) or new_task(array, number)
+                take_in(entry, msgspec.json.decode(state, type=Stored))
+                entry.id = array.id
+                ledger.add_again(entry)
+
+    def load_chunks(self, ledger: Ledger) -> None:
+        """The tasks that were granted and are not over: some of these may have been given back, and be asked about."""
+        rows = self.db.execute("SELECT * FROM chunks ORDER BY attempt, serial").fetchall()
+        for serial, token, place, first, last, attempt, blob in rows:
+            stored = msgspec.json.decode(blob, type=StoredChunk)
+            array = ledger.entries.get((token, place, None))
+            ledger.last_chunk = max(ledger.last_chunk, serial)
+            chunk = Chunk(
+                serial=serial,
                 token=token,
                 index=place,
-                task=stored.task,
-                id=JobId(stored.id) if stored.id is not None else None,
-                phase=stored.phase,
-                attempt=AttemptNo(stored.attempt),
+                first=first,
+                last=last,
+                attempt=AttemptNo(attempt),
                 allocation=stored.allocation,
                 declared=stored.declared,
-                outcome=stored.outcome,
-                rank_hosts=frozenset(HostName(host) for host in stored.rank_hosts),
-                cancelled=stored.cancelled,
-                ran_before=stored.ran_before,
                 boots={HostName(host): boot for host, boot in stored.boots.items()},
-                rank_lost=HostName(stored.rank_lost) if stored.rank_lost is not None else None,
-                reboots=stored.reboots,
-                again=stored.again,
-                server_knows=stored.server_knows,
-                node_done=stored.node_done,
             )
-            ledger.add(entry, stored=True)
+            for number in range(first, last + 1) if array is not None else ():
+                assert array is not None
+                if not contains(array.over_tasks, number):
+                    ledger.add_again(in_chunk(new_task(array, number), chunk))
+            if not chunk.left:
+                ledger.dirty_chunks[chunk] = None
 
     def setting(self, token: str) -> Setting:
         return self.settings[token][0]
@@ -88,26 +118,65 @@ class Book:
 
         urgent: it may use what is kept in reserve for a full disk.
         """
-        if not ledger.dirty:
+        if not (ledger.dirty or ledger.dirty_chunks or ledger.hosts_changed):
             return
-        over = {token for (token, _), entry in ledger.dirty.items() if entry is None and not ledger.per_token[token]}
+        over = {key[0] for key, entry in ledger.dirty.items() if entry is None and not ledger.per_token[key[0]]}
         try:
             self.database.write(lambda: self.write(ledger, over), urgent=urgent)
         except BaseException:
             self.stored.clear()
+            self.written.clear()
             raise
         for token in over:
             self.settings.pop(token, None)
             del ledger.per_token[token]
         ledger.dirty = {}
+        ledger.dirty_chunks = {}
+        ledger.urgent = ledger.hosts_changed = False
 
     def write(self, ledger: Ledger, over: set[str]) -> None:
-        for (token, place), entry in ledger.dirty.items():
-            if entry is None:
-                self.db.execute("DELETE FROM entries WHERE token = ? AND place = ?", (token, place))
+        new: list[Entry] = []
+        changed: list[tuple[object, ...]] = []
+        gone: list[tuple[str, int]] = []
+        tasks: list[tuple[object, ...]] = []
+        for (token, place, number), entry in ledger.dirty.items():
+            if number is not None:
+                state = None if entry is None else msgspec.json.encode(stored_of(entry))
+                tasks.append((token, place, number, state))
+            elif entry is None:
+                gone.append((token, place))
+            elif (token, place) in self.written:
+                changed.append((msgspec.json.encode(stored_of(entry)), token, place))
             else:
-                self.put(entry)
+                new.append(entry)
+        self.db.executemany("DELETE FROM entries WHERE token = ? AND place = ?", gone)
+        self.written.difference_update(gone)
+        self.db.executemany("UPDATE entries SET state = ? WHERE token = ? AND place = ?", changed)
+        self.put(new)
+        self.write_tasks(tasks, ledger.dirty_chunks)
         self.drop_settings(over)
+        if ledger.hosts_changed:
+            hosts = " ".join(sorted(ledger.hosts))
+            self.db.execute("INSERT OR REPLACE INTO meta VALUES ('hosts', ?)", (hosts,))
+
+    def write_tasks(self, tasks: list[tuple[object, ...]], chunks: Iterable[Chunk]) -> None:
+        kept = [row for row in tasks if row[3] is not None]
+        gone = [row[:3] for row in tasks if row[3] is None]
+        self.db.executemany("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?)", kept)
+        self.db.executemany("DELETE FROM tasks WHERE token = ? AND place = ? AND number = ?", gone)
+        rows, empty = [], []
+        for chunk in chunks:
+            if chunk.left:
+                boots = {str(host): boot for host, boot in chunk.boots.items()}
+                stored = StoredChunk(allocation=chunk.allocation, declared=chunk.declared, boots=boots)
+                whose = (chunk.serial, chunk.token, chunk.index, chunk.first, chunk.last, chunk.attempt)
+                rows.append((*whose, msgspec.json.encode(stored)))
+            else:
+                empty.append((chunk.serial,))
+        if empty:
+            self.db.executemany("DELETE FROM chunks WHERE serial = ?", empty)
+        if rows:
+            self.db.executemany("INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def drop_settings(self, tokens: set[str]) -> None:
         """The settings of submissions that are over, unless another one has the same."""
@@ -116,28 +185,68 @@ class Book:
             self.db.execute(f"DELETE FROM settings WHERE name = ? AND NOT EXISTS ({used})", (name, name))
             self.stored.discard(name)
 
-    def put(self, entry: Entry) -> None:
-        setting, name = self.settings[entry.token]
-        if name not in self.stored:
-            self.db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, msgspec.json.encode(setting)))
-            self.stored.add(name)
-        stored = Stored(
-            task=entry.task,
-            id=entry.id,
-            phase=entry.phase,
-            attempt=entry.attempt,
-            allocation=entry.allocation,
-            declared=entry.declared,
-            outcome=entry.outcome,
-            rank_hosts=tuple(sorted(entry.rank_hosts)),
-            cancelled=entry.cancelled,
-            ran_before=entry.ran_before,
-            boots={str(host): boot for host, boot in entry.boots.items()},
-            rank_lost=entry.rank_lost,
-            reboots=entry.reboots,
-            again=entry.again,
-            server_knows=entry.server_knows,
-            node_done=entry.node_done,
-        )
-        row = (entry.token, entry.index, name, msgspec.json.encode(stored))
-        self.db.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", row)
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Entries that are not there yet."""
+        rows = []
+        for entry in entries:
+            setting, name = self.settings[entry.token]
+            if name not in self.stored:
+                self.db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, msgspec.json.encode(setting)))
+                self.stored.add(name)
+            state = msgspec.json.encode(stored_of(entry))
+            rows.append((entry.token, entry.index, name, msgspec.json.encode(entry.task), state))
+        self.db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
+        self.written.update((entry.token, entry.index) for entry in entries)
+
+
+def stored_of(entry: Entry) -> Stored:
+    return Stored(
+        id=entry.id,
+        phase=entry.phase,
+        attempt=entry.attempt,
+        allocation=entry.allocation,
+        declared=entry.declared,
+        outcome=entry.outcome,
+        rank_hosts=tuple(sorted(entry.rank_hosts)),
+        cancelled=entry.cancelled,
+        output=entry.task.output if entry.number is None else None,
+        ran_before=entry.ran_before,
+        boots={str(host): boot for host, boot in entry.boots.items()},
+        rank_lost=entry.rank_lost,
+        reboots=entry.reboots,
+        again=entry.again,
+        server_knows=entry.server_knows,
+        node_done=entry.node_done,
+        over_tasks=entry.over_tasks,
+    )
+
+
+def take_in(entry: Entry, stored: Stored) -> None:
+    """What was stored of an entry."""
+    if stored.output is not None:
+        entry.task = replace(entry.task, output=stored.output)
+    entry.id = JobId(stored.id) if stored.id is not None else None
+    entry.phase = stored.phase
+    entry.attempt = AttemptNo(stored.attempt)
+    entry.allocation, entry.declared, entry.outcome = stored.allocation, stored.declared, stored.outcome
+    entry.rank_hosts = frozenset(HostName(host) for host in stored.rank_hosts)
+    entry.cancelled, entry.ran_before = stored.cancelled, stored.ran_before
+    entry.boots = {HostName(host): boot for host, boot in stored.boots.items()}
+    entry.rank_lost = HostName(stored.rank_lost) if stored.rank_lost is not None else None
+    entry.reboots, entry.again = stored.reboots, stored.again
+    entry.server_knows, entry.node_done, entry.over_tasks = stored.server_knows, stored.node_done, stored.over_tasks
+
+
+def new_task(array: Entry, number: int) -> Entry:
+    """An entry for a task of an array."""
+    return Entry(token=array.token, index=array.index, task=array.task, number=number, id=array.id)
+
+
+def in_chunk(entry: Entry, chunk: Chunk) -> Entry:
+    """With the intent that is stored for its chunk."""
+    entry.phase, entry.attempt = Phase.INTENDED, chunk.attempt
+    entry.allocation, entry.declared, entry.boots = chunk.allocation, chunk.declared, chunk.boots
+    entry.node_done = False
+    entry.chunk = chunk
+    chunk.left += 1
+    return entry

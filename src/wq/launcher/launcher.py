@@ -14,25 +14,29 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from wq.backends import ssh
+from wq.core import ranges
 from wq.core.cluster import HOST_PATTERN, LOCALHOST
-from wq.core.job import HostName, JobId, Outcome, OutcomeKind
+from wq.core.job import HostName, JobId, Key, Outcome, OutcomeKind
 from wq.core.requests import (
+    AttemptEnded,
     AttemptStarted,
     AttemptTakenBack,
     Gone,
-    HeldJob,
+    Gones,
     LauncherHere,
     Remove,
     Sight,
     Start,
+    Starts,
     Stop,
 )
+from wq.launcher.batches import KNOWN, Batches
 from wq.launcher.book import Book
 from wq.launcher.clients import STDIN_WINDOW_BYTES, Client, Hello, Sub
 from wq.launcher.ledger import (
@@ -45,7 +49,10 @@ from wq.launcher.ledger import (
     Send,
     SendStart,
     Tell,
+    back,
     ended,
+    start_of,
+    started,
 )
 from wq.launcher.link import surface
 from wq.launcher.links import Links
@@ -55,6 +62,7 @@ from wq.launcher.ranks import Ranks
 from wq.launcher.session import Refused, ServerAway, Session
 from wq.launcher.startspec import OutputTrouble, make_output, rank_spec, start_spec
 from wq.launcher.submissions import Submissions, servers_name
+from wq.launcher.task import TASK_MARK
 from wq.protocol import known, messages, places
 from wq.protocol.wire import Message
 from wq.store.database import DiskFailed, NoRoom
@@ -65,6 +73,10 @@ OUTPUT_HOME_S = 2.0  # an end is told when the output is back, but not later tha
 CONNECT_PATIENCE_S = 5.0  # a new launcher's, for its server
 KEEPING_PATIENCE_S = 1.0  # if it can keep a submission until the server is back
 NO_ROOM_AGAIN_S = 1.0
+LATER_S = 0.5
+MOST_IN_WORD = 10_000  # ranges and names, in one word to the server
+STRANGE = frozenset({"rebooted", "error"})  # in the end of a task: more is to be done about it
+News: TypeAlias = AttemptStarted | AttemptEnded | AttemptTakenBack
 
 
 class LedgerTrouble(Exception):
@@ -101,20 +113,22 @@ class Launcher:
             self.session_of_user,
             on_word=self.word,
             on_down=self.link_down,
-            wanted=lambda host: bool(self.ledger.on_host(host)),
+            wanted=lambda host: host in self.ledger.hosts or bool(self.ledger.on_host(host)),
         )
         self.outputs = Outputs(self.ledger, send=self.links.send, home=self.deliver, log=log)
+        self.batches = Batches(self.ledger, self.links, user=settings.user, act=self.act, queue_env=self.queue_env)
+        self.news: list[News] = []  # for the server, at the end of a turn
         self.ranks = Ranks(self.ledger, act=self.act, send=self.links.send, spec=self.spec_of_rank)
         self.tasks: set[asyncio.Task[None]] = set()
         self.pending: list[Action] = []
         self.flushing = False
         self.no_room = False
+        self.later: asyncio.TimerHandle | None = None
         self.idle_timer: asyncio.TimerHandle | None = None
         self.done = asyncio.Event()
         self.crashed = False
         self.any_node = False
         self.unseen: dict[HostName, str] = {}  # nodes where attempts may run, and no connection is
-        self.server_knows_sight = False
         self.marked = (settings.state / places.UNFINISHED).exists()
         path = places.server_socket(settings.server_uid, settings.port, private=settings.private)
         self.session = Session(
@@ -137,11 +151,16 @@ class Launcher:
         pending, self.pending = self.pending, []
         for action in pending:
             self.perform(action)
+        if self.book is not None:
+            self.batches.flush(self.book)
+        if self.news:
+            news, self.news = self.news, []
+            self.session.report_many(news)
         self.work_seen()
 
     def save(self) -> bool:
         """Store what has changed. False if there is no room: nothing is done then, and it is tried again soon."""
-        if self.book is None:
+        if self.book is None or not self.urgent():
             return True
         try:
             self.book.commit(self.ledger)
@@ -158,6 +177,19 @@ class Launcher:
             self.no_room = False
             self.log("there is room for the ledger again")
         return True
+
+    def urgent(self) -> bool:
+        """Whether it must be stored before anything else is done; what can wait a little is stored a little later."""
+        if self.ledger.urgent:
+            return True
+        if (self.ledger.dirty or self.ledger.dirty_chunks) and self.later is None:
+            self.later = asyncio.get_running_loop().call_later(LATER_S, self.save_later)
+        return False
+
+    def save_later(self) -> None:
+        self.later = None
+        self.ledger.urgent = True
+        self.act([])
 
     def mark_unfinished(self) -> None:
         """A file that tells any later command of this user to bring the launcher back, should it die."""
@@ -176,8 +208,15 @@ class Launcher:
                 for host in action.hosts:
                     self.links.need(host)
             case SendStart():
-                self.send_start(action.entry)
+                if self.batches.takes(action.entry):
+                    self.batches.starts.append(action.entry)
+                elif action.entry.fed:  # the shepherd there knows no lanes
+                    self.act(self.ledger.taken_back(action.entry, None, ""))
+                else:
+                    self.send_start(action.entry)
             case Send():
+                if self.batches.starts and self.book is not None:  # it may be about one of these
+                    self.batches.flush(self.book)
                 self.links.send(action.host, action.word)
             case Tell():
                 self.tell(action.report)
@@ -203,28 +242,28 @@ class Launcher:
         if self.book is None:
             self.open_book(queue)
         entries = list(self.ledger.entries.values())
-        held = tuple(HeldJob(id=e.id, attempt=e.attempt) for e in entries if e.id is not None)
         tokens = tuple(sorted({e.token for e in entries if e.id is None}))
-        self.session.report(LauncherHere(jobs=held, tokens=tuple(servers_name(token) for token in tokens)))
-        features = welcome.get("features")
-        self.server_knows_sight = isinstance(features, list) and "sight" in features
+        for word in here(entries, tokens):
+            self.session.report(word)
         if self.unseen:
             self.tell_sight()
         assert self.submissions is not None
         for token in tokens:
             if token not in self.submissions.by_token:
                 self.spawn(self.submissions.repeat(token))
+        news: list[News] = []
         for entry in entries:
             if entry.id is None:
                 continue
             if entry.phase is Phase.ENDED and not entry.server_knows and entry.outcome is not None:
-                self.session.report(ended(entry))
+                news.append(ended(entry))
             elif entry.phase is Phase.WAITING and entry.attempt:
-                self.session.report(AttemptTakenBack(id=entry.id, attempt=entry.attempt))
+                news.append(back(entry))
             elif entry.started:
-                self.session.report(AttemptStarted(id=entry.id, attempt=entry.attempt))
+                news.append(started(entry))
             if entry.cancelled and entry.phase is not Phase.ENDED:
                 self.session.report(Remove(ids=((entry.id, entry.id),), grace_s=2.0))
+        self.session.report_many(news)
 
     def open_book(self, queue: str) -> None:
         """Take up the ledger for this queue."""
@@ -249,7 +288,12 @@ class Launcher:
             news.write(line.replace("\n", " ") + "\n")
 
     def after_restart(self) -> None:
-        """Foreground jobs belonged to clients of an earlier launcher: they end. The rest is looked for."""
+        """Foreground jobs belonged to clients of an earlier launcher: they end. The rest is looked for.
+
+        An acknowledgement may have died with it: each node is asked where something of ours may be.
+        """
+        if self.ledger.hosts:
+            self.act([NeedLinks(hosts=tuple(sorted(self.ledger.hosts)))])
         for entry in list(self.ledger.entries.values()):
             if entry.id is None and entry.task.foreground:
                 self.ledger.drop(entry)
@@ -258,7 +302,6 @@ class Launcher:
                 self.ledger.change(entry)
             if entry.phase is Phase.INTENDED:
                 self.ranks.of_earlier.add(entry.att)
-            # Where an attempt was taken back, too: the acknowledgement of that may have died with the launcher.
             if entry.allocation is not None and (entry.phase is not Phase.ENDED or not entry.node_done):
                 self.act([NeedLinks(hosts=entry.allocation.hosts)])
 
@@ -275,64 +318,139 @@ class Launcher:
             case Start():
                 self.ordered_start(order)
             case Stop():
-                entry = self.ledger.by_id.get(order.id)
+                entry = self.ledger.by_id.get(order.id) if order.task is None else None
                 client = self.client_of(entry)
                 if client is not None:
                     client.say({"type": "stopping", "by": order.by})
                 self.act(self.ledger.ordered_stop(order))
+            case Starts():
+                self.ordered_starts(order)
             case Gone():
-                self.told_gone(order)
+                self.told_gone(order.id if order.task is None else (order.id, order.task), order.outcome)
+            case Gones():
+                self.told_gones(order)
             case messages.Waiting():
                 client = self.client_of(self.ledger.by_id.get(JobId(order.id)))
                 if client is not None:
                     client.say({"type": "waiting", "reason": order.reason, "code": order.code, "ahead": order.ahead})
 
-    def ordered_start(self, order: Start) -> None:
-        hosts = order.allocation.hosts
+    def fence(self, hosts: tuple[HostName, ...]) -> tuple[HostName, str] | None:
+        """The first of these hosts to which no connection is made, and why."""
         refused = None
         if not self.any_node and self.settings.server_uid != os.getuid():
             refused = known.first_outside(hosts, self.settings.port, self.settings.server_uid)
         evil = next((host for host in hosts if not HOST_PATTERN.fullmatch(host)), None)
-        if refused is not None or evil is not None:
-            host = HostName(refused or evil or "")
-            why = f"{host} is new in this cluster; accept it with: wq node --accept" if refused else "no host name"
+        if refused is not None:
+            return HostName(refused), f"{refused} is new in this cluster; accept it with: wq node --accept"
+        return (HostName(evil), "no host name") if evil is not None else None
+
+    def ordered_starts(self, order: Starts) -> None:
+        """Many at once, as far as nothing stands against it."""
+        hosts = order.allocation.hosts
+        if len(hosts) == 1 and KNOWN in self.links.features(hosts[0]) and self.fence(hosts) is None:
+            self.act(self.ledger.ordered_starts(order))
+            return
+        for number, task, attempt in order.tasks:
+            self.ordered_start(start_of(order, number, task, attempt))
+
+    def ordered_start(self, order: Start) -> None:
+        hosts = order.allocation.hosts
+        fence = self.fence(hosts)
+        if fence is not None:
+            host, why = fence
             actions = self.ledger.ordered_start(order)
-            entry = self.ledger.by_id.get(order.id)
+            entry = self.entry_of(order)
             if entry is not None and entry.phase is Phase.INTENDED and not entry.maybe_sent:
                 actions = self.ledger.taken_back(entry, host, why)
             self.act(actions)
             return
-        entry = self.ledger.by_id.get(order.id)
+        entry = self.entry_of(order)
         before = entry.att if entry is not None else ""
-        self.act(self.ledger.ordered_start(order))
-        if entry is not None and entry.att != before:
+        actions = self.ledger.ordered_start(order)
+        entry = self.entry_of(order)
+        self.act(actions)
+        if entry is not None and before and entry.att != before:
             self.outputs.done(before)
-        client = self.client_of(self.ledger.by_id.get(order.id))
+        client = self.client_of(entry)
         if client is not None:
             client.say({"type": "starting", "hosts": list(hosts)})
 
-    def told_gone(self, order: Gone) -> None:
-        entry = self.ledger.gone(order.id)
+    def entry_of(self, order: Start) -> Entry | None:
+        return self.ledger.by_id.get(order.id if order.task is None else (order.id, order.task))
+
+    def told_gone(self, key: Key, outcome: Outcome | None) -> None:
+        entry = self.ledger.gone(key)
         if entry is None:
             return
         if entry.phase is Phase.INTENDED:  # its cores are another's now: what still runs of it ends
             self.act(self.ledger.stop(entry, 2.0))
         client = self.client_of(entry)
         if client is not None and entry.outcome is None:
-            outcome = order.outcome or Outcome(kind=OutcomeKind.LOST, message="the server no longer knows it")
+            outcome = outcome or Outcome(kind=OutcomeKind.LOST, message="the server no longer knows it")
             self.end_client(client, outcome)
+        if entry.number is not None and entry.phase is not Phase.INTENDED and entry.att not in self.outputs.expected:
+            self.task_over(entry)
         self.forget_if_over(entry)
         self.act([])
+
+    def told_gones(self, order: Gones) -> None:
+        """Many at once; tasks of arrays that have ended, and whose output is here, cost little."""
+        over: dict[JobId, list[int]] = {}
+        expected, by_id = self.outputs.expected, self.ledger.by_id
+        for number, task in order.tasks:
+            if task < 0:
+                self.told_gone(JobId(number), None)
+                continue
+            entry = by_id.get((JobId(number), task))
+            if entry is not None and entry.plain and entry.phase is Phase.ENDED and entry.att not in expected:
+                entry.server_knows = True
+                over.setdefault(JobId(number), []).append(task)
+                if not entry.node_done:
+                    self.batches.acknowledge(entry)
+                self.ledger.drop(entry)
+            else:
+                self.told_gone((JobId(number), task), None)
+        self.ledger.tasks_over(over)
+        for job in over:
+            array = by_id.get(job)
+            if array is not None:
+                self.forget_if_over(array)
+        self.act([])
+
+    def task_over(self, entry: Entry) -> None:
+        """A task of an array has ended, and the server knows."""
+        assert entry.id is not None
+        assert entry.number is not None
+        self.ledger.tasks_over({entry.id: [entry.number]})
+        self.acknowledge(entry)
+
+    def acknowledge(self, entry: Entry) -> None:
+        """All is known of an attempt, and kept here or at the server: its node may forget it."""
+        if entry.node_done or entry.att in self.outputs.expected:
+            return
+        if self.batches.takes(entry):
+            self.batches.acknowledge(entry)
+            entry.node_done = True
+            self.ledger.change(entry)
+            self.act([])
+        else:
+            self.links.send(entry.main_host, {"do": "ack", "att": entry.att})
 
     def forget_if_over(self, entry: Entry) -> None:
         if entry.over and entry.att not in self.outputs.expected:
             self.ledger.drop(entry)
+            array = self.ledger.array_of(entry)
+            if array is not None and array.over:  # it waited for its last task
+                self.ledger.drop(array)
             self.act([])
 
     def tell(self, report: Any) -> None:
-        self.session.report(report)
+        if isinstance(report, AttemptTakenBack) and report.host is not None:
+            self.session.report(report)
+        else:
+            self.news.append(report)
         if isinstance(report, AttemptStarted):
-            client = self.client_of(self.ledger.by_id.get(report.id))
+            client = self.client_of(self.ledger.by_id.get(report.id)) if report.task is None else None
             if client is not None:
                 client.say({"type": "running"})
 
@@ -349,7 +467,9 @@ class Launcher:
         self.work_seen()
 
     def client_of(self, entry: Entry | None) -> Client | None:
-        return self.foreground.get((entry.token, entry.index)) if entry is not None else None
+        if entry is None or not self.foreground or not entry.task.foreground:
+            return None
+        return self.foreground.get((entry.token, entry.index))
 
     def submitted(self, client: Client, sub: Sub) -> None:
         self.spawn(self.submit(client, sub))
@@ -468,9 +588,8 @@ class Launcher:
         self.act(self.ledger.node_failed(host, why))
 
     def tell_sight(self) -> None:
-        """Which nodes cannot be seen, for listings; a server of an older version would not understand it."""
-        if self.server_knows_sight:
-            self.session.report(Sight(unseen=dict(self.unseen)))
+        """Which nodes cannot be seen, for listings."""
+        self.session.report(Sight(unseen=dict(self.unseen)))
 
     def word(self, host: HostName, word: Any) -> None:
         """A message of a shepherd."""
@@ -484,6 +603,8 @@ class Launcher:
             self.ranks.wanted(host, word)
         elif said == "rank_gone":
             self.ranks.given_up(str(word["rank"]))
+        elif said == "tasks":
+            self.tasks_said(host, word)
         elif said == "acked":
             self.node_done(word["att"])
         elif said == "unknown":
@@ -495,9 +616,13 @@ class Launcher:
 
     def node_here(self, host: HostName, word: dict[str, Any]) -> None:
         self.links.came_up(host)
+        self.batches.link_is_new(host)
+        self.links[host].features = frozenset(map(str, word.get("features", ())))
         if self.unseen.pop(host, None) is not None:
             self.tell_sight()
         self.links[host].spool = word["spool"]
+        if not word["attempts"]:
+            self.ledger.nothing_there(host)
         self.act(self.ledger.node_up(host, word["attempts"], str(word["boot"])))
         for over in [e for e in self.ledger.entries.values() if e.phase is Phase.ENDED and e.node_done]:
             if over.att in self.outputs.expected and over.main_host == host:
@@ -548,6 +673,42 @@ class Launcher:
             self.outputs.eof(att, int(word["ch"]), int(word["off"]))
         elif said == "stdin_at":
             self.stdin_taken(entry, int(word["off"]))
+
+    def tasks_said(self, host: HostName, word: dict[str, Any]) -> None:
+        """News of many batch attempts."""
+        apart = word.get("shared") or {}
+        actions: list[Action] = []
+        for att, _, chs in word.get("started", ()):
+            entry = self.ledger.find(att)
+            if entry is not None and entry.phase is Phase.INTENDED and entry.main_host == host:
+                entry.shared = apart.get(att, True)
+                if chs:
+                    self.outputs.open(entry, {"chs": chs}, resume=False)
+                actions += self.ledger.was_started(entry)
+        for att, end, chs, run_s in word.get("ended", ()):
+            entry = self.ledger.find(att)
+            if entry is None or entry.main_host != host:
+                self.links.send(host, {"do": "ack", "att": att})
+            elif entry.plain and entry.phase is Phase.INTENDED and not (chs or att in apart or STRANGE & end.keys()):
+                entry.run_s = run_s
+                self.news.append(self.ledger.task_ended(entry, end))
+            elif entry.phase is Phase.INTENDED:
+                entry.shared = apart.get(att, True)
+                entry.run_s = run_s
+                view = {"chs": chs}
+                if chs:
+                    self.outputs.open(entry, view, resume=False)
+                self.outputs.expect(entry, view)
+                actions += self.ledger.main_ended(entry, end)
+        for att, why in word.get("never", ()):
+            entry = self.ledger.find(att)
+            if entry is None or entry.main_host != host:
+                self.links.send(host, {"do": "ack", "att": att})
+            elif entry.phase is Phase.INTENDED:
+                actions += self.ledger.state_said(entry, {"att": att, "state": "never", "why": why})
+            else:
+                self.links.send(host, {"do": "ack", "att": att})
+        self.act(actions)
 
     def send_start(self, entry: Entry) -> None:
         """Send the start of an attempt, once; its intent is on disk."""
@@ -642,7 +803,8 @@ class Launcher:
 
     def tell_end(self, entry: Entry) -> None:
         if entry.phase is Phase.ENDED and not entry.server_knows and entry.id is not None:
-            self.session.report(ended(entry))
+            self.news.append(ended(entry))
+            self.act([])
 
     def deliver(self, entry: Entry) -> None:
         """All of its output is here: the server, the client and the node may know that it is over."""
@@ -655,8 +817,11 @@ class Launcher:
         client = self.client_of(entry)
         if client is not None and entry.outcome is not None:
             self.end_client(client, entry.outcome, torn=torn)
-        if not entry.node_done:
-            self.links.send(entry.main_host, {"do": "ack", "att": entry.att})
+        if entry.number is None or entry.server_knows:  # of tasks of arrays nothing is kept here: the server must know
+            if entry.number is not None:
+                self.task_over(entry)
+            else:
+                self.acknowledge(entry)
         self.forget_if_over(entry)
 
     def node_done(self, att: str) -> None:
@@ -752,7 +917,27 @@ def remember_queue(state: Path, queue: str) -> None:
 
 def facts_of(entry: Entry) -> dict[str, Any]:
     """What a client is told of a job that was accepted."""
-    return {"id": entry.id, "name": entry.task.name, "output": entry.task.output}
+    output = entry.task.output
+    array = entry.task.array
+    if array is None or output is None:
+        return {"id": entry.id, "name": entry.task.name, "output": output, "tasks": None}
+    output = output.replace(TASK_MARK, "%task%")
+    return {"id": entry.id, "name": entry.task.name, "output": output, "tasks": array.spec.size}
+
+
+def here(entries: list[Entry], tokens: tuple[str, ...]) -> Iterator[LauncherHere]:
+    """All that a ledger has, in words of a size that is allowed."""
+    ids = ranges.of(entry.id for entry in entries if entry.id is not None and entry.number is None)
+    numbers: dict[int, list[int]] = {}
+    for entry in entries:
+        if entry.id is not None and entry.number is not None:
+            numbers.setdefault(entry.id, []).append(entry.number)
+    tasks = [(number, *pair) for number, those in numbers.items() for pair in ranges.of(those)]
+    names = tuple(servers_name(token) for token in tokens)
+    nparts = max(-(-len(part) // MOST_IN_WORD) for part in (ids, tasks, names))
+    for part in range(max(nparts, 1)):
+        some = slice(part * MOST_IN_WORD, (part + 1) * MOST_IN_WORD)
+        yield LauncherHere(ids=ids[some], tasks=tuple(tasks[some]), tokens=names[some], more=part + 1 < nparts)
 
 
 async def launch(settings: Settings, ready: Callable[[], None], log: Callable[[str], None]) -> None:

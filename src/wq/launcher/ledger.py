@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from wq.core.job import Allocation, AttemptNo, HostName, JobId, Outcome, OutcomeKind
-from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Stop
-from wq.launcher.task import Task
+from wq.core.job import Allocation, AttemptNo, HostName, JobId, Key, Outcome, OutcomeKind, lane_name
+from wq.core.ranges import Ranges, contains, union
+from wq.core.ranges import of as ranges_of
+from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Starts, Stop
+from wq.launcher.task import TASK_MARK, Task
 
 MOST_REBOOTS = 5  # that a job is started again after: it may be what brings the nodes down
 
@@ -28,13 +30,39 @@ class Phase(StrEnum):
     ENDED = "ended"  # it is over; the server may not know yet
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class Chunk:
+    """Tasks of one array that were granted together: their intents are stored as one. left: those not over.
+
+    serial: those that came later have larger ones.
+    """
+
+    serial: int
+    token: str
+    index: int
+    first: int
+    last: int
+    attempt: AttemptNo
+    allocation: Allocation
+    declared: tuple[int, ...]
+    boots: dict[HostName, str] = field(default_factory=dict)
+    left: int = 0
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether this one comes next in it."""
+        whole = self.left == self.last - self.first + 1
+        same = (self.token, self.index, self.last + 1) == (entry.token, entry.index, entry.number)
+        return whole and same and self.attempt == entry.attempt and self.allocation == entry.allocation
+
+
 @dataclass(slots=True, kw_only=True)
 class Entry:
-    """One job in the ledger. What is below the line is not stored: it is learnt again."""
+    """One job in the ledger, or one task of an array. What is below the line is not stored: it is learnt again."""
 
     token: str
     index: int
     task: Task
+    number: int | None = None  # of the task, if this is one of an array; it has the array's Task
     id: JobId | None = None
     phase: Phase = Phase.WAITING
     attempt: AttemptNo = AttemptNo(0)
@@ -50,24 +78,48 @@ class Entry:
     again: bool = False  # a reboot ended the attempt, and it is to have another one
     server_knows: bool = False  # the server has the end on its disk
     node_done: bool = True  # nothing of it is left on nodes
+    over_tasks: Ranges = ()  # of an array: the numbers of those that are over, and never start again
     # ---
+    chunk: Chunk | None = field(default=None, compare=False)  # with which tasks of its array the intent is stored
+    lane: str = ""  # the lane in which it runs or waits for its turn
+    fed: bool = False  # others were there before it
+    patience_s: float | None = None
+    run_s: float | None = None  # how long it ran, as its node says
     maybe_sent: bool = True  # a start may have been sent (after a restart nobody knows)
     started: bool = False
     shared: bool | None = None
     stop_grace_s: float | None = None
     main_end: dict[str, Any] | None = None
+    ntasks: int = 0  # of an array: so many of its tasks are in the ledger
     live_ranks: dict[str, HostName] = field(default_factory=dict)
     hosts_asked: set[HostName] = field(default_factory=set)  # rank hosts that have said what is left there
 
     @property
     def att(self) -> str:
         """The name of the current attempt on the nodes."""
-        return f"{self.id}.{self.attempt}"
+        return lane_name(self.id or JobId(0), self.number, self.attempt)
+
+    @property
+    def key(self) -> tuple[str, int, int | None]:
+        return self.token, self.index, self.number
+
+    @property
+    def is_array(self) -> bool:
+        """It stands for those of its tasks that have no attempt."""
+        return self.task.array is not None and self.number is None
+
+    @property
+    def plain(self) -> bool:
+        """A task whose intent is all that there is to be stored of it."""
+        past = self.ran_before or self.reboots or self.again or self.rank_hosts or self.rank_lost or self.cancelled
+        return self.number is not None and not past
 
     @property
     def output(self) -> str | None:
         """Where the output of the current attempt goes: that of an earlier one is not written over."""
         path = self.task.output
+        if path is not None and self.number is not None:
+            path = path.replace(TASK_MARK, str(self.number))
         if path is None or not self.ran_before:
             return path
         return f"{path.removesuffix('.wqlog')}.{self.attempt}.wqlog"
@@ -75,12 +127,12 @@ class Entry:
     @property
     def main_host(self) -> HostName:
         assert self.allocation is not None
-        return self.allocation.hosts[0]
+        return self.allocation.slices[0].host
 
     @property
     def over(self) -> bool:
         """True if it can be forgotten."""
-        return self.phase is Phase.ENDED and self.server_knows and self.node_done
+        return self.phase is Phase.ENDED and self.server_knows and self.node_done and not self.ntasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +179,25 @@ def ended(entry: Entry) -> AttemptEnded:
     """The report of an attempt that is over."""
     assert entry.id is not None
     assert entry.outcome is not None
-    return AttemptEnded(id=entry.id, attempt=entry.attempt, outcome=entry.outcome, again=entry.again)
+    return AttemptEnded(
+        id=entry.id,
+        task=entry.number,
+        attempt=entry.attempt,
+        outcome=entry.outcome,
+        again=entry.again,
+        run_s=entry.run_s,
+    )
+
+
+def back(entry: Entry, host: HostName | None = None, why: str = "") -> AttemptTakenBack:
+    """The report of an attempt that never ran."""
+    assert entry.id is not None
+    return AttemptTakenBack(id=entry.id, task=entry.number, attempt=entry.attempt, host=host, why=why)
+
+
+def started(entry: Entry) -> AttemptStarted:
+    assert entry.id is not None
+    return AttemptStarted(id=entry.id, task=entry.number, attempt=entry.attempt)
 
 
 def outcome_of(end: dict[str, Any]) -> Outcome:
@@ -142,14 +212,46 @@ def outcome_of(end: dict[str, Any]) -> Outcome:
     return Outcome(kind=OutcomeKind.FAILED, message=str(end.get("error", "ended for no known reason")))
 
 
+def key_of(entry: Entry) -> Key:
+    """By what the server knows it."""
+    assert entry.id is not None
+    return entry.id if entry.number is None else (entry.id, entry.number)
+
+
+def start_of(order: Starts, number: int, task: int, attempt: int) -> Start:
+    """One of many starts."""
+    return Start(
+        uid=order.uid,
+        id=JobId(number),
+        task=None if task < 0 else task,
+        attempt=AttemptNo(attempt),
+        allocation=order.allocation,
+        declared=order.declared,
+        lane=order.lane,
+        patience_s=order.patience_s,
+    )
+
+
+def ended_unknown(order: Start, outcome: Outcome) -> AttemptEnded:
+    """The report of the end of an attempt that this ledger did not begin."""
+    return AttemptEnded(id=order.id, task=order.task, attempt=order.attempt, outcome=outcome)
+
+
 class Ledger:
     """All entries, and what follows from news about them. `dirty`: entries to be stored before acting."""
 
     def __init__(self) -> None:
-        self.entries: dict[tuple[str, int], Entry] = {}
-        self.by_id: dict[JobId, Entry] = {}
+        self.entries: dict[tuple[str, int, int | None], Entry] = {}
+        self.by_id: dict[Key, Entry] = {}
         self.per_token: Counter[str] = Counter()  # entries of each submission
-        self.dirty: dict[tuple[str, int], Entry | None] = {}
+        self.dirty: dict[tuple[str, int, int | None], Entry | None] = {}
+        self.dirty_chunks: dict[Chunk, None] = {}
+        self.last_chunk = 0
+        self.hosts: set[HostName] = set()  # something of ours may be there
+        self.hosts_changed = False
+        self.placed: dict[tuple[str, int, int | None], Entry] = {}  # attempts that have to do with nodes
+        self.nwithout_id = 0
+        self.urgent = False  # something waits to be stored before anything is done
         self.up: set[HostName] = set()
         self.boots: dict[HostName, str] = {}  # of the nodes, as they last said
 
@@ -157,25 +259,63 @@ class Ledger:
 
     def add(self, entry: Entry, *, stored: bool = False) -> None:
         """A new entry, or one read from disk."""
-        self.entries[(entry.token, entry.index)] = entry
+        self.entries[entry.key] = entry
         self.per_token[entry.token] += 1
+        self.count_task(entry, 1)
         if entry.id is not None:
-            self.by_id[entry.id] = entry
+            self.by_id[key_of(entry)] = entry
+        else:
+            self.nwithout_id += 1
         if not stored:
             entry.maybe_sent = False
             self.change(entry)
+        self.see_placed(entry)
+
+    def count_task(self, entry: Entry, change: int) -> None:
+        """An array is not forgotten before its tasks are."""
+        if entry.number is not None and (array := self.array_of(entry)) is not None:
+            array.ntasks += change
+
+    def array_of(self, entry: Entry) -> Entry | None:
+        """The array that a task is of."""
+        return self.entries.get((entry.token, entry.index, None))
+
+    def add_again(self, entry: Entry) -> None:
+        """A task of an array, as it is on disk; a later attempt takes the place of an earlier one."""
+        old = self.entries.pop(entry.key, None)
+        if old is not None:
+            self.per_token[entry.token] -= 1
+            self.count_task(old, -1)
+            if old.chunk is not None and old.chunk is not entry.chunk:
+                old.chunk.left -= 1
+        self.add(entry, stored=True)
 
     def change(self, entry: Entry) -> None:
         """To be stored, unless it has been forgotten meanwhile."""
-        if (entry.token, entry.index) in self.entries:
-            self.dirty[(entry.token, entry.index)] = entry
+        if entry.key not in self.entries:
+            return
+        self.see_placed(entry)
+        if entry.plain and entry.key not in self.dirty:
+            if entry.chunk is not None and entry.phase is Phase.INTENDED:
+                self.dirty_chunks[entry.chunk] = None
+                self.urgent = True
+        else:
+            self.dirty[entry.key] = entry
+            self.urgent = True
+
+    def see_placed(self, entry: Entry) -> None:
+        if entry.allocation is not None and (entry.phase is Phase.INTENDED or not entry.node_done):
+            self.placed[entry.key] = entry
+        else:
+            self.placed.pop(entry.key, None)
 
     def accepted(self, token: str, ids: list[int]) -> list[Entry]:
         """The server has given ids to a submission."""
         entries = []
         for index, number in enumerate(ids):
-            entry = self.entries.get((token, index))
+            entry = self.entries.get((token, index, None))
             if entry is not None:
+                self.nwithout_id -= entry.id is None
                 entry.id = JobId(number)
                 self.by_id[entry.id] = entry
                 self.change(entry)
@@ -184,30 +324,102 @@ class Ledger:
 
     def drop(self, entry: Entry) -> None:
         """Forget an entry."""
-        if self.entries.pop((entry.token, entry.index), None) is None:
+        if self.entries.pop(entry.key, None) is None:
             return
+        self.placed.pop(entry.key, None)
         self.per_token[entry.token] -= 1
+        self.count_task(entry, -1)
         if entry.id is not None:
-            self.by_id.pop(entry.id, None)
-        self.dirty[(entry.token, entry.index)] = None
+            self.by_id.pop(key_of(entry), None)
+        else:
+            self.nwithout_id -= 1
+        if entry.chunk is not None:
+            entry.chunk.left -= 1
+            self.dirty_chunks[entry.chunk] = None
+        if not entry.plain or entry.key in self.dirty:
+            self.dirty[entry.key] = None
+            self.urgent = True
+
+    # tasks of arrays
+
+    def split_off(self, job: JobId, number: int) -> Entry | None:
+        """An entry for a task that has been granted; None if there is no such task, or if it is over."""
+        array = self.by_id.get(job)
+        if array is None or array.task.array is None or array.phase is Phase.ENDED:
+            return None
+        if not array.task.array.has(number) or contains(array.over_tasks, number):
+            return None
+        entry = Entry(
+            token=array.token,
+            index=array.index,
+            task=array.task,
+            number=number,
+            id=array.id,
+            maybe_sent=False,
+        )
+        self.entries[(entry.token, entry.index, number)] = entry
+        self.by_id[(job, number)] = entry
+        self.per_token[entry.token] += 1
+        array.ntasks += 1
+        return entry
+
+    def into_chunk(self, entry: Entry) -> None:
+        """Its intent is stored with that of the tasks before it, where they were granted together."""
+        assert entry.number is not None
+        assert entry.allocation is not None
+        if entry.chunk is not None:
+            entry.chunk.left -= 1
+            self.dirty_chunks[entry.chunk] = None
+        last = next(reversed(self.dirty_chunks), None)
+        if last is not None and last.takes(entry):
+            last.last = entry.number
+            last.left += 1
+            entry.chunk = last
+            return
+        self.last_chunk += 1
+        entry.chunk = Chunk(
+            serial=self.last_chunk,
+            token=entry.token,
+            index=entry.index,
+            first=entry.number,
+            last=entry.number,
+            attempt=entry.attempt,
+            allocation=entry.allocation,
+            declared=entry.declared,
+            left=1,
+        )
+        self.dirty_chunks[entry.chunk] = None
+
+    def tasks_over(self, numbers: dict[JobId, list[int]]) -> None:
+        """These tasks of arrays will never start again.
+
+        That need not be on disk at once: until it is, their intents are, and who has one is asked about.
+        """
+        for job, those in numbers.items():
+            array = self.by_id.get(job)
+            if array is not None:
+                array.over_tasks = union(array.over_tasks, ranges_of(those))
+                self.dirty[array.key] = array
 
     # orders of the server
 
     def ordered_start(self, order: Start) -> list[Action]:
         """One start per attempt, whatever the server repeats."""
-        entry = self.by_id.get(order.id)
-        if entry is None and any(other.id is None for other in self.entries.values()):
+        entry = self.by_id.get(order.id if order.task is None else (order.id, order.task))
+        if entry is None and order.task is not None:
+            entry = self.split_off(order.id, order.task)
+        if entry is None and self.nwithout_id and order.id not in self.by_id:
             return []  # of a submission whose answer is still to come; it is ordered again after that
-        if entry is None:
+        if entry is None or entry.is_array:
             lost = Outcome(kind=OutcomeKind.LOST, message="its launcher no longer knows it")
-            return [Tell(report=AttemptEnded(id=order.id, attempt=order.attempt, outcome=lost))]
+            return [Tell(report=ended_unknown(order, lost))]
         if order.attempt <= entry.attempt:
             return self.repeat(entry)
         if entry.phase is Phase.INTENDED and entry.main_end is not None:
             return self.ended_after_all(entry, order)
         if entry.phase is Phase.ENDED and not entry.again:  # the server took it for lost: its end is the job's
             outcome = entry.outcome or Outcome(kind=OutcomeKind.LOST, message="nobody knows how it ended")
-            return [Tell(report=AttemptEnded(id=order.id, attempt=order.attempt, outcome=outcome))]
+            return [Tell(report=ended_unknown(order, outcome))]
         left = self.leftovers(entry)
         entry.ran_before = entry.ran_before or entry.again or (entry.phase is Phase.INTENDED and entry.maybe_sent)
         entry.phase = Phase.INTENDED
@@ -218,8 +430,32 @@ class Ledger:
         entry.node_done = True
         entry.rank_hosts = frozenset()
         entry.live_ranks, entry.hosts_asked = {}, set()
+        entry.lane, entry.fed = order.lane or entry.att, order.lane is not None
+        entry.patience_s, entry.run_s = order.patience_s, None
+        if entry.number is not None:
+            self.into_chunk(entry)
         self.change(entry)
         return [*left, NeedLinks(hosts=entry.allocation.hosts), *self.try_start(entry)]
+
+    def ordered_starts(self, order: Starts) -> list[Action]:
+        """Starts of one lane: as so many orders, but what is new of an array, on a node that is there, costs little."""
+        actions: list[Action] = []
+        for number, task, attempt in order.tasks:
+            array = self.by_id.get(JobId(number)) if task >= 0 else None
+            key = (JobId(number), task)
+            if array is None or attempt != 1 or key in self.by_id or not self.up.issuperset(order.allocation.hosts):
+                actions += self.ordered_start(start_of(order, number, task, attempt))
+                continue
+            entry = self.split_off(JobId(number), task)
+            if entry is None:
+                actions += self.ordered_start(start_of(order, number, task, attempt))
+                continue
+            entry.phase, entry.attempt = Phase.INTENDED, AttemptNo(1)
+            entry.allocation, entry.declared = order.allocation, order.declared
+            entry.lane, entry.fed, entry.patience_s = order.lane, True, order.patience_s
+            self.into_chunk(entry)
+            actions += self.try_start(entry)
+        return actions
 
     def ended_after_all(self, entry: Entry, order: Start) -> list[Action]:
         """Its end waited only for word from nodes that the owner has declared lost: it is not run again."""
@@ -228,8 +464,7 @@ class Ledger:
         entry.outcome = outcome_of(entry.main_end)
         entry.live_ranks = {}
         self.change(entry)
-        report = AttemptEnded(id=order.id, attempt=order.attempt, outcome=entry.outcome)
-        return [Tell(report=report), Finished(entry=entry)]
+        return [Tell(report=ended_unknown(order, entry.outcome)), Finished(entry=entry)]
 
     def leftovers(self, entry: Entry) -> list[Action]:
         """End what may still run of an attempt that the owner has declared lost, where it can be reached."""
@@ -247,10 +482,10 @@ class Ledger:
             return [Tell(report=ended(entry))]
         if entry.phase is Phase.INTENDED:
             if entry.started:
-                return [Tell(report=AttemptStarted(id=entry.id, attempt=entry.attempt))]
+                return [Tell(report=started(entry))]
             assert entry.allocation is not None
             return [NeedLinks(hosts=entry.allocation.hosts)]
-        return [Tell(report=AttemptTakenBack(id=entry.id, attempt=entry.attempt))]
+        return [Tell(report=back(entry))]
 
     def try_start(self, entry: Entry) -> list[Action]:
         """Send the start if it never was and all nodes of the attempt are connected."""
@@ -260,13 +495,18 @@ class Ledger:
         entry.maybe_sent = True
         entry.node_done = False
         entry.boots = {host: self.boots.get(host, "") for host in entry.allocation.hosts}
+        if entry.chunk is not None:
+            entry.chunk.boots = entry.boots
+        if not self.hosts.issuperset(entry.allocation.hosts):
+            self.hosts.update(entry.allocation.hosts)
+            self.hosts_changed = True
         self.change(entry)
         return [SendStart(entry=entry)]
 
     def ordered_stop(self, order: Stop) -> list[Action]:
-        entry = self.by_id.get(order.id)
+        entry = self.by_id.get(order.id if order.task is None else (order.id, order.task))
         if entry is None or order.attempt > entry.attempt:
-            return [Tell(report=AttemptTakenBack(id=order.id, attempt=order.attempt))]
+            return [Tell(report=AttemptTakenBack(id=order.id, task=order.task, attempt=order.attempt))]
         if order.attempt < entry.attempt or entry.phase is not Phase.INTENDED:
             return self.repeat(entry)
         return self.stop(entry, order.grace_s)
@@ -284,16 +524,16 @@ class Ledger:
         ]
 
     def taken_back(self, entry: Entry, host: HostName | None, why: str) -> list[Action]:
-        """The attempt provably never ran."""
+        """The attempt provably never ran, and never will: an order of it that is still on its way is answered."""
         assert entry.id is not None
         entry.phase = Phase.WAITING
         entry.node_done = True
         self.change(entry)
-        return [Tell(report=AttemptTakenBack(id=entry.id, attempt=entry.attempt, host=host, why=why))]
+        return [Tell(report=back(entry, host, why))]
 
-    def gone(self, job: JobId) -> Entry | None:
+    def gone(self, key: Key) -> Entry | None:
         """The server has the end on its disk (or knows no such job). Answers the entry, if there was one."""
-        entry = self.by_id.get(job)
+        entry = self.by_id.get(key)
         if entry is None:
             return None
         entry.server_knows = True
@@ -306,13 +546,7 @@ class Ledger:
 
     def on_host(self, host: HostName) -> list[Entry]:
         """The attempts that have to do with a node."""
-        return [
-            entry
-            for entry in self.entries.values()
-            if entry.allocation is not None
-            and host in entry.allocation.hosts
-            and (entry.phase is Phase.INTENDED or not entry.node_done)
-        ]
+        return [e for e in self.placed.values() if e.allocation is not None and host in e.allocation.hosts]
 
     def node_failed(self, host: HostName, why: str) -> list[Action]:
         """No connection came about: starts that were never sent are taken back; the rest is unknown, and waits."""
@@ -322,6 +556,12 @@ class Ledger:
             if entry.phase is Phase.INTENDED and not entry.maybe_sent:
                 actions += self.taken_back(entry, host, why)
         return actions
+
+    def nothing_there(self, host: HostName) -> None:
+        """A node says that it knows of nothing. (Should nothing be sent there meanwhile, nobody need ask it again.)"""
+        if host in self.hosts and not self.on_host(host):
+            self.hosts.discard(host)
+            self.hosts_changed = True
 
     def node_up(self, host: HostName, known: list[dict[str, Any]], boot: str = "") -> list[Action]:
         """A connection is up; known: what the shepherd there knows; boot: the boot id of the node."""
@@ -374,14 +614,18 @@ class Ledger:
 
     def find(self, att: str) -> Entry | None:
         """The entry whose current attempt has this name."""
-        number = att.split("/")[0].split(".")[0]
-        entry = self.by_id.get(JobId(int(number))) if number.isdecimal() else None
-        return entry if entry is not None and entry.att == att.split("/")[0] else None
+        name, _, attempt = att.partition("/")[0].partition(".")
+        job, _, task = name.partition("_")
+        if not (job.isdecimal() and attempt.isdecimal() and (task.isdecimal() or not task)):
+            return None
+        entry = self.by_id.get((JobId(int(job)), int(task)) if task else JobId(int(job)))
+        return entry if entry is not None and entry.attempt == int(attempt) else None
 
     def state_said(self, entry: Entry, view: dict[str, Any]) -> list[Action]:
         """What the node knows of the main process of an attempt."""
         entry.shared = view.get("shared")
         if view["state"] == "ended":
+            entry.run_s = view.get("run_s")
             return self.main_ended(entry, view["end"])
         if view["state"] == "never":
             actions: list[Action] = [Send(host=entry.main_host, word={"do": "ack", "att": entry.att})]
@@ -401,9 +645,8 @@ class Ledger:
     def was_started(self, entry: Entry) -> list[Action]:
         if entry.started:
             return []
-        assert entry.id is not None
         entry.started = True
-        return [Tell(report=AttemptStarted(id=entry.id, attempt=entry.attempt))]
+        return [Tell(report=started(entry))]
 
     def main_ended(self, entry: Entry, end: dict[str, Any]) -> list[Action]:
         """Its first process is over; it ends when nothing of it runs on its other nodes either."""
@@ -415,6 +658,12 @@ class Ledger:
         for rank, host in entry.live_ranks.items():
             actions.append(Send(host=host, word={"do": "stop", "att": rank, "grace_s": 1.0}))
         return actions + self.check_ranks(entry)
+
+    def task_ended(self, entry: Entry, end: dict[str, Any]) -> AttemptEnded:
+        """As main_ended, for a task that has nothing but its one process, and whose output is where it belongs."""
+        entry.phase, entry.outcome = Phase.ENDED, outcome_of(end)
+        entry.main_end, entry.node_done = end, False
+        return ended(entry)
 
     def check_ranks(self, entry: Entry) -> list[Action]:
         """After the end of the main process: have all other nodes said that nothing is left?"""

@@ -60,6 +60,7 @@ class Link:
         self.errors = bytearray()
         self.up = False
         self.spool = ""  # of the shepherd, on the node
+        self.features: frozenset[str] = frozenset()
         self.task: asyncio.Task[None] | None = None
         self.closing = False
         self.unanswered = 0

@@ -90,6 +90,11 @@ class Links:
         if link is not None:
             link.send(word)
 
+    def features(self, host: HostName) -> frozenset[str]:
+        """What the shepherd of a node knows besides the words of the first version."""
+        link = self.links.get(host)
+        return link.features if link is not None else frozenset()
+
     def send_data(self, host: HostName, att: str, offset: int, payload: bytes) -> None:
         """Input for an attempt."""
         link = self.links.get(host)

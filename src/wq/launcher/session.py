@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from wq.core.requests import Request
+from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Request
 from wq.protocol import messages, places
 from wq.protocol.wire import PROTOCOL, Frames, Message, WireError
 
@@ -87,10 +87,10 @@ class Session:
             welcomed = False
             while data := await reader.read(1 << 16):
                 for body in frames.feed(data):
-                    message = msgspec.json.decode(body)
                     if welcomed:
-                        self.take(message, body)
+                        self.take(body)
                         continue
+                    message = msgspec.json.decode(body)
                     self.refuses = "ok" not in message
                     if self.refuses:
                         self.trouble = str(message.get("error", "the server refuses"))
@@ -102,11 +102,12 @@ class Session:
         finally:
             writer.close()
 
-    def take(self, message: Message, body: bytes) -> None:
-        if "type" in message:
+    def take(self, body: bytes) -> None:
+        if messages.read_head(body).type:
             word, _ = messages.decode_word(body, messages.TO_LAUNCHERS)
             self.on_order(word)
             return
+        message = msgspec.json.decode(body)
         seq = message.get("seq")
         question = self.asked.pop(seq, None) if isinstance(seq, int) else None
         if question is None:
@@ -120,6 +121,12 @@ class Session:
         """Say something that needs no answer. Lost if the server is away: it is said again after the next hello."""
         if self.writer is not None:
             self.writer.write(messages.encode_word(request))
+
+    def report_many(self, news: list[AttemptStarted | AttemptEnded | AttemptTakenBack]) -> None:
+        """Say many things of attempts, as few words."""
+        for at in range(0, len(news), messages.MOST_GROUPED):
+            if self.writer is not None:
+                self.writer.write(messages.encode_word(messages.attempts_of(news[at : at + messages.MOST_GROUPED])))
 
     async def ask(self, request: Request, at_once: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
         """The facts of the answer. Raises ServerAway, Refused.

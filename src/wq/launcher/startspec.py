@@ -10,8 +10,10 @@ from typing import Any
 
 from wq.core.cluster import LOCALHOST
 from wq.core.job import Allocation
+from wq.formats.array import environment_of, index_of, row_of
+from wq.formats.fill import filled
 from wq.launcher.ledger import Entry
-from wq.launcher.task import Setting
+from wq.launcher.task import ArrayTasks, Setting, Task
 from wq.store.database import NO_ROOM
 
 # What belongs to one host or session, and does not go along with a job.
@@ -22,10 +24,11 @@ NOT_TAKEN_ALONG = frozenset(
     XDG_SEAT_PATH XDG_VTNR TERM COLORTERM TERM_SESSION_ID GPG_AGENT_INFO GPG_TTY KRB5CCNAME INVOCATION_ID JOURNAL_STREAM
     HOSTNAME HOST HOSTTYPE USER LOGNAME MAIL PWD OLDPWD SHLVL _ PE_HOSTFILE
     WQ_JOB_ID WQ_JOB_NAME WQ_ATTEMPT WQ_SUBMIT_DIR WQ_NCORES WQ_NHOSTS WQ_HOSTS WQ_HOSTFILE WQ_USER WQ_ATT WQ_SPOOL
+    WQ_TASK_ID WQ_LINE
     """.split()
 )
 # Where another batch system was in charge: its variables make mpirun look for it.
-OTHER_SYSTEMS = ("SLURM_", "PBS_", "LSB_", "SGE_", "SSH_")
+OTHER_SYSTEMS = ("SLURM_", "PBS_", "LSB_", "SGE_", "SSH_", "WQ_PARAM_")
 # Of an MPI rank from which `wq sub` was called; a user's own OMPI_MCA_* are kept elsewhere.
 RANK_MARKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 RANK_VARIABLES = ("OMPI_", "PMIX_", "PRTE_", "OPAL_", "ORTE_", "PMI_", "HYDI_", "MPI_LOCAL")
@@ -65,18 +68,80 @@ class OutputTrouble(Exception):
 
 def start_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[str, str], probe: str) -> dict[str, Any]:
     """The spec of the main process of an attempt."""
-    task, allocation = entry.task, entry.allocation
-    assert allocation is not None
+    task = entry.task
     spec = common_spec(entry, setting, user=user, queue_env=queue_env, place=0)
-    if task.argv is not None:
-        spec["argv"] = [filled(word, task.requirement.threads) for word in task.argv]
-    else:
-        spec["script"] = filled(task.command or "", task.requirement.threads)
+    spec["set"].update(own_variables(entry))
+    spec.update(command_of(entry))
     spec["io"] = "tty" if task.tty else "stream" if task.foreground else "file"
     spec["x"] = task.x
     if spec["io"] == "file":
         spec.update(out=entry.output, probe=probe)
     return spec
+
+
+def template_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[str, str]) -> dict[str, Any]:
+    """What the batch attempts of one template have in common: see template_key."""
+    spec = common_spec(entry, setting, user=user, queue_env=queue_env, place=0)
+    if entry.number is not None and not fills_in(entry.task):
+        spec.update(command_of(entry))
+    spec["io"] = "file"
+    spec["x"] = False
+    del spec["cores"], spec["declared"]
+    return spec
+
+
+def template_key(entry: Entry, setting_name: str) -> tuple[object, ...]:
+    """Attempts with the same key have the same template."""
+    task, allocation = entry.task, entry.allocation
+    assert allocation is not None
+    shape = tuple((part.host, len(part.cores)) for part in allocation.slices)
+    array = entry.id if entry.number is not None else None
+    return (setting_name, task.env_mode, task.requirement.threads, task.hostfile, shape, array)
+
+
+def batch_task(entry: Entry) -> dict[str, Any]:
+    """What one attempt of a batch has for itself."""
+    task = {"att": entry.att, "out": entry.output, "set": own_variables(entry)}
+    if entry.number is None or fills_in(entry.task):
+        task.update(command_of(entry))
+    return task
+
+
+def own_variables(entry: Entry) -> dict[str, str]:
+    """The variables that differ from one attempt to the other."""
+    own = {"WQ_JOB_ID": str(entry.id), "WQ_JOB_NAME": entry.task.name, "WQ_ATTEMPT": str(entry.attempt)}
+    array_tasks = entry.task.array
+    if entry.number is not None and array_tasks is not None:
+        if not array_tasks.columns:
+            own["WQ_TASK_ID"] = str(entry.number)
+            return own
+        array = as_written(array_tasks)
+        own.update(environment_of(array, index_of(array, entry.number)))
+    return own
+
+
+def fills_in(task: Task) -> bool:
+    """Whether the command of an array may be another one for each of its tasks."""
+    texts = task.argv if task.argv is not None else (task.command or "",)
+    return any("%" in text for text in texts)
+
+
+def command_of(entry: Entry) -> dict[str, Any]:
+    """The command, as a program word by word or as text for a shell."""
+    task = entry.task
+    values = {"threads": str(task.requirement.threads or 1)}
+    if entry.number is not None and fills_in(task):
+        assert task.array is not None
+        array = as_written(task.array)
+        values.update(row_of(array, index_of(array, entry.number)))
+    if task.argv is not None:
+        return {"argv": [filled(word, values, quote=False) for word in task.argv]}
+    return {"script": filled(task.command or "", values, quote=True)}
+
+
+def as_written(array: ArrayTasks) -> dict[str, Any]:
+    """An array as formats/array.py takes it."""
+    return {name: getattr(array, name) for name in ("tasks", "at_most", "columns", "rows", "product")}
 
 
 def rank_spec(
@@ -85,6 +150,7 @@ def rank_spec(
     """The spec of a process that the remote-shell agent asks for on a node of the attempt: as sshd would run it,
     by the login shell in the home directory."""
     spec = common_spec(entry, setting, user=user, queue_env=queue_env, place=place)
+    spec["set"].update(own_variables(entry))
     spec.update(script=command, shell="login", cwd=None, io="stream", rank=True, x=False)
     return spec
 
@@ -95,10 +161,7 @@ def common_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[st
     part = allocation.slices[place]
     env = taken_along(setting.env)
     ours = {
-        "WQ_JOB_ID": str(entry.id),
-        "WQ_JOB_NAME": task.name,
         "WQ_USER": user,
-        "WQ_ATTEMPT": str(entry.attempt),
         "WQ_SUBMIT_DIR": setting.cwd,
         "WQ_NCORES": str(allocation.ncores),
         "WQ_NHOSTS": str(allocation.nhosts),
@@ -156,10 +219,6 @@ def hostfile(allocation: Allocation, threads: int | None) -> str:
 def outward_name(host: str, allocation: Allocation) -> str:
     """The name by which the other nodes of the job can reach a node: `localhost` is this machine's own name there."""
     return socket.gethostname() if host == LOCALHOST and allocation.nhosts > 1 else host
-
-
-def filled(text: str, threads: int | None) -> str:
-    return text.replace("%threads%", str(threads or 1))
 
 
 def make_output(path: str, token: str, umask: int) -> None:

@@ -15,7 +15,7 @@ from wq.launcher.book import Book
 from wq.launcher.clients import Sub
 from wq.launcher.ledger import Entry, Ledger, Phase
 from wq.launcher.session import Refused, ServerAway, Session
-from wq.launcher.task import Task, listed
+from wq.launcher.task import ID_MARK, TASK_MARK, Task, listed
 from wq.store.database import NoRoom
 
 JOBS_PER_MESSAGE = 2000
@@ -112,7 +112,7 @@ class Submissions:
         except Refused:
             self.take_back(entries)
             raise
-        if any(entry.id is None and (entry.token, entry.index) not in self.ledger.entries for entry in entries):
+        if any(entry.id is None and entry.key not in self.ledger.entries for entry in entries):
             raise Refused("the server has just refused it; the next command says why", 1)
 
     async def ask(self, token: str) -> None:
@@ -129,7 +129,7 @@ class Submissions:
         """The server has given ids: they are on our disk before anything is done about them."""
         for entry in self.ledger.accepted(token, ids):
             if entry.task.output is not None:
-                entry.task = replace(entry.task, output=entry.task.output.replace("\0", str(entry.id)))
+                entry.task = replace(entry.task, output=entry.task.output.replace(ID_MARK, str(entry.id)))
         self.save()  # should that not be possible now: asked again, the server gives the same ids
         for entry in self.by_token.get(token, []):
             self.on_id(entry)
@@ -179,12 +179,15 @@ def servers_name(token: str) -> str:
 def with_output(task: Task, stem: str | None, taken: set[str | None]) -> Task:
     """A batch job without a name for its output, or whose output another job is still to write, has its id in it.
 
-    The NUL is where the id goes.
+    ID_MARK is where the id goes, TASK_MARK where the number of an array's task goes.
     """
     if task.foreground:
         return task
+    if task.array is not None:
+        stem = task.output.removesuffix(".wqlog") if task.output is not None else stem
+        return replace(task, output=f"{stem}-{ID_MARK}_{TASK_MARK}.wqlog")
     if task.output is None:
-        return replace(task, output=f"{stem}-\0.wqlog")
+        return replace(task, output=f"{stem}-{ID_MARK}.wqlog")
     if task.output in taken:
-        return replace(task, output=f"{task.output.removesuffix('.wqlog')}-\0.wqlog")
+        return replace(task, output=f"{task.output.removesuffix('.wqlog')}-{ID_MARK}.wqlog")
     return task

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wq.core.job import JobSpec, Requirement, Uid
+from wq.core.job import ArraySpec, JobSpec, Requirement, Uid
 
 LISTED_COMMAND = 4096  # characters of the copy for listings
+ID_MARK, TASK_MARK = "\0", "\1"  # in the name of an output, where the id and the number of the task go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +22,35 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayTasks:
+    """The tasks of an array, as formats/array.py has them: pieces (first, last, step), and what each is given.
+
+    rows: for each task a value for each column; product: instead of that, the values of each column, of which every
+    combination is a task.
+    """
+
+    tasks: tuple[tuple[int, int, int], ...]
+    at_most: int | None = None
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] | None = None
+    product: tuple[tuple[str, tuple[str, ...]], ...] | None = None
+
+    def has(self, number: int) -> bool:
+        """Whether there is such a task."""
+        return any(first <= number <= last and not (number - first) % step for first, last, step in self.tasks)
+
+    @property
+    def spec(self) -> ArraySpec:
+        """What the server knows of it."""
+        return ArraySpec(pieces=self.tasks, at_most=self.at_most)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One job as its user wrote it. command: text for a shell; argv instead of it: a program word by word.
 
-    output: the absolute path of a batch job's output on the host of submission; None: to be named by the id.
+    output: the absolute path of a batch job's output on the host of submission; None: to be named by the id. In that of
+    an array TASK_MARK stands for the number of the task.
     tty: it gets a terminal. requeue: it is started again if a reboot of a node ends it.
     """
 
@@ -40,6 +66,7 @@ class Task:
     private: bool = False
     foreground: bool = False
     tty: bool = False
+    array: ArrayTasks | None = None
 
 
 def listed(task: Task, setting: Setting) -> JobSpec:
@@ -55,4 +82,5 @@ def listed(task: Task, setting: Setting) -> JobSpec:
         submit_dir="" if task.private else setting.cwd,
         x=task.x,
         requeue=task.requeue,
+        array=task.array.spec if task.array is not None else None,
     )

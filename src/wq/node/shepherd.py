@@ -16,11 +16,17 @@ nothing plants a tombstone, so that a start still on its way is refused too (saf
 
 Words on the pipe are frames: four bytes of length (big-endian), then JSON, or a chunk of a stream
 that begins with the byte 1 (see `pack_data`). Downwards a frame has "do", upwards "say".
+
+Tasks of arrays come in batches, made from a template, and wait in lanes: of a lane one runs at a time, and the next
+starts as soon as nothing is left of the one before. What happens to them is told in groups.
 """
 
 import array
+import binascii
+import collections
 import errno
 import fcntl
+import heapq
 import json
 import os
 import pty
@@ -57,6 +63,7 @@ SECOND_LOOK_S = 0.01
 DOUBT_S = 1.0  # an end by a signal that nobody here sent is told so much later: the node may be going down
 GOING_DOWN_S = 120.0  # after a TERM the node has so long to go down
 ORPHAN_GRACE_S = 2.0
+REPORT_S = 0.05  # so long at most what happens to tasks of batches waits to be told
 RETRY_S = 0.5  # between two tries to write to a full disk
 RESERVE_BYTES = 64 << 10  # kept in the spool, so that ends can be written down when its disk is full
 RESERVE_AGAIN_S = 5.0
@@ -69,15 +76,21 @@ CLOCK_BOOTTIME = 7
 RLIMIT_RTTIME = 15
 TAG_BASE = 1 << 50
 TAGS = 1 << 40
+UMASK = 0o077
+TICKS = os.sysconf("SC_CLK_TCK")  # a second, of the kernel's start times
+FAST = hasattr(os, "posix_spawn")
 LIMITS = {"core": 4, "data": 2, "fsize": 1, "memlock": 8, "nofile": 7, "stack": 3, "as": 9}
 
 
 # --- words -----------------------------------------------------------------------------------------
 
 
+encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def pack(message):
     """A frame with a JSON object."""
-    body = json.dumps(message, separators=(",", ":")).encode("utf-8", "surrogateescape")
+    body = encode(message).encode("utf-8", "surrogateescape")
     return struct.pack(">I", len(body)) + body
 
 
@@ -199,6 +212,31 @@ def children_of(pid):
         return []
 
 
+class Children:
+    """The children of this process, zombies included: a file that stays open."""
+
+    def __init__(self):
+        try:
+            self.fd = os.open("/proc/self/task/{}/children".format(os.getpid()), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self.fd = None
+
+    def pids(self):
+        data, more = b"", self.fd is not None
+        while more:
+            part = os.pread(self.fd, CHUNK_BYTES, len(data))
+            data += part
+            more = len(part) > 2048  # the kernel gives a page at a time; after less nothing follows
+        return [int(word) for word in data.split()]
+
+
+def session_of(pid):
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
+
+
 def own_processes():
     """The pids of all processes of this user."""
     found = []
@@ -253,9 +291,11 @@ class Watch:
             return set()
         grown, at = set(), 0
         while at + 16 <= len(data):
-            handle, _, _, size = struct.unpack_from("iIII", data, at)
+            handle, mask, _, size = struct.unpack_from("iIII", data, at)
             at += 16 + size
-            if handle in self.names:
+            if mask & 0x8000:  # the file is gone
+                self.names.pop(handle, None)
+            elif handle in self.names:
                 grown.add(self.names[handle])
         return grown
 
@@ -376,7 +416,7 @@ def remove_file(path):
 
 
 def write_all(fd, data):
-    view = memoryview(data)
+    view = memoryview(data)[os.write(fd, data) :]
     while view:
         view = view[os.write(fd, view) :]
 
@@ -384,6 +424,11 @@ def write_all(fd, data):
 def raw(text):
     """The bytes of a text that came in a message. (Python 3.6 in the C locale would take it for ASCII.)"""
     return text.encode("utf-8", "surrogateescape")
+
+
+def cooked(data):
+    """The text that has these bytes."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def sync_directory(path):
@@ -439,7 +484,7 @@ class Journal:
     def __init__(self, path):
         self.path = path
         self.fd = with_reserve(self.open)
-        self.waiting = []  # records that are not in the file
+        self.waiting = []  # lines that are not in the file
         self.size = 0  # bytes of the file that are whole records
         self.dirty = False  # some of them may not be on the disk
         self.trouble = ""  # why there was no room, when last there was none
@@ -464,20 +509,23 @@ class Journal:
         return records_in(data)
 
     def append(self, record):
-        self.waiting.append(record)
+        """To be written with the next ones; answers the line."""
+        line = line_of(record)
+        self.waiting.append(line)
+        return line
 
-    def take_back(self, record):
+    def take_back(self, line):
         """Do not write this one; False if it has been written already."""
-        if record not in self.waiting:
+        if line not in self.waiting:
             return False
-        self.waiting.remove(record)
+        self.waiting.remove(line)
         return True
 
     def flush(self):
         """Write what waits; False if there is no room for it now."""
         if not self.waiting:
             return True
-        data = lines_of(self.waiting)
+        data = b"".join(self.waiting)
         try:
             write_all(self.fd, data)
         except OSError as error:
@@ -512,7 +560,7 @@ class Journal:
 
     def rewrite(self, records):
         """Put these records, which say all that counts, in the place of all others; if there is no room, go on."""
-        data = lines_of(records)
+        data = b"".join(map(line_of, records))
         self.compact_at = max(COMPACT_BYTES, 4 * len(data))
         new, fd = self.path + ".new", None
         try:
@@ -537,8 +585,9 @@ class Journal:
         del self.waiting[:]
 
 
-def lines_of(records):
-    return b"".join(json.dumps(record, separators=(",", ":")).encode() + b"\n" for record in records)
+def line_of(record):
+    """A record as a line; those of batches come as lines already."""
+    return record if isinstance(record, bytes) else encode(record).encode() + b"\n"
 
 
 def records_in(data):
@@ -569,12 +618,12 @@ def own_spools():
 
 
 def journal_of(spool):
-    """The attempts that a spool knows, by name. Raises OSError, KeyError."""
+    """The attempts that a spool knows, by name, and its records of boots. Raises OSError, KeyError."""
     try:
         with open(os.path.join(spool, "journal"), "rb") as f:
-            return attempts_in(records_in(f.read()))[0]
+            return attempts_in(records_in(f.read()))
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return {}, []
 
 
 def marked_processes():
@@ -610,7 +659,7 @@ def clear_dead_spool(spool):
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         tags = set(marked_processes().values())
-        for attempt in journal_of(spool).values():
+        for attempt in journal_of(spool)[0].values():
             if attempt.tag in tags or (attempt.pid and start_time(attempt.pid) == attempt.start):
                 return
         log("{} is taken away: nobody has asked for it".format(spool))
@@ -635,9 +684,11 @@ def find_orphans():
     processes, known = marked_processes(), {}
     for spool in own_spools():
         try:
-            attempts = journal_of(spool)
+            attempts, boots = journal_of(spool)
         except (OSError, KeyError) as error:
             raise Trouble("cannot read what runs in {}: {!r}".format(spool, error))
+        for boot in boots:  # a shepherd has the mark of what it starts, while it starts it
+            processes.pop(tuple(boot.get("shepherd", ())), None)
         for attempt in attempts.values():
             known[attempt.tag] = (os.path.basename(spool), attempt)
     found = {}
@@ -647,7 +698,7 @@ def find_orphans():
             found[pid, start] = {
                 "pid": pid,
                 "start": start,
-                "age_s": round(now() - start / os.sysconf("SC_CLK_TCK"), 1),
+                "age_s": round(now() - start / TICKS, 1),
                 "command": command_of(pid),
                 "queue": queue,
                 "att": attempt.att if attempt is not None else None,
@@ -682,9 +733,10 @@ def end_orphans(rows):
 class Source:
     """Where a stream comes from: a pipe, or a growing file; what is not acknowledged can be sent again."""
 
-    def __init__(self, fd, is_file):
+    def __init__(self, fd=None, path=None):
         self.fd = fd
-        self.is_file = is_file
+        self.path = path  # of a file, which is open while there is something to send
+        self.is_file = path is not None
         self.kept = bytearray()  # of a pipe: read and not acknowledged, from `acked` on
         self.acked = self.sent = 0
         self.total = None  # known at the end
@@ -696,6 +748,8 @@ class Source:
         if self.held or self.sent - self.acked >= WINDOW_BYTES:
             return None
         if self.is_file:
+            if self.fd is None:
+                self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             data = os.pread(self.fd, CHUNK_BYTES, self.sent)
         else:
             at = self.sent - self.acked
@@ -733,38 +787,62 @@ class Source:
 
     def end(self):
         """No more will come."""
-        self.total = os.fstat(self.fd).st_size if self.is_file else self.acked + len(self.kept)
+        self.total = os.stat(self.path).st_size if self.is_file else self.acked + len(self.kept)
         if not self.is_file:
+            self.close()
+
+    def close(self):
+        if self.fd is not None:
             os.close(self.fd)
+            self.fd = None
+
+
+class Batch:
+    """Tasks that came together: what they have in common on their way through a lane."""
+
+    def __init__(self, number, files):
+        self.number = number  # of its lane
+        self.files = files  # what the names of the files of its template begin with
+        self.lane = self.template = None
+        self.cores, self.declared = [], 0
+        self.cpus = None  # what its processes are bound to, if they are
+        self.until = None  # so long its tasks wait for their turn
 
 
 class Attempt:
-    """One try of one task on this node: what is known of it."""
+    """One try of one task on this node: what is known of it. What few have is here until they have it."""
+
+    state = "intent"  # intent, running, sweeping, ended, never
+    pid = 0
+    start = None
+    stdin_fd = None
+    stdin_at = 0
+    stdin_left = b""
+    stdin_eof = False
+    end = None
+    why = ""  # it is `never`
+    torn = False  # its pipes went with an earlier shepherd, and with them what nobody had acknowledged
+    doubt_until = None  # a shutdown of the node may have ended it: not told before then
+    boot = ""  # of the node, in which it was taken on, if that was an earlier shepherd's work
+    stop_signal = 0
+    kill_at = None
+    killing = False
+    warned = ()  # (pid, start) of processes that have had a TERM
+    side = None  # the side connection of a terminal or of X
+    master = None
+    shared = None
+    has_files = True  # in the spool, of its own
+    batch = None  # with which it came
+    task = None  # what the batch says of it alone
+    went = None  # its turn has come: the record of the boot in which that was
+    began = None
+    run_s = None
 
     def __init__(self, att, tag):
         self.att = att
         self.tag = tag
-        self.state = "intent"  # intent, running, sweeping, ended, never
-        self.pid = 0
-        self.start = None
         self.spec = {}
         self.sources = {}
-        self.stdin_fd = None
-        self.stdin_at = 0
-        self.stdin_left = bytearray()
-        self.stdin_eof = False
-        self.end = None
-        self.why = ""  # it is `never`
-        self.torn = False  # its pipes went with an earlier shepherd, and with them what nobody had acknowledged
-        self.doubt_until = None  # a shutdown of the node may have ended it: not told before then
-        self.boot = ""  # of the node, in which it was taken on, if that was an earlier shepherd's work
-        self.stop_signal = 0
-        self.kill_at = None
-        self.killing = False
-        self.warned = set()  # (pid, start) of processes that have had a TERM
-        self.side = None  # the side connection of a terminal or of X
-        self.master = None
-        self.shared = None
 
     @property
     def base(self):
@@ -781,6 +859,8 @@ class Attempt:
         view = {"att": self.att, "state": self.state, "pid": self.pid, "shared": self.shared, "chs": self.channels}
         if self.state == "ended":
             view["end"] = self.end
+            if self.run_s is not None:
+                view["run_s"] = self.run_s
         if self.torn:
             view["torn"] = True
         if self.why:
@@ -792,6 +872,8 @@ class Attempt:
         if self.state == "never":
             return [{"r": "never", "att": self.att, "why": self.why}]
         records = [self.intent()]
+        if self.went is not None:
+            records.append(self.going())
         if self.start is not None:
             records.append(self.started())
         if self.end is not None:
@@ -800,11 +882,8 @@ class Attempt:
             records.append({"r": "gone", "att": self.att, "used": {}})
         return records
 
-    def ending(self):
-        return {"r": "exit", "att": self.att, "end": self.end, "doubt": self.doubt_until is not None}
-
     def intent(self):
-        return {
+        record = {
             "r": "intent",
             "att": self.att,
             "tag": self.tag,
@@ -812,9 +891,35 @@ class Attempt:
             "rank": bool(self.spec.get("rank")),
             "shared": self.shared,
         }
+        if self.batch is not None:
+            record.update(lane=self.batch.number, files=self.batch.files)
+        return record
 
     def started(self):
         return {"r": "start", "att": self.att, "pid": self.pid, "start": self.start}
+
+    # those of tasks are many
+
+    def going(self):
+        return b'{"r":"go","att":"%s"}\n' % self.att.encode()
+
+    def ending(self):
+        if self.run_s is None:
+            return {"r": "exit", "att": self.att, "end": self.end, "doubt": self.doubt_until is not None}
+        end = '{"exit":%d}' % self.end["exit"] if len(self.end) == 1 and "exit" in self.end else encode(self.end)
+        doubt = "false" if self.doubt_until is None else "true"
+        return b'{"r":"exit","att":"%s","end":%s,"doubt":%s,"run_s":%r}\n' % (
+            self.att.encode(),
+            end.encode(),
+            doubt.encode(),
+            self.run_s,
+        )
+
+    def gone(self):
+        if self.batch is None or "cpu_s" not in self.end:
+            used = {"cpu_s": self.end["cpu_s"]} if "cpu_s" in self.end else {}
+            return {"r": "gone", "att": self.att, "used": used}
+        return b'{"r":"gone","att":"%s","used":{"cpu_s":%r}}\n' % (self.att.encode(), self.end["cpu_s"])
 
 
 def attempts_in(records):
@@ -826,26 +931,46 @@ def attempts_in(records):
         if kind == "boot":
             boots.append(record)
         elif kind == "intent":
-            attempt = attempts[record["att"]] = Attempt(record["att"], record["tag"])
-            attempt.spec = {"io": record["io"], "rank": record.get("rank", False)}
-            attempt.shared = record.get("shared")
-            attempt.boot = boots[-1]["id"] if boots else ""
+            attempts[record["att"]] = taken_on(record, record["att"], record["tag"], boots)
+            if "lane" in record:
+                attempts[record["att"]].batch = Batch(record["lane"], record["files"])
+        elif kind == "batch":
+            batch = Batch(record["lane"], record["files"])
+            for number, att in enumerate(record["atts"]):
+                attempts[att] = taken_on(record, att, record["tag"] + number, boots)
+                attempts[att].batch = batch
         elif kind == "never":
             attempt = attempts[record["att"]] = Attempt(record["att"], 0)
             attempt.state, attempt.why = "never", record.get("why", "")
-        elif attempt is None:
-            continue
-        elif kind == "start":
-            attempt.state, attempt.pid, attempt.start = "running", record["pid"], record["start"]
-        elif kind == "exit":
-            attempt.state, attempt.end = "sweeping", record["end"]
-            attempt.doubt_until = 0.0 if record.get("doubt") else None
-        elif kind == "gone":
-            attempt.state = "ended"
-            attempt.end.update(record["used"])
-        elif kind == "ack":
-            del attempts[record["att"]]
+        elif attempt is not None:
+            went_on(attempt, record, boots)
+            if kind == "ack":
+                del attempts[record["att"]]
     return attempts, boots
+
+
+def taken_on(record, att, tag, boots):
+    """An attempt of which a journal says that it is to start."""
+    attempt = Attempt(att, tag)
+    attempt.spec = {"io": record["io"], "rank": record.get("rank", False)}
+    attempt.shared = record.get("shared")
+    attempt.boot = boots[-1]["id"] if boots else ""
+    return attempt
+
+
+def went_on(attempt, record, boots):
+    """What a journal says next of an attempt."""
+    kind = record["r"]
+    if kind == "go":
+        attempt.went = boots[-1] if boots else {}
+    elif kind == "start":
+        attempt.state, attempt.pid, attempt.start = "running", record["pid"], record["start"]
+    elif kind == "exit":
+        attempt.state, attempt.end, attempt.run_s = "sweeping", record["end"], record.get("run_s")
+        attempt.doubt_until = 0.0 if record.get("doubt") else None
+    elif kind == "gone":
+        attempt.state = "ended"
+        attempt.end.update(record["used"])
 
 
 # --- the shepherd ----------------------------------------------------------------------------------
@@ -857,7 +982,9 @@ class Shepherd:
     def __init__(self, key, spool, keeper_pipe, keeper_pid):
         self.key, self.spool = key, spool
         self.keeper_pid, self.boot, self.pid = keeper_pid, boot_id(), os.getpid()
+        self.start_of_pid = start_time(self.pid)
         self.scattered = False  # processes of attempts may be children of init
+        self.orphaned = False  # some may be the keeper's: an earlier shepherd's
         self.attempts = {}
         self.running = {}  # pid -> Attempt
         self.selector = selectors.DefaultSelector()
@@ -866,7 +993,15 @@ class Shepherd:
         self.link = None
         self.asked_at = now()
         self.alone_until = now() + ALONE_S
-        self.gates = []  # (attempt, pipe, record) of new processes, which wait for the journal
+        self.templates = {}  # of this link, by name
+        self.lanes = {}  # by number
+        self.free = []  # lanes where the next may start
+        self.went = {}  # the record of this boot
+        self.over = []  # attempts whose first process has just ended
+        self.fresh, self.done, self.given_back = [], [], []  # attempts of batches, to be told of
+        self.urgent = self.due = self.ticking = False  # that is to be now; the time has come; it will
+        self.next_tag = TAG_BASE + int.from_bytes(os.urandom(5), "big") // 2
+        self.gates = []  # (attempt, pipe, line) of new processes, which wait for the journal
         self.litter = []  # attempts whose files go as soon as the journal says so
         self.retrying = False
         self.rank_calls = {}  # (att, number) -> agent connection
@@ -874,6 +1009,12 @@ class Shepherd:
         self.going_down_until = 0.0
         self.journal = Journal("journal")
         self.watch = Watch()
+        self.children = Children()
+        self.spool_fd = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
+        self.null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self.cpus = sorted(os.sched_getaffinity(0))
+        self.no_tag = resource.getrlimit(RLIMIT_RTTIME)
+        self.fast = FAST and (self.no_tag[1] == -1 or self.no_tag[1] > TAG_BASE + TAGS)
         self.notes_at = 0
         self.home = os.environ.get("HOME", "/")
         self.reports = []
@@ -912,8 +1053,7 @@ class Shepherd:
 
     def after(self, delay_s, call):
         self.serial += 1
-        self.timers.append((now() + delay_s, self.serial, call))
-        self.timers.sort()
+        heapq.heappush(self.timers, (now() + delay_s, self.serial, call))
 
     def run(self):
         while not self.finished:
@@ -922,21 +1062,43 @@ class Shepherd:
                 if self.selector.get_map().get(key.fd) is key:  # not if an earlier call has let it go
                     key.data()
             while self.timers and self.timers[0][0] <= now():
-                self.timers.pop(0)[2]()
+                heapq.heappop(self.timers)[2]()
             self.reap()
-            self.settle()
+            self.run_lanes()
+            if self.must_sync():
+                self.settle()
             self.leave_if_idle()
+
+    def must_sync(self):
+        """Does anybody wait for what has been decided? If not, it gets to the disk a little later."""
+        if self.due or self.gates or self.reports or (self.link is not None and not self.link.greeted):
+            return True
+        news = self.fresh or self.done or self.given_back
+        if news and (self.urgent or not self.running):
+            return True
+        self.urgent = False
+        if not self.ticking and (news or self.journal.waiting or self.journal.dirty or self.litter):
+            self.ticking = True
+            self.after(REPORT_S, self.tick)
+        return False
+
+    def tick(self):
+        self.ticking, self.due = False, True
 
     def settle(self):
         """What has been decided is acted upon when it is on disk, and only then."""
+        self.note_starts()
         on_disk = self.journal.sync() or (self.use_reserve() and self.journal.sync())
-        self.open_gates(on_disk)
+        gates, self.gates = self.gates, []
+        self.open_gates(gates, on_disk)
         if on_disk:
+            self.due = self.urgent = False
             litter, self.litter = self.litter, []
             for attempt in litter:
                 for suffix in (".out", ".sh", ".hosts", ".rc"):
                     remove_file(attempt.base + suffix)
             self.tell_reports()
+            self.tell_tasks()
             if self.journal.size > self.journal.compact_at:
                 self.journal.rewrite(self.records())
         else:
@@ -970,8 +1132,17 @@ class Shepherd:
 
     def records(self):
         """All that the journal must say."""
-        boot = {"r": "boot", "id": self.boot, "keeper": self.keeper, "scattered": self.scattered}
-        return [boot] + [record for attempt in self.attempts.values() for record in attempt.records()]
+        return [self.boot_record()] + [record for attempt in self.attempts.values() for record in attempt.records()]
+
+    def boot_record(self):
+        return {
+            "r": "boot",
+            "id": self.boot,
+            "keeper": self.keeper,
+            "shepherd": [self.pid, self.start_of_pid],
+            "at": round(now(), 3),
+            "scattered": self.scattered,
+        }
 
     def housekeeping(self):
         """Keep the spool from those who clear away what is old; let go what nobody asks for any more."""
@@ -1009,11 +1180,18 @@ class Shepherd:
         self.attempts, boots = attempts_in(records)
         self.keeper = [self.keeper_pid, start_time(self.keeper_pid)]
         self.scattered = any(boot["keeper"] != self.keeper or boot.get("scattered") for boot in boots)
-        self.journal.append(self.records()[0])
+        self.orphaned = any(boot["keeper"] == self.keeper for boot in boots)
+        self.went = self.boot_record()
+        self.journal.append(self.went)
         self.clear_litter()
-        for attempt in list(self.attempts.values()):
-            self.take_up(attempt)
-        self.read_notes()
+        older = {}  # templates of earlier shepherds
+        unsure = [attempt for attempt in list(self.attempts.values()) if not self.take_up(attempt, older)]
+        found, strangers = self.look_for(unsure)
+        notes = self.new_notes()
+        for attempt in unsure:
+            self.identify(attempt, found.get(attempt.tag), notes, strangers)
+        self.heed(notes)
+        self.free = list(self.lanes.values())
         for attempt in list(self.running.values()):
             if attempt.boot == boot:
                 self.follow(attempt)
@@ -1025,6 +1203,7 @@ class Shepherd:
     def clear_litter(self):
         """Files of attempts that the journal does not know: a shepherd was killed before it had written that down."""
         known = {attempt.base for attempt in self.attempts.values()}
+        known.update(attempt.batch.files for attempt in self.attempts.values() if attempt.batch is not None)
         for name in os.listdir("."):
             base, _, suffix = name.rpartition(".")
             if suffix in ("out", "sh", "hosts", "rc") and base not in known:
@@ -1041,18 +1220,26 @@ class Shepherd:
         else:
             self.exited(attempt, {"exit": status})
 
-    def take_up(self, attempt):
-        """One attempt of an earlier shepherd."""
+    def take_up(self, attempt, templates):
+        """One attempt of an earlier shepherd. False if it may have started, or not."""
         out = attempt.base + ".out"
         attempt.torn = attempt.spec.get("io") == "stream"
+        if attempt.batch is not None:
+            self.rejoin(attempt, templates)
         if attempt.spec.get("io") == "file" and attempt.shared is False and os.path.exists(out):
-            source = attempt.sources[STDOUT] = Source(os.open(out, os.O_RDONLY | os.O_CLOEXEC), True)
+            source = Source(path=out)
+            attempt.sources = {STDOUT: source}
             source.held = True
             self.watch.add(out, attempt.att)
             if attempt.state == "ended":
                 source.end()
         if attempt.state == "intent":
-            self.never(attempt)
+            if attempt.batch is not None and attempt.boot != self.boot:
+                self.lost(attempt, REBOOTED)  # that its turn had come may not have got to the disk
+            elif attempt.went is not None:
+                return False
+            else:
+                self.never(attempt)
         elif attempt.state == "running":
             self.running[attempt.pid] = attempt
         elif attempt.state == "sweeping":
@@ -1061,6 +1248,55 @@ class Shepherd:
                 attempt.doubt_until = None
                 self.journal.append(attempt.ending())
             self.sweep(attempt)
+        return True
+
+    def rejoin(self, attempt, templates):
+        """A task of an earlier shepherd keeps its place in its lane, and the files of its template."""
+        batch = attempt.batch
+        if batch.lane is None:
+            batch.lane = self.lane(batch.number)
+            batch.template = templates.setdefault(batch.files, Template(batch.files))
+        batch.template.users += 1
+        if attempt.state in ("running", "sweeping") or (attempt.state == "intent" and attempt.went is not None):
+            batch.lane.current = attempt
+
+    def look_for(self, unsure):
+        """Tasks that were on their way when an earlier shepherd was killed: whatever lives of them has their tags.
+
+        Answers (tag -> (is not the first of a session, start, pid) of the oldest; are there processes that have lost
+        their tags?).
+        """
+        found, strangers = {}, False
+        since = min((attempt.went.get("at", 0.0) for attempt in unsure), default=0.0) * TICKS
+        tags = {attempt.tag for attempt in unsure}
+        for pid in own_processes() if unsure else ():
+            seen, tag, leads = look_at(pid), tag_of(pid), session_of(pid) == pid
+            if seen is None:
+                continue
+            if tag in tags:
+                found[tag] = min(found.get(tag, (True, INFINITE, 0)), (not leads, seen[2], pid))
+            elif not tag and leads and seen[1] == self.keeper_pid and pid != self.pid and seen[2] >= since:
+                strangers = True
+        return found, strangers
+
+    def identify(self, attempt, living, notes, strangers):
+        """The first process of a task that an earlier shepherd was about to start: it lives, or the keeper has seen it
+        end. If it is neither, and the keeper was there all the time, there was none."""
+        ours = [note for note in notes if len(note) == 6 and note[4] == attempt.tag]
+        choice = [(note[0] != note[5], note[3], note[0]) for note in ours] + ([living] if living else [])
+        since = attempt.went.get("at", 0.0) * TICKS
+        strangers = strangers or any(
+            len(note) == 6 and not note[4] and note[0] == note[5] and note[3] >= since for note in notes
+        )
+        if choice:
+            _, attempt.start, attempt.pid = min(choice)
+            attempt.state = "running"
+            self.running[attempt.pid] = attempt
+            self.journal.append(attempt.started())
+        elif attempt.went.get("keeper") == self.keeper and not strangers:
+            self.never(attempt)
+        else:
+            self.lost(attempt, KILLED)
 
     def never(self, attempt, why=""):
         """It is sure that it did not start, and that it will not."""
@@ -1070,15 +1306,20 @@ class Shepherd:
         self.journal.append(attempt.records()[0])
         self.close_streams(attempt)
         attempt.sources = {}
-        self.litter.append(attempt)
-        self.report(dict(attempt.view(), say="state"))
+        if attempt.has_files:
+            self.litter.append(attempt)
+        if attempt.batch is None:
+            self.report(dict(attempt.view(), say="state"))
+        else:
+            self.given_back.append(attempt)
+            self.next_in(attempt.batch.lane, attempt)
 
     def close_streams(self, attempt):
         """Let go of all ends of the streams of an attempt that will say no more."""
         self.close_stdin(attempt)
         for source in attempt.sources.values():
             if source.is_file:
-                os.close(source.fd)
+                source.close()
             elif source.total is None:
                 self.forget_fd(source.fd)
                 os.close(source.fd)
@@ -1132,18 +1373,24 @@ class Shepherd:
             self.forget_fd(fd)
 
     def read_notes(self):
-        """A line `pid code status start` for each process that the keeper waited for; code 0: it never got to run."""
+        self.heed(self.new_notes())
+
+    def new_notes(self):
+        """Of each process that the keeper waited for: pid, code, status, start, tag, session. Code 0: it never ran."""
         try:
             with open("notes", "rb") as f:
                 f.seek(self.notes_at)
                 data = f.read()
         except OSError:
-            return
+            return []
         whole = data[: data.rfind(b"\n") + 1]
         self.notes_at += len(whole)
-        for line in whole.splitlines():
-            words = [int(word) for word in line.split() if word.isdigit()]
-            attempt = self.running.get(words[0]) if len(words) == 4 else None
+        lines = [[int(word) for word in line.split() if word.isdigit()] for line in whole.splitlines()]
+        return [words for words in lines if len(words) in (4, 6)]  # earlier keepers wrote four
+
+    def heed(self, notes):
+        for words in notes:
+            attempt = self.running.get(words[0])
             if attempt is not None and attempt.start == words[3]:
                 if words[1] == 0:
                     self.never(attempt)
@@ -1187,6 +1434,10 @@ class Shepherd:
             self.link.close()
         self.link = Link(self, conn, read_fd, write_fd)
         del fds[:]
+        templates, self.templates = self.templates, {}  # it brings its own
+        for template in templates.values():
+            template.kept = False
+            template.tidy()
         self.asked_at, self.alone_until = now(), 0.0
         self.link.write(b"\n" + GREETING)
 
@@ -1199,10 +1450,12 @@ class Shepherd:
         for attempt in self.attempts.values():
             for source in attempt.sources.values():
                 source.held, source.eof_told = True, False
+        self.fresh, self.done, self.given_back = [], [], []
         self.say(
             {
                 "say": "here",
                 "version": VERSION,
+                "features": ["batch"],
                 "boot": self.boot,
                 "cores": len(os.sched_getaffinity(0)),
                 "hostname": socket.gethostname(),
@@ -1249,6 +1502,15 @@ class Shepherd:
                 self.link.write(pack({"say": "pong"}))
         elif word == "start":
             self.start(message["att"], message["spec"])
+        elif word == "batch":
+            self.take_batch(message)
+        elif word == "acks":
+            for att in message["atts"]:
+                if att in self.attempts:
+                    self.forget(self.attempts[att])
+        elif word == "template":
+            if message["name"] not in self.templates:
+                self.templates[message["name"]] = Recipe(self, message["spec"])
         elif word == "rank_report":
             self.rank_report(message)
         else:
@@ -1266,8 +1528,8 @@ class Shepherd:
             elif word == "eof":
                 attempt.stdin_eof = True
                 self.pump_stdin(attempt)
-            elif word == "ack":
-                self.forget(attempt)
+            elif word == "ack" and self.forget(attempt):
+                self.report({"say": "acked", "att": attempt.att})
 
     def query(self, att, attempt):
         """What is known of an attempt; if nothing, it is now sure that it will never start here."""
@@ -1283,7 +1545,7 @@ class Shepherd:
         if attempt is not None:
             self.report(dict(attempt.view(), say="state"))
             return
-        attempt = self.attempts[att] = Attempt(att, TAG_BASE + int.from_bytes(os.urandom(5), "big"))
+        attempt = self.attempts[att] = Attempt(att, self.new_tags(1))
         attempt.spec = spec
         no_room = self.lacks_room()
         if no_room:
@@ -1298,6 +1560,11 @@ class Shepherd:
         else:
             self.spawn(attempt)
 
+    def new_tags(self, count):
+        """The first of so many tags; no two attempts have the same."""
+        self.next_tag += count
+        return self.next_tag - count
+
     def refuse(self, attempt, reason):
         """There is no room to take it on: that is no fault of the job, which may run elsewhere, or later."""
         self.never(attempt, "no room in the spool on this node: {}".format(reason))
@@ -1307,24 +1574,19 @@ class Shepherd:
             self.exited(attempt, {"error": "the connection for its terminal or display did not come"})
 
     def find_output(self, attempt):
-        """Is the file of the submitting host the one that we see? It has the token that the launcher wrote there."""
-        spec = attempt.spec
-        attempt.shared = False
-        try:
-            fd = os.open(raw(spec["out"]), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            return
-        token = spec["probe"].encode()
-        if stat.S_ISREG(os.fstat(fd).st_mode) and os.read(fd, len(token) + 1) == token:
-            attempt.shared = True
-        os.close(fd)
+        attempt.shared = has_token(attempt.spec["out"], attempt.spec["probe"])
 
     def spawn(self, attempt):
         """Start the process; what hinders it is the end of the attempt, in a sentence."""
+        gate = None
         try:
-            plan = Spawn(self, attempt)
-            attempt.pid = plan.fork()
+            attempt.pid = self.start_fast(attempt) if attempt.batch is not None and self.fast else None
+            if attempt.pid is None:
+                plan = Spawn(self, attempt, full_spec(attempt))
+                attempt.pid = plan.fork()
+                gate = plan.gate
         except (Trouble, OSError) as error:
+            attempt.pid = 0
             self.close_streams(attempt)
             attempt.sources = {}
             if isinstance(error, Trouble):
@@ -1334,12 +1596,16 @@ class Shepherd:
             else:
                 self.exited(attempt, {"error": "cannot start it here: {}".format(error.strerror)})
             return
-        attempt.start = start_time(attempt.pid)
         attempt.state = "running"
         self.running[attempt.pid] = attempt
-        record = attempt.started()
-        self.gates.append((attempt, plan.gate, record))
-        self.journal.append(record)
+        if gate is not None:
+            attempt.start = start_time(attempt.pid)
+            self.gates.append((attempt, gate, self.journal.append(attempt.started())))
+        if attempt.batch is not None:
+            self.fresh.append(attempt)
+            if gate is not None:
+                self.open_gates([self.gates.pop()], self.write_down())  # these need not be on disk
+            return
         chs = attempt.channels
         self.report({"say": "started", "att": attempt.att, "pid": attempt.pid, "shared": attempt.shared, "chs": chs})
         for channel, source in attempt.sources.items():
@@ -1349,14 +1615,13 @@ class Shepherd:
         if attempt.stdin_left or attempt.stdin_eof:
             self.pump_stdin(attempt)
 
-    def open_gates(self, on_disk):
+    def open_gates(self, gates, on_disk):
         """Their starts are on disk: now the new processes may become the programs that they are to run.
 
         Those whose starts are not never will.
         """
-        gates, self.gates = self.gates, []
-        for attempt, gate, record in gates:
-            if on_disk or not self.journal.take_back(record):
+        for attempt, gate, line in gates:
+            if on_disk or not self.journal.take_back(line):
                 try:
                     os.write(gate, b"+")
                 except OSError:
@@ -1366,6 +1631,190 @@ class Shepherd:
                 self.reports = [word for word in self.reports if word.get("att") != attempt.att]
                 self.refuse(attempt, self.journal.trouble)
             os.close(gate)
+
+    # batches: tasks that wait in lanes for their turn
+
+    def lane(self, number):
+        if number not in self.lanes:
+            self.lanes[number] = Lane(number)
+        return self.lanes[number]
+
+    def take_batch(self, message):
+        """Take on tasks that are to run one after another, behind those that are in their lane already."""
+        template, number = self.templates[message["template"]], int(message["lane"])
+        batch = Batch(number, template.base)
+        batch.template, batch.lane = template, self.lanes.get(number) or Lane(number)
+        batch.cores, batch.declared = [int(core) for core in message["cores"]], int(message["declared"])
+        batch.cpus = granted(self.cpus, batch.cores, batch.declared)
+        if message["patience_s"] is not None:
+            batch.until = now() + message["patience_s"]
+        tasks = [checked(task, template.has_command) for task in message["tasks"]]  # all of them, or none
+        shared = bool(message["probe"]) and has_token(*message["probe"])
+        first, new = self.next_tag, []
+        for task in tasks:
+            known = self.attempts.get(task["att"])
+            if known is not None:
+                self.report(dict(known.view(), say="state"))
+                continue
+            attempt = self.attempts[task["att"]] = Attempt(task["att"], self.new_tags(1))
+            attempt.batch, attempt.task, attempt.spec = batch, task, template.spec
+            attempt.shared, attempt.has_files = shared, not shared
+            new.append(attempt)
+        template.users += len(new)
+        no_room = self.lacks_room()
+        if no_room:
+            for attempt in new:
+                self.refuse(attempt, no_room)
+        elif new:
+            names = ",".join('"' + attempt.att + '"' for attempt in new)
+            line = '{"r":"batch","lane":%d,"files":"%s","io":"file","shared":%s,"tag":%d,"atts":[%s]}\n'
+            words = (number, template.base, "true" if shared else "false", first, names)
+            self.journal.append((line % words).encode())
+            self.queue_up(batch, new)
+
+    def queue_up(self, batch, attempts):
+        lane = self.lanes[batch.number] = batch.lane
+        lane.waiting.extend(attempts)
+        lane.most, lane.told = len(lane.waiting), False
+        if lane.current is None:
+            self.free.append(lane)
+        if batch.until is not None and (lane.alarm is None or batch.until < lane.alarm):
+            self.set_alarm(lane, batch.until)
+
+    def set_alarm(self, lane, at):
+        """When the patience of the first of those that wait in a lane ends."""
+        lane.alarm = at
+        self.after(at - now(), lambda: lane.alarm == at and self.give_back(lane))
+
+    def give_back(self, lane):
+        """What has waited too long for its turn will not run here."""
+        attempts, lane.waiting, lane.alarm = lane.waiting, collections.deque(), None
+        for attempt in attempts:
+            if attempt.batch.until is not None and attempt.batch.until <= now():
+                self.never(attempt)
+            else:
+                lane.waiting.append(attempt)
+        ends = [attempt.batch.until for attempt in lane.waiting if attempt.batch.until is not None]
+        if ends:
+            self.set_alarm(lane, min(ends))
+
+    def next_in(self, lane, attempt):
+        """Nothing is left of an attempt: was it its turn in its lane?"""
+        if lane.current is attempt:
+            lane.current = None
+            self.free.append(lane)
+
+    def run_lanes(self):
+        """Start the next in each lane where nothing runs any more."""
+        while self.free:
+            lane = self.free.pop()
+            if lane.current is not None:
+                continue
+            if not lane.waiting:
+                self.urgent = True
+                if self.lanes.get(lane.number) is lane:
+                    del self.lanes[lane.number]
+                continue
+            attempt = lane.current = lane.waiting.popleft()
+            if not lane.told and len(lane.waiting) <= lane.most // 4:
+                lane.told = self.urgent = True
+            attempt.went = self.went
+            line = self.journal.append(attempt.going())
+            if self.write_down():
+                attempt.began = now()
+                self.spawn(attempt)
+            else:
+                self.journal.take_back(line)
+                self.refuse(attempt, self.journal.trouble)
+
+    def start_fast(self, attempt):
+        """Start a task without a copy of this process: its pid, or None if only the slow way can say what hinders it.
+
+        Whoever starts a process with posix_spawn can say little about it: it inherits from us what is set here before.
+        """
+        template, out = attempt.batch.template, None
+        try:
+            template.furnish()
+            try:
+                os.chdir(template.place)
+            except OSError as error:
+                raise Trouble("the directory {} is not usable here: {}".format(template.cwd, error.strerror))
+            command = template.command(attempt)
+            if command is None:
+                return None
+            os.umask(template.umask)
+            out = self.output(attempt)
+            return self.launch(attempt, command, out)
+        finally:
+            os.umask(UMASK)
+            os.fchdir(self.spool_fd)
+            if out is not None:
+                os.close(out)
+
+    def output(self, attempt):
+        """Where a task is to write."""
+        if attempt.shared:
+            return make_output(attempt.task["out"])
+        path = os.path.join(self.spool, attempt.base + ".out")
+        out = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        source = Source(path=path)
+        source.held = True  # until it has been told that it runs
+        attempt.sources = {STDOUT: source}
+        self.watch.add(path, attempt.att)  # before the process can write
+        return out
+
+    def launch(self, attempt, command, out):
+        """The pid of a new process in a session of its own, with this command; None if that cannot be."""
+        program, words, env = command
+        files = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate((self.null, out, out))]
+        limits, hard = attempt.batch.template.limits, self.no_tag[1]
+        try:
+            resource.setrlimit(RLIMIT_RTTIME, (attempt.tag, hard))
+            for number, wanted, _ in limits:
+                resource.setrlimit(number, wanted)
+            pid = os.posix_spawn(program, words, env, file_actions=files, setsid=True, setsigmask=(), setsigdef=SIGNALS)
+        except (OSError, ValueError, ArithmeticError, MemoryError, NotImplementedError):
+            return None
+        finally:
+            resource.setrlimit(RLIMIT_RTTIME, self.no_tag)
+            for number, _, ours in limits:
+                resource.setrlimit(number, ours)
+        if attempt.batch.cpus:
+            try:
+                os.sched_setaffinity(pid, attempt.batch.cpus)
+            except OSError:
+                pass  # it is over
+        return pid
+
+    def note_starts(self):
+        """Who runs what is to be told now."""
+        for attempt in self.fresh:
+            if attempt.state == "running" and attempt.start is None:
+                attempt.start = start_time(attempt.pid)
+                if attempt.start is not None:
+                    self.journal.append(attempt.started())
+
+    def tell_tasks(self):
+        """What has become of tasks of batches, in one word."""
+        fresh, done, given_back = self.fresh, self.done, self.given_back
+        if not (fresh or done or given_back):
+            return
+        self.fresh, self.done, self.given_back = [], [], []
+        fresh = [attempt for attempt in fresh if attempt.state in ("running", "sweeping")]
+        apart = [attempt for attempt in fresh + done if not attempt.shared]
+        self.say(
+            {
+                "say": "tasks",
+                "started": [[attempt.att, attempt.pid, attempt.channels] for attempt in fresh],
+                "ended": [[attempt.att, attempt.end, attempt.channels, attempt.run_s] for attempt in done],
+                "never": [[attempt.att, attempt.why] for attempt in given_back],
+                "shared": {attempt.att: False for attempt in apart},
+            }
+        )
+        for attempt in apart:
+            for channel, source in attempt.sources.items():
+                source.held = not self.heard
+                self.pump(attempt, channel)
 
     # streams
 
@@ -1392,6 +1841,8 @@ class Shepherd:
         if source.total is not None and source.sent >= source.total and not source.eof_told and not source.held:
             source.eof_told = True
             self.say({"say": "eof", "att": attempt.att, "ch": channel, "off": source.total})
+            if source.is_file:
+                source.close()
 
     def files_grew(self):
         for att in self.watch.read():
@@ -1423,7 +1874,7 @@ class Shepherd:
             return
         expected = attempt.stdin_at + len(attempt.stdin_left)
         if offset <= expected < offset + len(data):
-            attempt.stdin_left += data[expected - offset :]
+            attempt.stdin_left = bytearray(attempt.stdin_left) + data[expected - offset :]
         self.pump_stdin(attempt)
 
     def pump_stdin(self, attempt):
@@ -1431,7 +1882,7 @@ class Shepherd:
         if fd is None:
             if attempt.state not in ("intent",) and attempt.stdin_left:
                 attempt.stdin_at += len(attempt.stdin_left)
-                del attempt.stdin_left[:]
+                attempt.stdin_left = b""
                 self.say({"say": "stdin_at", "att": attempt.att, "off": attempt.stdin_at})
             return
         self.forget_fd(fd)
@@ -1445,7 +1896,7 @@ class Shepherd:
                 self.selector.register(fd, selectors.EVENT_WRITE, lambda: self.pump_stdin(attempt))
             else:
                 attempt.stdin_at += len(attempt.stdin_left)
-                del attempt.stdin_left[:]
+                attempt.stdin_left = b""
                 self.close_stdin(attempt)
         if attempt.stdin_eof and not attempt.stdin_left:
             self.close_stdin(attempt)
@@ -1465,35 +1916,56 @@ class Shepherd:
             try:
                 seen = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
-                return
+                break
             if seen is None:
-                return
+                break
             attempt = self.running.get(seen.si_pid)
-            if attempt is not None and attempt.end is None:
-                end = attempt.end = end_of(seen.si_code, seen.si_status)
-                self.doubt(attempt)
-                record = attempt.ending()
-                self.journal.append(record)
-                if not (self.journal.flush() or (self.use_reserve() and self.journal.flush())):
-                    self.journal.take_back(record)
-                    attempt.end = None
-                    self.try_again()
-                    return  # until there is room the kernel keeps it
-                usage = os.wait4(seen.si_pid, 0)[2]
-                end["cpu_s"] = round(usage.ru_utime + usage.ru_stime, 3)
-                self.exited(attempt, end, noted=True)
-            else:
+            if attempt is None or attempt.end is not None:
                 os.waitpid(seen.si_pid, 0)
+                continue
+            end = attempt.end = end_of(seen.si_code, seen.si_status)
+            if attempt.began is not None:
+                attempt.run_s = round(now() - attempt.began, 6)
+            self.doubt(attempt)
+            line = self.journal.append(attempt.ending())
+            if not self.write_down():
+                self.journal.take_back(line)
+                attempt.end = None
+                self.try_again()
+                break  # until there is room the kernel keeps it
+            usage = os.wait4(seen.si_pid, 0)[2]
+            end["cpu_s"] = round(usage.ru_utime + usage.ru_stime, 3)
+            del self.running[seen.si_pid]
+            attempt.state = "sweeping"
+            self.over.append(attempt)
+        if self.over:
+            self.after_them()
 
-    def exited(self, attempt, end, noted=False):
-        """Its first process is gone (or never was); what it left behind goes next."""
+    def write_down(self):
+        """Write what waits to the journal; False if there is no room for it now."""
+        return self.journal.flush() or (self.use_reserve() and self.journal.flush())
+
+    def after_them(self):
+        """First processes have ended: if nobody's children have become ours, nothing is left of any of them."""
+        over, self.over = self.over, []
+        left = self.scattered or self.strays()
+        for attempt in over:
+            if left:
+                self.sweep(attempt)
+            else:
+                self.ended(attempt)
+
+    def exited(self, attempt, end):
+        """Its first process is gone (or never was), as others say; what it left behind goes next."""
         if self.running.get(attempt.pid) is attempt:
             del self.running[attempt.pid]
+        if attempt.batch is not None and "lost" not in end:
+            began = attempt.start / TICKS if attempt.start and attempt.began is None else attempt.began
+            attempt.run_s = round(max(0.0, now() - began), 6) if began is not None else 0.0
         attempt.end = end
         attempt.state = "sweeping"
-        if not noted:
-            self.doubt(attempt)
-            self.journal.append(attempt.ending())
+        self.doubt(attempt)
+        self.journal.append(attempt.ending())
         self.sweep(attempt)
 
     def node_goes_down(self, *_):
@@ -1515,9 +1987,11 @@ class Shepherd:
 
     def strays(self):
         """Children of ours, or of the keeper, that are nobody's first process."""
-        pids = children_of(os.getpid())
-        if os.getppid() == self.keeper_pid:
-            pids += [pid for pid in children_of(self.keeper_pid) if pid != os.getpid()]
+        pids = self.children.pids()
+        if self.orphaned and os.getppid() == self.keeper_pid:
+            theirs = [pid for pid in children_of(self.keeper_pid) if pid != self.pid]
+            self.orphaned = bool(theirs)  # no new ones come: as long as we live they are ours
+            pids += theirs
         return [pid for pid in pids if pid not in self.running]
 
     def leftovers(self, attempt):
@@ -1530,7 +2004,7 @@ class Shepherd:
         roots = [pid for pid in strays if self.is_from(attempt, tag_of(pid))]
         if self.scattered and attempt.tag:
             roots += [pid for pid in own_processes() if tag_of(pid) == attempt.tag]
-        if self.running.get(attempt.pid) is attempt and start_time(attempt.pid) == attempt.start:
+        if self.running.get(attempt.pid) is attempt and attempt.start in (None, start_time(attempt.pid)):
             roots.append(attempt.pid)
         # Parents before their children: a shell whose child ends first would go on with its next line.
         found = list(dict.fromkeys(tree_below(roots)))
@@ -1568,7 +2042,7 @@ class Shepherd:
         """TERM to those that have not had it."""
         named = [(pid, start_time(pid)) for pid in pids]
         new = [pid for pid, start in named if (pid, start) not in attempt.warned]
-        attempt.warned.update(named)
+        attempt.warned = {*attempt.warned, *named}
         send_signal(new, signal.SIGTERM)
         send_signal(new, signal.SIGCONT)
 
@@ -1580,19 +2054,24 @@ class Shepherd:
                 self.after(min(wait_s, DOUBT_S), lambda: self.ended(attempt))
                 return
         attempt.state = "ended"
-        used = {"cpu_s": attempt.end["cpu_s"]} if "cpu_s" in attempt.end else {}
-        self.journal.append({"r": "gone", "att": attempt.att, "used": used})
+        self.journal.append(attempt.gone())
         self.close_stdin(attempt)
         for channel, source in attempt.sources.items():
             if source.is_file and source.total is None:
                 source.end()
             self.pump(attempt, channel)
         self.close_terminal(attempt)
-        self.report(dict(attempt.view(), say="ended"))
+        if attempt.batch is None:
+            self.report(dict(attempt.view(), say="ended"))
+        else:
+            self.done.append(attempt)
+            self.next_in(attempt.batch.lane, attempt)
 
     def stop(self, attempt, grace_s, number):
         """End an attempt: a signal, so many seconds of grace, KILL; the whole process tree."""
         if attempt.state == "intent":
+            if attempt.batch is not None:
+                attempt.batch.lane.waiting.remove(attempt)
             self.exited(attempt, {"error": "removed before it started"})
         elif attempt.state in ("running", "sweeping"):
             attempt.doubt_until = None
@@ -1623,14 +2102,21 @@ class Shepherd:
         self.kill(attempt)
 
     def forget(self, attempt):
-        """The launcher has the end and all of the output, or never asks for it: nothing of it stays here."""
+        """The launcher has the end and all of the output, or never asks for it: nothing of it stays here.
+
+        False if it is too early for that.
+        """
         if attempt.state not in ("ended", "never"):
-            return
-        self.journal.append({"r": "ack", "att": attempt.att})
-        self.report({"say": "acked", "att": attempt.att})
-        self.close_streams(attempt)
-        self.litter.append(attempt)
+            return False
+        self.journal.append(b'{"r":"ack","att":%s}\n' % encode(attempt.att).encode())
+        if attempt.has_files:
+            self.close_streams(attempt)
+            self.litter.append(attempt)
         del self.attempts[attempt.att]
+        if attempt.batch is not None:
+            attempt.batch.template.users -= 1
+            attempt.batch.template.tidy()
+        return True
 
     # side connections: terminals and X
 
@@ -1668,6 +2154,34 @@ class Shepherd:
         agent = self.rank_calls.get(message["rank"])
         if agent is not None:
             agent.report(message)
+
+
+class Lane:
+    """Tasks that run on the same cores, one after another. most: so many waited when last some came."""
+
+    def __init__(self, number):
+        self.number = number
+        self.waiting = collections.deque()
+        self.current = None
+        self.most = 0
+        self.told = True  # that it is running low
+        self.alarm = None
+
+
+def checked(task, has_command):
+    """A task of a batch as it came, if it can be one. Raises ValueError, KeyError, TypeError, AttributeError."""
+    att = task["att"]
+    if not NAME.issuperset(att) or not att or att[0] == ".":
+        raise ValueError("an attempt called {!r}".format(att))
+    task["out"] = raw(task["out"])
+    task["set"] = raw_environment(task["set"])
+    if not ("script" in task or "argv" in task or has_command):
+        raise ValueError("an attempt at nothing")
+    words = task.get("argv", [])
+    if not isinstance(words, list):
+        raise ValueError("words that are none")
+    raw("".join([*words, task.get("script", "")]))
+    return task
 
 
 def end_of(code, status):
@@ -1838,8 +2352,12 @@ LAST_WORDS = (
     'ksh) [ "$WQ_END" -gt 128 ] || echo "$WQ_END" >|{0};; '
     '*) echo "$WQ_END" >|{0};; esac; }} 2>/dev/null || :\' EXIT; '
 )
+RC_OF_A_TASK = "'\"$WQ_SPOOL/$WQ_ATT.rc\"'"  # in the place of a path: the shell's words are cut, and take it in at once
 SHELLS = ("sh", "bash", "dash", "ksh", "ksh93", "mksh", "zsh")
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._@-")
+NAME = PLAIN - {"/"}
+INFINITE = float("inf")
+SIGNALS = sorted(set(range(1, signal.NSIG)) - {signal.SIGKILL, signal.SIGSTOP, 32, 33})  # the last are the C library's
 
 
 def last_words(path):
@@ -1856,11 +2374,93 @@ def last_words(path):
 NOT_FOR_JOBS = ("SSH_", "XDG_SESSION", "WQ_BOOT")
 
 
+def environment(spec, home):
+    """The node's own session; over it that of the submission; over it what wq sets."""
+    own = {k: v for k, v in os.environ.items() if not k.startswith(NOT_FOR_JOBS)}
+    env = {} if spec["env_mode"] == "clean" else own
+    if spec["env_mode"] == "clean":
+        env = {k: own[k] for k in ("HOME", "USER", "LOGNAME", "SHELL", "PATH") if k in own}
+    if spec["env_mode"] == "submit":
+        env.update(spec["env"])
+        if not os.path.isdir(raw(env.get("HOME", ""))):
+            env["HOME"] = home
+    env.update(spec["set"])
+    env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
+    env["PWD"] = spec["cwd"] or home
+    return env
+
+
+def raw_environment(env):
+    return {raw(name): raw(value) for name, value in env.items()}
+
+
+def hosts_environment(hosts, path, spool):
+    """Both families of MPI are told of the hostfile and of the agent."""
+    env = {"WQ_HOSTFILE": path}
+    for name in hosts["mpi_hostfile"]:
+        env[name] = path
+    for name, value in hosts["mpi_agent"].items():
+        env[name] = value.format(agent=os.path.join(spool, "agent"))
+    return env
+
+
+def write_own_hostfile(path, text):
+    """The one that the user has asked for, by name."""
+    try:
+        with open(raw(path), "wb") as f:
+            f.write(text.encode())
+    except OSError as error:
+        raise Trouble("cannot write the hostfile {}: {}".format(path, error.strerror))
+
+
+def shell_of(spec, env):
+    """The path of the shell that is to read the command."""
+    shell = spec.get("shell") or env.get("SHELL") or "/bin/sh"
+    if shell == "login":
+        shell = pwd.getpwuid(os.getuid()).pw_shell
+    return shell if os.access(raw(shell), os.X_OK) else "/bin/sh"
+
+
+def has_token(path, token):
+    """Is the file of the submitting host the one that we see? It has the token that the launcher wrote there."""
+    try:
+        fd = os.open(raw(path), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    token = token.encode()
+    found = stat.S_ISREG(os.fstat(fd).st_mode) and os.read(fd, len(token) + 1) == token
+    os.close(fd)
+    return found
+
+
+def make_output(path):
+    """Make or empty the output file of a task. A link, or a file of somebody else, is never written to."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    name, fd = cooked(path), None
+    try:
+        try:
+            return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            fd = os.open(path, flags | os.O_NONBLOCK)
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
+            raise Trouble("the output file {} is not a regular file of yours".format(name))
+        os.set_blocking(fd, True)
+        os.ftruncate(fd, 0)
+        out, fd = fd, None
+        return out
+    except OSError as error:
+        raise Trouble("cannot write the output file {}: {}".format(name, error.strerror))
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
 class Spawn:
     """Everything that a new process needs, prepared in the parent; `fork` starts it."""
 
-    def __init__(self, shepherd, attempt):
-        self.shepherd, self.attempt, self.spec = shepherd, attempt, attempt.spec
+    def __init__(self, shepherd, attempt, spec):
+        self.shepherd, self.attempt, self.spec = shepherd, attempt, spec
         self.base = attempt.base
         self.to_close = []
         self.cwd = self.spec["cwd"] or shepherd.home
@@ -1875,63 +2475,39 @@ class Spawn:
         self.fds = self.descriptors()
 
     def environment(self):
-        """The node's own session; over it that of the submission; over it what wq sets."""
         spec, shepherd = self.spec, self.shepherd
-        own = {k: v for k, v in os.environ.items() if not k.startswith(NOT_FOR_JOBS)}
-        env = {} if spec["env_mode"] == "clean" else own
-        if spec["env_mode"] == "clean":
-            env = {k: own[k] for k in ("HOME", "USER", "LOGNAME", "SHELL", "PATH") if k in own}
-        if spec["env_mode"] == "submit":
-            env.update(spec["env"])
-            if not os.path.isdir(raw(env.get("HOME", ""))):
-                env["HOME"] = shepherd.home
-        env.update(spec["set"])
-        env.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
-        env["PWD"] = self.cwd
+        env = environment(spec, shepherd.home)
         hosts = spec.get("hostfile")
         if hosts is not None:
-            env.update(self.write_hostfile(hosts))
+            self.write_hostfile(hosts)
+            env.update(hosts_environment(hosts, self.base_path + ".hosts", shepherd.spool))
+        if hosts is not None or self.attempt.batch is not None:
+            env.update(WQ_SPOOL=shepherd.spool, WQ_ATT=self.attempt.att)
         if self.attempt.side is not None:
             env.update(self.attempt.side.env)
         return env
 
+    @property
+    def base_path(self):
+        return os.path.join(self.shepherd.spool, self.base)
+
     def write_hostfile(self, hosts):
-        """The allocated nodes, a line a rank; both families of MPI are told of it and of the agent."""
-        path = os.path.join(self.shepherd.spool, self.base + ".hosts")
-        write_new(path, hosts["text"].encode())
-        self.hostfile = path
+        """The allocated nodes, a line a rank."""
+        self.hostfile = self.base_path + ".hosts"
+        write_new(self.hostfile, hosts["text"].encode())
         if hosts["path"] not in (None, "auto"):
             self.hostfile = os.path.join(self.cwd, hosts["path"])
             if not self.spec.get("rank"):
-                try:
-                    with open(raw(self.hostfile), "wb") as f:
-                        f.write(hosts["text"].encode())
-                except OSError as error:
-                    raise Trouble("cannot write the hostfile {}: {}".format(self.hostfile, error.strerror))
-        agent = os.path.join(self.shepherd.spool, "agent")
-        env = {"WQ_HOSTFILE": path, "WQ_SPOOL": self.shepherd.spool, "WQ_ATT": self.attempt.att}
-        for name in hosts["mpi_hostfile"]:
-            env[name] = path
-        for name, value in hosts["mpi_agent"].items():
-            env[name] = value.format(agent=agent)
-        return env
+                write_own_hostfile(self.hostfile, hosts["text"])
 
     def arguments(self):
         """argv: the program itself, or the user's shell with the command in a private file (not to be seen in `ps`)."""
         spec = self.spec
         if spec.get("argv"):
             return spec["argv"][0], [self.filled(word) for word in spec["argv"]]
-        shell = spec.get("shell") or self.env.get("SHELL") or "/bin/sh"
-        if shell == "login":
-            shell = pwd.getpwuid(os.getuid()).pw_shell
-        if not os.access(raw(shell), os.X_OK):
-            shell = "/bin/sh"
-        name = os.path.basename(shell)
-        base = os.path.join(self.shepherd.spool, self.base)
-        text = self.filled(spec["script"]) + "\n"
-        if name in SHELLS and PLAIN.issuperset(base):
-            text = LAST_WORDS.format(base + ".rc") + text  # on the first line, so that all keep their numbers
-        write_new(base + ".sh", text.encode("utf-8", "surrogateescape"))
+        shell = shell_of(spec, self.env)
+        name, base = os.path.basename(shell), self.base_path
+        write_new(base + ".sh", with_last_words(name, base + ".rc", self.filled(spec["script"])))
         return shell, [("-" if spec["env_mode"] == "login" else "") + name, base + ".sh"]
 
     def filled(self, text):
@@ -1948,10 +2524,16 @@ class Spawn:
             err_r, err_w = os.pipe()
             for fd in (attempt.stdin_fd, out_r, err_r):
                 os.set_blocking(fd, False)
-            attempt.sources = {STDOUT: Source(out_r, False), STDERR: Source(err_r, False)}
+            attempt.sources = {STDOUT: Source(out_r), STDERR: Source(err_r)}
             self.to_close = [in_r, out_w, err_w]
             return in_r, out_w, err_w
-        if attempt.shared:
+        if attempt.batch is not None:
+            os.umask(self.spec["umask"])
+            try:
+                out = self.shepherd.output(attempt)
+            finally:
+                os.umask(UMASK)
+        elif attempt.shared:
             try:
                 out = os.open(raw(self.spec["out"]), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
                 os.ftruncate(out, 0)
@@ -1960,7 +2542,7 @@ class Spawn:
         else:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             out = os.open(self.base + ".out", flags, 0o600)
-            attempt.sources = {STDOUT: Source(os.open(self.base + ".out", os.O_RDONLY | os.O_CLOEXEC), True)}
+            attempt.sources = {STDOUT: Source(path=self.base + ".out")}
             self.shepherd.watch.add(self.base + ".out", attempt.att)  # before the process can write
         null = os.open("/dev/null", os.O_RDONLY)
         self.to_close = [null, out]
@@ -2000,6 +2582,9 @@ class Spawn:
     def child(self, go):
         """Become the program; answers the exit status if that cannot be."""
         spec = self.spec
+        hard = resource.getrlimit(RLIMIT_RTTIME)[1]
+        if hard == -1 or hard > self.attempt.tag:
+            resource.setrlimit(RLIMIT_RTTIME, (self.attempt.tag, hard))
         os.setsid()
         for number in range(1, signal.NSIG):
             try:
@@ -2015,14 +2600,8 @@ class Spawn:
             os.dup2(fd, target)
             os.close(fd)
         os.umask(spec["umask"])
-        for name, soft in spec["limits"].items():
-            hard = resource.getrlimit(LIMITS[name])[1]
-            if hard != -1 and (soft == -1 or soft > hard):
-                soft = hard
-            resource.setrlimit(LIMITS[name], (soft, hard))
-        hard = resource.getrlimit(RLIMIT_RTTIME)[1]
-        if hard == -1 or hard > self.attempt.tag:
-            resource.setrlimit(RLIMIT_RTTIME, (self.attempt.tag, hard))
+        for number, wanted, _ in limits_of(spec):
+            resource.setrlimit(number, wanted)
         pin(spec["cores"], spec["declared"])
         os.chdir(raw(self.cwd))
         program, argv = self.argv
@@ -2040,16 +2619,211 @@ class Spawn:
         """The shepherd was killed before it opened the gate: the next one is to know that this never ran."""
         os.chdir(self.shepherd.spool)
         notes = os.open("notes", os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
-        line = "{} 0 0 {}\n".format(os.getpid(), start_time(os.getpid())).encode()
+        pid = os.getpid()
+        line = "{0} 0 0 {1} {2} {0}\n".format(pid, start_time(pid), self.attempt.tag).encode()
         while not note_down(notes, line):
             time.sleep(RETRY_S)
 
 
-def pin(cores, declared):
-    """Bind this process to the granted cores, if the cluster file and the node agree on how many there are."""
-    have = sorted(os.sched_getaffinity(0))
+def limits_of(spec):
+    """The soft limits that are to be others than ours: (which, wanted, ours), both with the hard one."""
+    limits = []
+    for name, soft in spec["limits"].items():
+        ours = resource.getrlimit(LIMITS[name])
+        hard = ours[1]
+        if hard != -1 and (soft == -1 or soft > hard):
+            soft = hard
+        if soft != ours[0]:
+            limits.append((LIMITS[name], (soft, hard), ours))
+    return limits
+
+
+def granted(have, cores, declared):
+    """The granted ones of these processors, if the cluster file and the node agree on how many there are."""
     if len(have) == declared and cores and len(cores) < declared and max(cores) < declared:
-        os.sched_setaffinity(0, [have[index] for index in cores])
+        return {have[index] for index in cores}
+    return None
+
+
+def pin(cores, declared):
+    """Bind this process to the granted cores."""
+    cpus = granted(sorted(os.sched_getaffinity(0)), cores, declared)
+    if cpus:
+        os.sched_setaffinity(0, cpus)
+
+
+# --- templates -------------------------------------------------------------------------------------
+
+PLAIN_SHELLS = frozenset(SHELLS) - {"zsh"}  # the latter reads a file of the user's before each script
+SIMPLE = PLAIN | frozenset(" \t%+=:,")
+SHELL_WORDS = frozenset(
+    """
+    . : alias autoload bg bind break builtin caller case cd chdir command compgen complete compopt continue coproc
+    declare dirs disown do done echo elif else enable esac eval exec exit export fc fg fi float for function functions
+    getopts global hash hist history if in inlib integer jobs kill let local login logout mapfile nameref newgrp
+    nocorrect noglob popd print printf pushd pwd r read readarray readonly rehash rename repeat return select set shift
+    shopt source stop suspend test then time times trap type typeset ulimit umask unalias unset unsetenv until vmap
+    wait whence while
+    """.split()
+)
+
+
+def simple_words(text):
+    """The words of a command that every shell would run as they are, or None."""
+    text = text.strip(" \t\n")
+    if not text or not SIMPLE.issuperset(text):
+        return None
+    words = text.split()
+    if "=" in words[0] or words[0][0] == "%" or words[0] in SHELL_WORDS:
+        return None
+    return words
+
+
+def find_program(word, path, place):
+    """The file that a shell in that directory would run, by this PATH; None if there is none."""
+    names = [word] if b"/" in word else [os.path.join(directory, word) for directory in path.split(b":")]
+    for name in names:
+        whole = os.path.join(place, name)
+        if os.path.isfile(whole) and os.access(whole, os.X_OK):
+            return name
+    return None
+
+
+def with_last_words(shell, path, script):
+    """The text for a shell of that name, which is to write its status there."""
+    text = script + "\n"
+    if shell in SHELLS and PLAIN.issuperset(path):
+        text = LAST_WORDS.format(path) + text  # on the first line, so that all keep their numbers
+    return raw(text)
+
+
+class Template:
+    """The files of tasks that are alike, as long as somebody needs them."""
+
+    kept = False  # by the link that brought it
+
+    def __init__(self, base):
+        self.base = base
+        self.users = 0
+
+    def tidy(self):
+        if not self.users and not self.kept:
+            for suffix in (".sh", ".hosts"):
+                remove_file(self.base + suffix)
+
+
+class Recipe(Template):
+    """What tasks have in common, prepared once, so that little is left to be done for each of them."""
+
+    kept = True
+
+    def __init__(self, shepherd, spec):
+        super().__init__("template-" + binascii.hexlify(os.urandom(6)).decode())
+        self.spool = shepherd.spool
+        self.path = os.path.join(self.spool, self.base)
+        self.spec = dict(spec, io="file", x=False)
+        self.cwd = spec["cwd"] or shepherd.home
+        self.place = raw(self.cwd)
+        self.umask = spec["umask"] & 0o777
+        self.limits = limits_of(spec)
+        self.hosts = spec.get("hostfile")
+        self.hostfile = self.path + ".hosts"
+        env = environment(spec, shepherd.home)
+        if self.hosts is not None:
+            env.update(hosts_environment(self.hosts, self.hostfile, self.spool))
+            if self.hosts["path"] not in (None, "auto"):
+                self.hostfile = os.path.join(self.cwd, self.hosts["path"])
+        env["WQ_SPOOL"] = self.spool
+        self.shell = shell_of(spec, env)
+        self.env = raw_environment(env)
+        self.furnished = False
+        self.script = None  # the shell's words, when its text has been written
+        self.found = {}  # word -> program
+        self.has_command = bool(spec.get("argv") or isinstance(spec.get("script"), str))
+        self.argv = [raw(self.filled(word)) for word in spec.get("argv") or ()]
+        self.words = self.direct(spec["script"]) if spec.get("script") else None
+
+    def filled(self, text):
+        return text.replace("%hostfile%", self.hostfile) if self.hosts is not None else text
+
+    def direct(self, text):
+        """The words of a command for which no shell is needed, or None."""
+        plain = os.path.basename(self.shell) in PLAIN_SHELLS and self.spec["env_mode"] != "login"
+        words = simple_words(self.filled(text)) if plain else None
+        return words and [word.encode() for word in words]
+
+    def furnish(self):
+        """Make what must be there before a task can start."""
+        if self.hosts is None:
+            return
+        if not self.furnished:
+            write_new(self.path + ".hosts", self.hosts["text"].encode())
+            self.furnished = True
+        if self.hosts["path"] not in (None, "auto"):
+            write_own_hostfile(self.hostfile, self.hosts["text"])
+
+    def command(self, attempt):
+        """(program, words, environment) of a task; None if there is no such program."""
+        task, env = attempt.task, dict(self.env)
+        env.update(task["set"])
+        env[b"WQ_ATT"] = attempt.att.encode()
+        if "script" in task:
+            words, script = self.direct(task["script"]), task["script"]
+        elif task.get("argv"):
+            words, script = [raw(self.filled(word)) for word in task["argv"]], None
+        else:
+            words, script = self.argv or self.words, None if self.argv else self.spec["script"]
+        if words and (script is None or not hides(env, words[0])):
+            program = self.program(words[0], env)
+            if program is not None or script is None:
+                return program and (program, words, env)
+        attempt.has_files = True
+        return (*self.shell_words(attempt, script, own="script" in task), env)
+
+    def program(self, word, env):
+        path = env[b"PATH"]
+        if self.found.get((word, path)) is None:
+            self.found[word, path] = find_program(word, path, self.place)
+        return self.found[word, path]
+
+    def shell_words(self, attempt, script, own):
+        """The shell, which is to read the command from a file: one of the task, or one for all."""
+        name = os.path.basename(self.shell)
+        path = (os.path.join(self.spool, attempt.base) if own else self.path) + ".sh"
+        if own:
+            write_new(path, with_last_words(name, path[:-3] + ".rc", self.filled(script)))
+        elif self.script is None:
+            write_new(path, self.common_text(name))
+            self.script = path
+        login = "-" if self.spec["env_mode"] == "login" else ""
+        return raw(self.shell), [raw(login + name), raw(path)]
+
+    def common_text(self, shell):
+        """The text for all tasks: where a shell is to write its status, it learns from its environment, at once."""
+        text = raw(self.filled(self.spec["script"]) + "\n")
+        if shell in SHELLS and PLAIN.issuperset(self.spool):
+            text = raw(LAST_WORDS.format(RC_OF_A_TASK)) + text
+        return text
+
+
+def hides(env, word):
+    """May a shell with this environment take this word for something else than a program?"""
+    function = b"BASH_FUNC_" + word + b"%%" in env or env.get(word, b"").startswith(b"() {")
+    return function or b"ENV" in env or b"BASH_ENV" in env
+
+
+def full_spec(attempt):
+    """What `Spawn` needs to know."""
+    if attempt.task is None:
+        return attempt.spec
+    task, spec = attempt.task, dict(attempt.spec, cores=attempt.batch.cores, declared=attempt.batch.declared)
+    attempt.has_files = True
+    spec["set"] = dict(spec["set"], **{cooked(name): cooked(value) for name, value in task["set"].items()})
+    if "script" in task:
+        spec.update(script=task["script"], argv=None)
+    elif task.get("argv"):
+        spec.update(argv=task["argv"])
+    return spec
 
 
 # --- roles -----------------------------------------------------------------------------------------
@@ -2180,7 +2954,7 @@ def daemonize(key, spool, lock):
         os.dup2(out, 2)
         os.closerange(3, lock)
         os.closerange(lock + 1, 256)
-        os.umask(0o077)
+        os.umask(UMASK)
         keep(key, spool, lock)
     except BaseException as error:
         log("the keeper failed: {!r}".format(error))
@@ -2205,8 +2979,9 @@ def keep(key, spool, lock):
     while True:
         seen = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         if seen.si_pid != shepherd:
-            start = look_at(seen.si_pid)[2]
-            line = "{} {} {} {}\n".format(seen.si_pid, seen.si_code, seen.si_status, start).encode()
+            pid = seen.si_pid
+            words = pid, seen.si_code, seen.si_status, look_at(pid)[2], tag_of(pid), session_of(pid)
+            line = (" ".join(map(str, words)) + "\n").encode()
             if not note_down(notes, line):
                 time.sleep(RETRY_S)  # until there is room the kernel keeps the status
                 seen = os.waitid(os.P_PID, shepherd, os.WEXITED | os.WNOWAIT | os.WNOHANG)

@@ -5,14 +5,14 @@ Written by the client, on the user's word, and read by his launcher at each gran
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable
 
+from wq.protocol import quick_json
 from wq.protocol.places import make_private
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 
@@ -25,8 +25,8 @@ def path() -> str:
 def load() -> dict[str, dict[str, Any]]:
     """port -> {"uid", "user", "nodes"}; empty if there is none. Raises ValueError if the file is damaged."""
     try:
-        with open(path(), encoding="utf-8") as f:
-            known = json.load(f)
+        with open(path(), "rb") as f:
+            known = quick_json.loads(f.read())
     except FileNotFoundError:
         return {}
     if not isinstance(known, dict) or not all(isinstance(entry, dict) for entry in known.values()):
@@ -41,6 +41,8 @@ def server_of(port: int) -> dict[str, Any] | None:
 
 def remember(port: int, uid: int, user: str, nodes: Iterable[str]) -> None:
     """Remember a server and its nodes."""
+    import json
+
     known = load()
     known[str(port)] = {"uid": uid, "user": user, "nodes": sorted(nodes)}
     make_private(os.path.dirname(path()))

@@ -6,14 +6,18 @@ with "type"; "seq", if given, comes back in the answer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from wq.core import requests as core
+from wq.core.job import AttemptNo, JobId, Outcome, OutcomeKind
 from wq.core.requests import Order, Request
 from wq.protocol.wire import Message, WireError, frame
+
+MOST_GROUPED = 5000  # in one word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +30,17 @@ class Hello:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ls:
-    """List jobs. ids: ranges (first, last); finished: the finished of the last day too; why: with reasons."""
+    """List jobs. ids: ranges (first, last); tasks of arrays: (job, first, last); finished: those of the last day too.
+
+    why: with reasons. brief: rows are lists, for nine columns.
+    """
 
     users: tuple[str, ...] = ()
     ids: tuple[tuple[int, int], ...] = ()
+    tasks: tuple[tuple[int, int, int], ...] = ()
     finished: bool = False
     why: bool = False
+    brief: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +80,40 @@ class Waiting:
     ahead: int
 
 
+class TaskGrant(NamedTuple):
+    """An attempt among many. task: NO_TASK for a job that is no array."""
+
+    id: int
+    task: int
+    attempt: int
+
+
+class AttemptEnd(NamedTuple):
+    """The end of an attempt among many."""
+
+    id: int
+    task: int
+    attempt: int
+    kind: OutcomeKind
+    exit_status: int | None
+    signal: int | None
+    message: str | None
+    cpu_s: float | None
+    run_s: float | None
+    again: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """From a launcher: news of many attempts at once."""
+
+    started: tuple[TaskGrant, ...] = ()
+    ended: tuple[AttemptEnd, ...] = ()
+    back: tuple[TaskGrant, ...] = ()
+
+
 Query = Ls | Stat | Users | Shutdown | Limit
-Word = Hello | Query | Request
+Word = Hello | Query | Attempts | Request
 
 FROM_CLIENTS: dict[str, type] = {
     "hello": Hello,
@@ -82,6 +123,7 @@ FROM_CLIENTS: dict[str, type] = {
     "shutdown": Shutdown,
     "limit": Limit,
     "remove": core.Remove,
+    "at_most": core.SetAtMost,
     "node": core.SetNode,
     "refresh": core.Refresh,
 }
@@ -92,36 +134,117 @@ FROM_LAUNCHERS: dict[str, type] = {
     "attempt_started": core.AttemptStarted,
     "attempt_ended": core.AttemptEnded,
     "attempt_taken_back": core.AttemptTakenBack,
+    "attempts": Attempts,
     "sight": core.Sight,
 }
-TO_LAUNCHERS: dict[str, type] = {"start": core.Start, "stop": core.Stop, "gone": core.Gone, "waiting": Waiting}
+TO_LAUNCHERS: dict[str, type] = {
+    "start": core.Start,
+    "starts": core.Starts,
+    "stop": core.Stop,
+    "gone": core.Gone,
+    "gones": core.Gones,
+    "waiting": Waiting,
+}
 NAMES: dict[type, str] = {kind: name for name, kind in {**FROM_LAUNCHERS, **TO_LAUNCHERS}.items()}
+
+
+class Head(msgspec.Struct):
+    """What every message has."""
+
+    type: str = ""
+    seq: int = 0
+
+
+read_head = msgspec.json.Decoder(Head).decode
+readers: dict[type, msgspec.json.Decoder[Any]] = {}
 
 
 def decode_word(body: bytes, known: dict[str, type]) -> tuple[Any, int]:
     """(a value of one of the known types, the sender's seq or 0). Raises WireError with a sentence."""
     try:
-        message = msgspec.json.decode(body)
-        if not isinstance(message, dict):
-            raise WireError("not an object")
-        kind = known.get(str(message.pop("type", "")))
+        head = read_head(body)
+        kind = known.get(head.type)
         if kind is None:
             raise WireError("a message of no known type")
-        seq = message.pop("seq", 0)
-        if not isinstance(seq, int):
-            raise WireError("seq is not a number")
-        return msgspec.convert(message, kind, strict=True), seq
+        reader = readers.get(kind)
+        if reader is None:
+            reader = readers[kind] = msgspec.json.Decoder(kind)
+        return reader.decode(body), head.seq
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(str(error)) from None
 
 
-def encode_word(word: Order | Waiting | Request | Query, seq: int = 0) -> bytes:
+def encode_word(word: Order | Waiting | Attempts | Request | Query, seq: int = 0) -> bytes:
     """A typed word as a frame."""
-    message = msgspec.to_builtins(word)
-    message["type"] = NAMES[type(word)]
-    if seq:
-        message["seq"] = seq
-    return frame(msgspec.json.encode(message))
+    head = f'{{"type":"{NAMES[type(word)]}","seq":{seq}' if seq else f'{{"type":"{NAMES[type(word)]}"'
+    body = msgspec.json.encode(word)
+    return frame(head.encode() + (b"," if len(body) > 2 else b"") + body[1:])
+
+
+def reports_of(word: Attempts) -> core.Reports:
+    """The news one by one."""
+    news: list[core.AttemptStarted | core.AttemptEnded | core.AttemptTakenBack] = [
+        core.AttemptStarted(id=JobId(it.id), task=task_or_none(it.task), attempt=AttemptNo(it.attempt))
+        for it in word.started
+    ]
+    for end in word.ended:
+        number, task, attempt, kind, status, signal, message, cpu_s, run_s, again = end
+        outcome = Outcome(kind=kind, exit_status=status, signal=signal, message=message, cpu_s=cpu_s)
+        ended = core.AttemptEnded(
+            id=JobId(number),
+            task=task_or_none(task),
+            attempt=AttemptNo(attempt),
+            outcome=outcome,
+            again=again,
+            run_s=run_s,
+        )
+        news.append(ended)
+    for it in word.back:
+        back = core.AttemptTakenBack(id=JobId(it.id), task=task_or_none(it.task), attempt=AttemptNo(it.attempt))
+        news.append(back)
+    return core.Reports(news=tuple(news))
+
+
+def attempts_of(news: Sequence[core.AttemptStarted | core.AttemptEnded | core.AttemptTakenBack]) -> Attempts:
+    """Many news as one word. (Those of AttemptTakenBack that name a host are no such news.)"""
+    started: list[TaskGrant] = []
+    ended: list[AttemptEnd] = []
+    back: list[TaskGrant] = []
+    for it in news:
+        grant = TaskGrant(it.id, task_number(it.task), it.attempt)
+        match it:
+            case core.AttemptStarted():
+                started.append(grant)
+            case core.AttemptTakenBack():
+                back.append(grant)
+            case core.AttemptEnded(outcome=out):
+                cost = (out.cpu_s, it.run_s)
+                how = AttemptEnd(*grant, out.kind, out.exit_status, out.signal, out.message, *cost, it.again)
+                ended.append(how)
+    return Attempts(started=tuple(started), ended=tuple(ended), back=tuple(back))
+
+
+def grouped(orders: Sequence[Order]) -> list[Order]:
+    """The orders for one launcher, the ends of batch jobs as few words."""
+    words: list[Order] = []
+    gone: list[tuple[int, int]] = []
+    for order in orders:
+        if isinstance(order, core.Gones):
+            gone += order.tasks
+        elif isinstance(order, core.Gone) and order.outcome is None:
+            gone.append((order.id, task_number(order.task)))
+        else:
+            words.append(order)
+    parts = [tuple(gone[at : at + MOST_GROUPED]) for at in range(0, len(gone), MOST_GROUPED)]
+    return [*words, *[core.Gones(uid=orders[0].uid, tasks=part) for part in parts]]
+
+
+def task_number(task: int | None) -> int:
+    return core.NO_TASK if task is None else task
+
+
+def task_or_none(number: int) -> int | None:
+    return None if number < 0 else number
 
 
 def encode_message(message: Message) -> bytes:

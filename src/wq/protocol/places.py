@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
-import struct
+import sys
+
+from wq.protocol import sockets
 
 DEFAULT_PORT = 51093
 OVERFLOW_UID = 65534
@@ -63,7 +64,7 @@ def make_meeting_dir(port: int) -> str:
 def state_dir(name: str, *, hostname: str | None = None) -> tuple[str, str | None]:
     """(a private directory for state that outlives reboots, a remark if it is not where it usually is)."""
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    inside = os.path.join("wq", hostname or socket.gethostname(), name)
+    inside = os.path.join("wq", hostname or sockets.gethostname(), name)
     remark = None
     if file_system_of(base) in NETWORK_FILE_SYSTEMS or not can_make(base):
         moved = f"/var/tmp/wq-state-{os.getuid()}"
@@ -109,10 +110,16 @@ def file_system_of(path: str) -> str:
     return kind
 
 
-def peer_uid(conn: socket.socket) -> int:
+def peer_uid(conn: sockets.socket) -> int:
     """Who is at the other end, as the kernel says. Raises PlaceError for the overflow uid, which is nobody."""
-    packed = conn.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    uid = int(struct.unpack("3i", packed)[1])
+    _, uid = peer(conn)
     if uid == OVERFLOW_UID:
         raise PlaceError("the other end is in a user namespace where nobody's identity can be known")
     return uid
+
+
+def peer(conn: sockets.socket) -> tuple[int, int]:
+    """The process and the user at the other end."""
+    packed = conn.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, 12)  # three ints: pid, uid, gid
+    pid, uid = (int.from_bytes(packed[at : at + 4], sys.byteorder, signed=True) for at in (0, 4))
+    return pid, uid

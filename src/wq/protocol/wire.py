@@ -6,10 +6,9 @@ the byte 1, a channel (0 stdin, 1 stdout, 2 stderr) and the bytes.
 
 from __future__ import annotations
 
-import json
-import struct
+from wq.protocol import quick_json
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_FRAME_BYTES = 1 << 20
 STREAM_MARK = 1
 
@@ -23,12 +22,12 @@ class WireError(Exception):
 
 def encode(message: Message) -> bytes:
     """One message as a frame. Text that is no Unicode (surrogates) is replaced, never sent."""
-    return frame(json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"))
+    return frame(quick_json.dumps(message).encode("utf-8", "replace"))
 
 
 def frame(body: bytes) -> bytes:
     """A body with its length before it."""
-    return struct.pack(">I", len(body)) + body
+    return len(body).to_bytes(4, "big") + body
 
 
 def encode_chunk(channel: int, payload: bytes) -> bytes:
@@ -49,7 +48,7 @@ class Frames:
         bodies = []
         at = 0
         while len(self.buffer) - at >= 4:
-            (size,) = struct.unpack_from(">I", self.buffer, at)
+            size = int.from_bytes(self.buffer[at : at + 4], "big")
             if not 0 < size <= self.most_bytes:
                 raise WireError(f"a frame of {size} bytes; from 1 to {self.most_bytes} are allowed")
             if len(self.buffer) - at - 4 < size:
@@ -67,7 +66,7 @@ def decode(body: bytes) -> Message | Chunk:
             raise WireError("a chunk of no stream")
         return body[1], body[2:]
     try:
-        message = json.loads(body)
+        message = quick_json.loads(body)
     except (ValueError, RecursionError) as error:
         raise WireError(f"not JSON: {error}") from None
     if not isinstance(message, dict):

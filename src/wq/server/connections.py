@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any, ClassVar, Protocol
 
 from wq.core.job import Uid
-from wq.core.requests import Who
+from wq.core.requests import LauncherHere, Who
 from wq.protocol import messages
 from wq.protocol.places import PlaceError, peer_uid
 from wq.protocol.wire import PROTOCOL, Frames, WireError
@@ -48,6 +48,7 @@ class Peer(asyncio.Protocol):
         self.who = Who(uid=Uid(-1), user="")
         self.transport: asyncio.Transport | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.here: list[LauncherHere] = []  # words of a launcher about what it has, of which more follow
         Peer.number += 1
         self.id = Peer.number
 

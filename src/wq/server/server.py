@@ -9,7 +9,7 @@ import pwd
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ import msgspec
 from wq.core import listing
 from wq.core.cluster import LOCALHOST, Node
 from wq.core.engine import planned, tick
-from wq.core.job import HostName, Job, JobId, State, Uid
-from wq.core.plan import Plan, Reason
-from wq.core.policies.fifo import Fifo
+from wq.core.job import HostName, Job, JobId, Uid
+from wq.core.plan import Plan
 from wq.core.queue import Draft, Now, Queue
 from wq.core.requests import (
     Answer,
@@ -30,6 +29,7 @@ from wq.core.requests import (
     LauncherGone,
     LauncherHere,
     NodeLooked,
+    Order,
     Refresh,
     Refusal,
     SetLimit,
@@ -44,12 +44,15 @@ from wq.protocol.wire import PROTOCOL
 from wq.server.connections import Peer, user_name
 from wq.server.looks import Looks
 from wq.store.database import DiskFailed, NoRoom
-from wq.store.store import SpoolInUse, Store
+from wq.store.store import SpoolInUse, Store, storable
 
 PRUNE_EVERY_S = 3600.0
 PAGE_BYTES = 400_000  # of a listing
 FINISHED_SHOWN_S = 86400.0
 MOST_QUESTIONS = 100  # of one connection, unanswered
+MOST_NAMED = 200  # ids and ranges in one question
+MOST_TASKS_SHOWN = 10_000  # that wait, of one range
+MOST_PARTS = 1000  # of what a launcher has
 PRIVATE_IDLE_S = 1800.0
 FULL_DISK_S = 1.0  # between two looks at a full disk
 
@@ -132,8 +135,15 @@ class Server:
             self.asked(peer, word, seq)
         elif isinstance(word, messages.Hello):
             peer.refuse("one hello is enough")
+        elif isinstance(word, messages.Attempts):
+            self.inbox.append(Incoming(who=peer.who, request=messages.reports_of(word)))
         else:
             if isinstance(word, LauncherHere):
+                peer.here.append(word)
+                if word.more and len(peer.here) < MOST_PARTS:
+                    return
+                word = whole(peer.here)
+                peer.here = []
                 self.new_launcher(peer)
             if isinstance(word, Refresh) and not self.has_read_cluster:
                 self.has_read_cluster = True
@@ -321,26 +331,29 @@ class Server:
         for mark, answer in draft.answers:  # before the orders: a launcher must know the ids that they name
             peer, seq = self.waiting_for_answer.pop(mark)
             peer.answer(seq, as_message(answer))
+        orders: dict[Uid, list[Order]] = {}
         for order in draft.orders:
-            launcher = self.launchers.get(order.uid)
+            orders.setdefault(order.uid, []).append(order)
+        for uid, theirs in orders.items():
+            launcher = self.launchers.get(uid)
             if launcher is not None:
-                launcher.send(messages.encode_word(order))
+                launcher.send(b"".join(map(messages.encode_word, messages.grouped(theirs))))
         self.tell_waiting()
 
     def tell_waiting(self) -> None:
         """Tell launchers why their foreground jobs wait, where that has changed."""
-        jobs = [j for j in self.queue.queued.values() if j.spec.foreground and j.spec.uid in self.launchers]
+        line = self.queue.line
+        waiting = [job for place in line.foreground if isinstance(job := self.queue.at(place), Job)]
+        jobs = [job for job in waiting if job.spec.uid in self.launchers]
         plan = self.plan() if jobs else None
-        line = Fifo().order(self.queue.queued.values()) if jobs else []
-        ahead = {job.id: place for place, job in enumerate(line)}
         told = {}
         for job in jobs:
             assert plan is not None
-            reason = plan.why(job)
-            news = (reason.text, ahead[job.id])
+            news = (plan.why(job).text, line.ahead(job, lambda place: self.queue.at(place) is not None))
             told[job.id] = news
             if self.told.get(job.id) != news:
-                word = messages.Waiting(id=job.id, reason=reason.text, code=reason.code.value, ahead=news[1])
+                code = plan.why(job).code.value
+                word = messages.Waiting(id=job.id, reason=news[0], code=code, ahead=news[1])
                 self.launchers[job.spec.uid].send(messages.encode_word(word))
         self.told = told
 
@@ -372,34 +385,66 @@ class Server:
 
     def answer_ls(self, peer: Peer, query: messages.Ls, seq: int) -> None:
         """In pages below the size of a frame; the last one has the counts."""
-        jobs = listing.live_jobs(self.queue)
-        if query.ids:
-            ids = query.ids[:200]
-            jobs = [job for job in jobs if any(low <= job.id <= high for low, high in ids)]
-            jobs += self.store.finished(ids=ids)
-        elif query.finished:
-            jobs += self.store.finished(ids=None, since_s=time.time() - FINISHED_SHOWN_S)
+        if query.ids or query.tasks:
+            chosen = self.named(query)
+        else:
+            chosen = listing.live(self.queue)
+            if query.finished:
+                since_s = time.time() - FINISHED_SHOWN_S
+                chosen += self.store.finished(ids=None, since_s=since_s)
+                chosen += self.store.finished_arrays(ids=None, since_s=since_s)
         if query.users:
-            jobs = [job for job in jobs if job.spec.user in query.users]
-        self.send_rows(peer, seq, jobs, self.plan().why if query.why else None)
+            chosen = [one for one in chosen if one.spec.user in query.users]
+        why = self.plan().why if query.why else None
+        if query.brief:
+            self.send_rows(peer, seq, listing.brief_rows(self.queue, chosen))
+        else:
+            self.send_rows(peer, seq, listing.rows(self.queue, chosen, why))
 
-    def send_rows(self, peer: Peer, seq: int, jobs: list[Job], why: Callable[[Job], Reason] | None) -> None:
-        page: list[object] = []
+    def named(self, query: messages.Ls) -> list[listing.Listed]:
+        """The jobs that are named by their ids, arrays with their tasks; and tasks that are named themselves."""
+        ids, tasks = query.ids[:MOST_NAMED], query.tasks[:MOST_NAMED]
+
+        def meant(job_id: int) -> bool:
+            return any(low <= job_id <= high for low, high in ids)
+
+        live = listing.live_jobs(self.queue)
+        chosen: list[listing.Listed] = [job for job in live if meant(job.id)]
+        chosen += self.store.finished(ids=ids)
+        arrays = [array for array in self.queue.arrays.values() if meant(array.id)]
+        arrays += self.store.finished_arrays(ids=ids)
+        chosen += arrays
+        for array in arrays:
+            over = "state = 'done'" if query.finished else "state = 'done' AND (kind != 'exited' OR exit_status != 0)"
+            chosen += self.store.tasks_of(array, over)
+        for job_id, low, high in tasks:
+            known = self.queue.arrays.get(JobId(job_id))
+            found = [known] if known is not None else self.store.finished_arrays(ids=[(job_id, job_id)])
+            for array in found:
+                chosen += [job for job in live if job.id == job_id and job.task is not None and low <= job.task <= high]
+                span = (storable(low), storable(high))
+                chosen += self.store.tasks_of(array, "state = 'done' AND task BETWEEN ? AND ?", span)
+                chosen += listing.new_tasks(array, low, high, MOST_TASKS_SHOWN)
+        return chosen
+
+    def send_rows(self, peer: Peer, seq: int, rows: Iterable[object]) -> None:
+        page: list[bytes] = []
         size_bytes = 0
-        for row in listing.job_rows(self.queue, jobs, why):
-            size_bytes += len(msgspec.json.encode(row))
-            page.append(row)
+        for row in rows:
+            page.append(msgspec.json.encode(row))
+            size_bytes += len(page[-1])
             if size_bytes > PAGE_BYTES:
-                peer.answer(seq, {"page": page})
+                peer.answer(seq, {"page": msgspec.Raw(b"[" + b",".join(page) + b"]")})
                 page, size_bytes = [], 0
-        peer.answer(seq, {"ok": {"jobs": page, "counts": listing.counts(self.queue)}})
+        last = msgspec.Raw(b"[" + b",".join(page) + b"]")
+        peer.answer(seq, {"ok": {"jobs": last, "counts": listing.counts(self.queue)}})
 
     def shutdown(self, peer: Peer, seq: int) -> None:
         if peer.who.uid not in (self.uid, 0):
             owner = user_name(self.uid)
             peer.answer(seq, {"error": f"only the server's owner ({owner}) and root may stop it", "status": 1})
             return
-        running = sum(job.state is not State.QUEUED for job in listing.live_jobs(self.queue))
+        running = listing.counts(self.queue)["running"]
         peer.answer(seq, {"ok": {"running": running}})
         self.log(f"shutdown asked for by {peer.who.user}; {running} running jobs go on")
         self.stop()
@@ -423,12 +468,21 @@ class Server:
                 self.stop()
                 return
             await asyncio.sleep(PRIVATE_IDLE_S / 2 if self.settings.private else PRUNE_EVERY_S)
-            busy = bool(listing.live_jobs(self.queue)) or any(p.role == "client" for p in self.peers)
+            busy = bool(listing.live(self.queue)) or any(p.role == "client" for p in self.peers)
             if busy:
                 self.idle_since = time.monotonic()
             elif self.settings.private and time.monotonic() - self.idle_since > PRIVATE_IDLE_S:
                 self.log("no work for a while; this private server goes")
                 self.stop()
+
+
+def whole(parts: list[LauncherHere]) -> LauncherHere:
+    """What a launcher has, from all its words about it."""
+    return LauncherHere(
+        ids=tuple(pair for part in parts for pair in part.ids),
+        tasks=tuple(some for part in parts for some in part.tasks),
+        tokens=tuple(token for part in parts for token in part.tokens),
+    )
 
 
 def as_message(answer: Answer | Refusal) -> dict[str, object]:
@@ -452,7 +506,7 @@ async def serve(settings: Settings, ready: Callable[[], None], log: Callable[[st
     except OSError as error:
         raise ServeError(f"{settings.cluster}: {error.strerror}", 2) from None
     store.load(server.queue)
-    server.queue.absent = {job.spec.uid: time.time() for job in server.queue.active.values()}
+    server.queue.absent = {lane.uid: time.time() for lane in server.queue.lanes.values()}
     marked = store.marked_nodes()
     server.queue.nodes = tuple(marked.get(node.host, node) for node in nodes)
     path = places.server_socket(server.uid, settings.port, private=settings.private)

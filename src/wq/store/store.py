@@ -12,20 +12,64 @@ import secrets
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
+from wq.core import ranges
+from wq.core.array import Array
 from wq.core.cluster import Node
-from wq.core.job import Job, JobId, State, Uid
+from wq.core.job import Allocation, AttemptNo, Job, JobId, JobSpec, Outcome, OutcomeKind, Requirement, State, Uid
 from wq.core.lifecycle import Submitted
 from wq.core.plan import Limit
-from wq.core.queue import Draft, LimitSet, NodeMarked, Queue
+from wq.core.queue import (
+    ArrayEnded,
+    ArraySubmitted,
+    AtMostSet,
+    Draft,
+    LimitSet,
+    NodeMarked,
+    Queue,
+    TasksRemoved,
+)
+from wq.core.ranges import Ranges
 from wq.store.database import Database, migrations
 
 KEEP_FINISHED_S = 7 * 86400.0
 MOST_FINISHED = 10_000  # in one answer
 OURS = frozenset({"lock", "server.log"})  # and the database, with all that lies beside it
 LARGEST_ID = (1 << 63) - 1  # that SQLite can compare with
+MOST_TASKS_READ = 1_000_000
+PUT_JOB = (
+    "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+    " state = excluded.state, ended_s = excluded.ended_s, job = excluded.job"
+)
+PUT_ARRAY = (
+    "INSERT INTO arrays VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+    " ended_s = excluded.ended_s, state = excluded.state"
+)
+TASK_COLUMNS = (
+    "task, state, attempt, lane, allocation, started_s, ended_s, stop_by, stop_grace_s, requeued_why,"
+    " kind, exit_status, signal, removed_by, message, cpu_s"
+)
+PUT_GRANT = "INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?, ?, ?)"
+PUT_TASK = f"INSERT OR REPLACE INTO tasks (job, {TASK_COLUMNS}) VALUES ({', '.join('?' * 17)})"
+encode = msgspec.json.Encoder().encode
+
+
+class ArrayState(msgspec.Struct, kw_only=True):
+    """What of an array changes, as it is stored."""
+
+    submitted_s: float
+    waiting: Ranges
+    removed: Ranges = ()
+    removed_by: str = ""
+    live: int = 0
+    failed: int = 0
+    at_most: int | None = None
+    started_s: float | None = None
+    ended_s: float | None = None
 
 
 class SpoolInUse(Exception):
@@ -82,14 +126,17 @@ class Store:
 
     def load(self, queue: Queue) -> None:
         """Fill an empty queue with what is on disk."""
-        (last,) = self.db.execute("SELECT coalesce(max(id), 0) FROM jobs").fetchone()
+        most = "SELECT max(coalesce((SELECT max(id) FROM jobs), 0), coalesce((SELECT max(id) FROM arrays), 0))"
+        (last,) = self.db.execute(most).fetchone()
         (pruned,) = self.db.execute("SELECT coalesce(max(value + 0), 0) FROM meta WHERE key = 'last_id'").fetchone()
         queue.next_id = max(last, pruned) + 1
-        for (text,) in self.db.execute("SELECT job FROM jobs WHERE state != 'done' ORDER BY id"):
-            job = msgspec.json.decode(text, type=Job)
-            place = {State.QUEUED: queue.queued, State.HELD: queue.held}.get(job.state, queue.active)
-            place[job.id] = job
-            queue.users[job.spec.uid] = job.spec.user
+        rows = self.db.execute("SELECT job FROM jobs WHERE state != 'done' ORDER BY id")
+        same: dict[Requirement, Requirement] = {}
+        jobs = [shared(msgspec.json.decode(text, type=Job), same) for (text,) in rows]
+        arrays = self.arrays("ended_s IS NULL", ())
+        for array in arrays:
+            jobs += self.live_tasks(array)
+        queue.take_up(jobs, arrays)
         queue.tokens = self.tokens()
         for uid, by_owner, user, run, cores in self.db.execute("SELECT * FROM limits"):
             queue.limits[(Uid(uid), bool(by_owner))] = Limit(run=run, cores=cores)
@@ -98,7 +145,10 @@ class Store:
     def tokens(self) -> dict[tuple[Uid, str], tuple[JobId, ...]]:
         """The submissions that are remembered, with the ids that they were given."""
         found: dict[tuple[Uid, str], list[JobId]] = {}
-        for uid, token, job_id in self.db.execute("SELECT uid, token, id FROM jobs WHERE token != '' ORDER BY id"):
+        both = " UNION ALL ".join(
+            f"SELECT uid, token, id FROM {table} WHERE token != ''" for table in ("jobs", "arrays")
+        )
+        for uid, token, job_id in self.db.execute(f"{both} ORDER BY id"):
             found.setdefault((uid, token), []).append(job_id)
         return {key: tuple(ids) for key, ids in found.items()}
 
@@ -116,36 +166,25 @@ class Store:
             self.database.write(lambda: self.write(draft), urgent=urgent)
 
     def write(self, draft: Draft) -> None:
-        encode = msgspec.json.encode
-        at_s = draft.now.wall_s
-        events: list[tuple[float, int | None, str, bytes]] = []
+        self.db.executemany("INSERT INTO events (at_s, job, kind, event) VALUES (?, ?, ?, ?)", event_rows(draft))
         for event in draft.events:
-            job = event.job.id if isinstance(event, Submitted) else getattr(event, "id", None)
-            body = b"{}" if isinstance(event, Submitted) else encode(event)  # the job's row has the rest
-            events.append((at_s, job, type(event).__name__, body))
             if isinstance(event, LimitSet):
                 row = (event.uid, event.by_owner, event.user, event.limit.run, event.limit.cores)
                 self.db.execute("INSERT OR REPLACE INTO limits VALUES (?, ?, ?, ?, ?)", row)
             elif isinstance(event, NodeMarked):
                 row2 = (event.node.host, encode(event.node).decode())
                 self.db.execute("INSERT OR REPLACE INTO nodes VALUES (?, ?)", row2)
-        self.db.executemany("INSERT INTO events (at_s, job, kind, event) VALUES (?, ?, ?, ?)", events)
-        self.db.executemany(
-            "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-            " state = excluded.state, ended_s = excluded.ended_s, job = excluded.job",
-            (
-                (
-                    job.id,
-                    job.spec.uid,
-                    job.spec.token,
-                    job.spec.index,
-                    job.state.value,
-                    job.ended_s,
-                    encode(job).decode(),
-                )
-                for job in draft.changed.values()
-            ),
-        )
+        jobs = [job for job in draft.changed.values() if job.task is None]
+        self.db.executemany(PUT_JOB, map(job_row, jobs))
+        if len(jobs) < len(draft.changed):
+            tasks = [job for job in draft.changed.values() if job.task is not None]
+            texts: dict[int, str] = {}
+            self.db.executemany(PUT_GRANT, grant_rows([job for job in tasks if job.state is State.STARTING], texts))
+            self.db.executemany(PUT_TASK, [task_row(j, texts) for j in tasks if j.state is not State.STARTING])
+        if draft.changed_arrays:
+            self.db.executemany(PUT_ARRAY, map(array_row, draft.changed_arrays.values()))
+            over = [(array.id,) for array in draft.changed_arrays.values() if array.ended_s is not None]
+            self.db.executemany("DELETE FROM grants WHERE job = ?", over)
 
     def finished(self, *, ids: Iterable[tuple[int, int]] | None, since_s: float = 0.0) -> list[Job]:
         """Jobs that are over, newest first: by ranges of ids (first, last), or all that ended since."""
@@ -154,14 +193,60 @@ class Store:
         else:
             pairs = list(ids)
             where = " OR ".join("id BETWEEN ? AND ?" for _ in pairs) or "0"
-            values = [max(-LARGEST_ID, min(value, LARGEST_ID)) for pair in pairs for value in pair]
+            values = [storable(value) for pair in pairs for value in pair]
         sql = f"SELECT job FROM jobs WHERE state = 'done' AND ({where}) ORDER BY id DESC LIMIT {MOST_FINISHED}"
         return [msgspec.json.decode(text, type=Job) for (text,) in self.db.execute(sql, values)]
 
-    def outcome_of(self, job: JobId) -> Job | None:
-        """A finished job, if it is still remembered."""
-        found = self.finished(ids=[(job, job)])
-        return found[0] if found else None
+    def finished_arrays(self, *, ids: Iterable[tuple[int, int]] | None, since_s: float = 0.0) -> list[Array]:
+        """Arrays that are over, as finished() has jobs."""
+        if ids is None:
+            return self.arrays("ended_s >= ?", (since_s,))
+        found: list[Array] = []
+        for low, high in ids:
+            found += self.arrays("ended_s IS NOT NULL AND id BETWEEN ? AND ?", (storable(low), storable(high)))
+        return found
+
+    def arrays(self, where: str, values: tuple[object, ...]) -> list[Array]:
+        """The arrays for which this is true."""
+        found = []
+        same: dict[Requirement, Requirement] = {}
+        sql = f"SELECT id, spec, state FROM arrays WHERE {where} ORDER BY id LIMIT {MOST_FINISHED}"
+        for job_id, spec, state in self.db.execute(sql, values):
+            kept = msgspec.json.decode(state, type=ArrayState)
+            known = msgspec.json.decode(spec, type=JobSpec)
+            need = same.setdefault(known.requirement, known.requirement)
+            facts = {name: getattr(kept, name) for name in kept.__struct_fields__}
+            found.append(Array(id=JobId(job_id), spec=replace(known, requirement=need), **facts))
+        return found
+
+    def live_tasks(self, array: Array) -> list[Job]:
+        """Tasks that are somewhere: those that were granted, and whose row does not say that more became of them."""
+        texts: dict[str, Allocation] = {}
+        tasks: dict[int, Job] = {}
+        grants = "SELECT first, last, attempt, lane, allocation FROM grants WHERE job = ? ORDER BY attempt"
+        ndone = "SELECT count(*) FROM tasks WHERE job = ? AND task BETWEEN ? AND ? AND state = 'done'"
+        for first, last, attempt, lane, text in self.db.execute(grants, (array.id,)).fetchall():
+            if self.db.execute(ndone, (array.id, first, last)).fetchone()[0] == last - first + 1:
+                continue
+            for task in range(first, last + 1):
+                row = (task, State.STARTING, attempt, lane, text, *[None] * 11)
+                tasks[task] = task_of(array, row, texts)
+            for (task,) in self.db.execute(
+                "SELECT task FROM tasks WHERE job = ? AND task BETWEEN ? AND ? AND state = 'done'",
+                (array.id, first, last),
+            ):
+                del tasks[task]
+        for job in self.tasks_of(array, "state != 'done'"):
+            assert job.task is not None
+            if job.task not in tasks or tasks[job.task].attempt <= job.attempt:
+                tasks[job.task] = job
+        return list(tasks.values())
+
+    def tasks_of(self, array: Array, where: str, values: tuple[object, ...] = ()) -> list[Job]:
+        """Tasks of an array that were granted at some time, and for which this is true, in their order."""
+        allocations: dict[str, Allocation] = {}
+        sql = f"SELECT {TASK_COLUMNS} FROM tasks WHERE job = ? AND {where} ORDER BY task LIMIT {MOST_TASKS_READ}"
+        return [task_of(array, row, allocations) for row in self.db.execute(sql, (array.id, *values))]
 
     def prune(self, now_s: float) -> None:
         """Forget finished jobs and events that are older than a week; ids are never used again."""
@@ -170,7 +255,140 @@ class Store:
     def forget(self, old_s: float) -> None:
         self.db.execute(
             "INSERT OR REPLACE INTO meta SELECT 'last_id', max(coalesce((SELECT max(id) FROM jobs), 0),"
+            " coalesce((SELECT max(id) FROM arrays), 0),"
             " coalesce((SELECT value + 0 FROM meta WHERE key = 'last_id'), 0))"
         )
         self.db.execute("DELETE FROM jobs WHERE state = 'done' AND ended_s < ?", (old_s,))
+        self.db.execute("DELETE FROM grants WHERE job IN (SELECT id FROM arrays WHERE ended_s < ?)", (old_s,))
+        self.db.execute("DELETE FROM tasks WHERE job IN (SELECT id FROM arrays WHERE ended_s < ?)", (old_s,))
+        self.db.execute("DELETE FROM arrays WHERE ended_s < ?", (old_s,))
         self.db.execute("DELETE FROM events WHERE at_s < ?", (old_s,))
+
+
+def storable(number: int) -> int:
+    """The nearest number that SQLite can compare with."""
+    return max(-LARGEST_ID, min(number, LARGEST_ID))
+
+
+def shared(job: Job, same: dict[Requirement, Requirement]) -> Job:
+    """The job, with the requirement object of those that need the same."""
+    need = same.setdefault(job.spec.requirement, job.spec.requirement)
+    return job if need is job.spec.requirement else replace(job, spec=replace(job.spec, requirement=need))
+
+
+def job_row(job: Job) -> tuple[object, ...]:
+    spec = job.spec
+    return (job.id, spec.uid, spec.token, spec.index, job.state.value, job.ended_s, encode(job).decode())
+
+
+def array_row(array: Array) -> tuple[object, ...]:
+    state = ArrayState(**{name: getattr(array, name) for name in ArrayState.__struct_fields__})
+    spec = array.spec
+    return (array.id, spec.uid, spec.token, spec.index, array.ended_s, encode(spec).decode(), encode(state).decode())
+
+
+def written(allocation: Allocation | None, texts: dict[int, str]) -> str | None:
+    """texts: of those that have been met, by identity; tasks of one lane have the same."""
+    if allocation is None:
+        return None
+    text = texts.get(id(allocation))
+    if text is None:
+        text = texts[id(allocation)] = encode(allocation).decode()
+    return text
+
+
+def grant_rows(jobs: list[Job], texts: dict[int, str]) -> list[list[object]]:
+    """Tasks that were granted together are one row."""
+    rows: list[list[object]] = []
+    before: Job | None = None
+    for job in jobs:
+        assert job.task is not None
+        if before is not None and before.task == job.task - 1 and granted_together(before, job):
+            rows[-1][2] = job.task
+        else:
+            rows.append([job.id, job.task, job.task, job.attempt, job.lane, written(job.allocation, texts)])
+        before = job
+    return rows
+
+
+def granted_together(one: Job, other: Job) -> bool:
+    same = one.id == other.id and one.attempt == other.attempt and one.lane == other.lane
+    return same and one.allocation is other.allocation and one.lane is not None
+
+
+def task_row(job: Job, texts: dict[int, str]) -> tuple[object, ...]:
+    text = written(job.allocation, texts)
+    head = (job.id, job.task, job.state.value, job.attempt, job.lane, text, job.started_s, job.ended_s)
+    outcome = job.outcome
+    if outcome is None:
+        return (*head, job.stop_by, job.stop_grace_s, job.requeued_why, None, None, None, None, None, None)
+    ended = (outcome.kind.value, outcome.exit_status, outcome.signal, outcome.by, outcome.message, outcome.cpu_s)
+    return (*head, job.stop_by, job.stop_grace_s, job.requeued_why, *ended)
+
+
+def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocation]) -> Job:
+    """A task from its row. allocations: those that have been met, so that tasks of one lane have the same."""
+    (
+        task,
+        state,
+        attempt,
+        lane,
+        text,
+        started_s,
+        ended_s,
+        stop_by,
+        grace_s,
+        why,
+        kind,
+        status,
+        number,
+        by,
+        said,
+        cpu_s,
+    ) = row
+    if text is not None and text not in allocations:
+        allocations[text] = msgspec.json.decode(text, type=Allocation)
+    outcome = None
+    if kind is not None:
+        ended = OutcomeKind(kind)
+        outcome = Outcome(kind=ended, exit_status=status, signal=number, by=by, message=said, cpu_s=cpu_s)
+    return Job(
+        id=array.id,
+        task=task,
+        spec=array.spec,
+        state=State(state),
+        submitted_s=array.submitted_s,
+        attempt=AttemptNo(attempt),
+        allocation=allocations[text] if text is not None else None,
+        started_s=started_s,
+        ended_s=ended_s,
+        outcome=outcome,
+        stop_by=stop_by,
+        stop_grace_s=grace_s,
+        requeued_why=why,
+        lane=lane,
+    )
+
+
+def event_rows(draft: Draft) -> list[tuple[float, int | None, str, bytes]]:
+    """The audit trail of a tick: a row an event; those of one kind for tasks of one array are one row with ranges."""
+    at_s = draft.now.wall_s
+    rows: list[tuple[float, int | None, str, bytes]] = []
+    tasks: dict[tuple[int, str], list[int]] = {}
+    for event in draft.events:
+        kind = type(event).__name__
+        match event:
+            case Submitted():
+                rows.append((at_s, event.job.id, kind, b"{}"))  # the job's row has the rest
+            case ArraySubmitted():
+                rows.append((at_s, event.array.id, kind, b"{}"))
+            case LimitSet() | NodeMarked():
+                rows.append((at_s, None, kind, encode(event)))
+            case TasksRemoved() | AtMostSet() | ArrayEnded():
+                rows.append((at_s, event.id, kind, encode(event)))
+            case _ if event.task is not None:
+                tasks.setdefault((event.id, kind), []).append(event.task)
+            case _:
+                rows.append((at_s, event.id, kind, encode(event)))
+    rows += [(at_s, job, kind, encode({"tasks": ranges.of(numbers)})) for (job, kind), numbers in tasks.items()]
+    return rows

@@ -1,9 +1,7 @@
-"""The command line: every verb helps, bad input is one line and status 2, and the common path imports little."""
+"""The command line: every verb helps, bad input is one line and status 2."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +9,6 @@ import pytest
 from wq.cli import config, hosts, ids, main
 from wq.cli.commands import limit, node, sub
 from wq.cli.errors import WqError
-
-SOURCE = Path(__file__).parents[3] / "src"
 
 
 @pytest.fixture(autouse=True)
@@ -130,20 +126,3 @@ class TestConfiguration:
         self.write("server: evil\n", 0o666)
         with pytest.raises(WqError, match="chmod"):
             config.load()
-
-
-@pytest.mark.parametrize("words", [["ls"], ["stat"], ["rm", "3"], ["sub", "-b", "-c", "true"]], ids=" ".join)
-def test_the_common_path_imports_the_standard_library_alone(words: list[str]) -> None:
-    """Up to the server, which is not there; what renders the answer has a test of its own."""
-    program = (
-        f"import sys; sys.path.insert(0, {str(SOURCE)!r})\n"
-        "from wq.cli import connection, main\n"
-        "def nobody(*_, **__): raise connection.WqError('nobody')\n"
-        "connection.try_connect = nobody\n"
-        f"main.main({words!r})\n"
-        "print(*sorted(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
-    loaded = {name.split(".")[0] for name in done.stdout.split()}
-    assert not loaded & {"yaml", "msgspec", "ClusterShell", "asyncio", "typing", "dataclasses", "subprocess", "shutil"}
-    assert "wq.core" not in done.stdout.split()

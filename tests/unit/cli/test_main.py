@@ -1,9 +1,8 @@
-"""The command `wq`: verbs, options on either side of them, one clear line for what goes wrong, the cost of a start."""
+"""The command `wq`: verbs, options on either side of them, one clear line for what goes wrong."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -339,75 +338,3 @@ class TestAnotherHost:
         done = run("serve", "nosuch.txt", "-s", str(tmp_path / "spool"), env=env, cwd=tmp_path)
         assert done.returncode == 2
         assert "nosuch.txt" in done.stderr
-
-
-# --- what a start costs
-
-FAKE = """
-import _socket, json, os, struct, sys
-sys.path.insert(0, {sources!r})
-before = set(sys.modules)
-
-from wq.cli import config, connection
-
-def frame(message):
-    body = json.dumps(message).encode()
-    return struct.pack(">I", len(body)) + body
-
-WELCOME = dict(version=1, queue="q", owner=os.getuid(), owner_name="me", private=False, nodes=["a"])
-NODE = dict(host="a", ncores=4, used=[0], mem_gb=8, groups=["g"], state="online", reason="", since=None, by="")
-JOB = dict(id=1, user="me", state="running", priority="med", ncores=1, nhosts=1, name="x", submitted_at=0.0,
-           started_at=0.0, ended_at=None)
-ANSWERS = dict(
-    ls=dict(jobs=[JOB], counts=dict(jobs=1, running=1, waiting=0, held=0)),
-    stat=dict(nodes=[NODE], counts=dict(jobs=1, running=1, waiting=0, held=0)),
-    rm=dict(removed=[1], ending=[], refused=[], missing=[]),
-    sub=dict(jobs=[dict(id=1, name="x", output="/tmp/x-1.wqlog")]),
-)
-
-class Socket:
-    '''A connection that has its answers already.'''
-    def __init__(self, *_):
-        self.ours, self.theirs = _socket.socketpair()
-    def connect(self, path):
-        if "server.sock" in path:
-            self.theirs.sendall(frame(dict(ok=WELCOME)) + frame(dict(ok=ANSWERS[{verb!r}])))
-        else:
-            self.theirs.sendall(frame(dict(ok=ANSWERS["sub"])))
-    def __getattr__(self, name):
-        return getattr(self.ours, name)
-
-connection.socket.socket = Socket
-connection.places.check_meeting_dir = lambda uid, port: None
-connection.places.peer_uid = lambda sock: os.getuid()
-config.files = lambda: [os.environ["HOME"] + "/wqrc"]
-from wq.cli.main import main
-status = main({words!r})
-sys.stdout.flush()
-print(json.dumps([status, sorted(set(sys.modules) - before)]), file=sys.stderr)
-"""
-
-
-class TestTheCommonPath:
-    @pytest.mark.parametrize(
-        "words",
-        [["ls"], ["ls", "-u", "me"], ["sub", "-b", "-c", "x"], ["sub", "-b", "--", "x", "y"], ["rm", "1"], ["stat"]],
-        ids=" ".join,
-    )
-    def test_imports_nothing_but_the_standard_library_and_wq(self, words: list[str], tmp_path: Path) -> None:
-        script = FAKE.format(sources=SOURCES, verb=words[0], words=words)
-        (tmp_path / "wqrc").write_text("private: no\nnodes: any\n")
-        (tmp_path / "wqrc").chmod(0o600)
-        env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-        argv = [sys.executable, "-I", "-S", "-c", script]
-        done = subprocess.run(argv, capture_output=True, text=True, env=env, cwd=tmp_path, check=False)
-        assert done.returncode == 0, done.stderr
-        status, modules = json.loads(done.stderr.splitlines()[-1])
-        assert status == 0, done.stderr
-        assert done.stdout
-        foreign = {name.partition(".")[0] for name in modules} - set(sys.stdlib_module_names) - {"wq"}
-        assert foreign == set()
-        dear = set("asyncio subprocess typing sqlite3 dataclasses logging unittest importlib.metadata".split())
-        assert dear & set(modules) == set(), "these cost milliseconds at each start"
-        rooms = {name.split(".")[1] for name in modules if name.startswith("wq.")}
-        assert rooms <= {"cli", "protocol"}

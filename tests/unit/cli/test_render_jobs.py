@@ -12,9 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wq.cli.render.colour import Style
-from wq.cli.render.jobs import full, listing
-from wq.cli.render.sanitise import printable
-from wq.cli.render.table import WIDEST
+from wq.cli.render.jobs import brief, full, in_the_dark, listing
+from wq.cli.render.sanitise import WIDEST, printable
 
 ANY_TEXT = st.text(alphabet=st.characters(codec=None, exclude_categories=()))
 TEXT = st.text(alphabet=st.characters(codec="utf-8"))
@@ -129,6 +128,118 @@ def test_colour_changes_nothing_but_the_colour() -> None:
     painted = listing(rows, NOW_S, Style(enabled=True))
     assert "\x1b" in painted[1]
     assert [re.sub(r"\x1b\[[0-9]*m", "", line) for line in painted] == listing(rows, NOW_S)
+
+
+class TestTheBriefForm:
+    """Rows as lists, in the order of FIELDS."""
+
+    def row(self, **changes: Any) -> list[Any]:
+        names = (
+            "id task user state priority ncores nhosts name submitted_at started_at ended_at counts dark last".split()
+        )
+        usual = [12, None, "anze", "queued", "med", None, None, "fit", NOW_S - 60, None, None, None, None, None]
+        row = dict(zip(names, usual, strict=True))
+        assert changes.keys() <= row.keys()
+        return list((row | changes).values())
+
+    def line(self, **changes: Any) -> list[str]:
+        return listing([self.row(**changes)], NOW_S)[1].split()
+
+    @given(
+        st.lists(
+            st.builds(
+                job,
+                id=st.integers(1, 10**6),
+                user=TEXT,
+                name=TEXT,
+                state=st.sampled_from(["queued", "starting", "running", "stopping", "held", "done", "new"]),
+                ncores=st.none() | st.integers(0, 5000),
+                submitted_at=st.floats(0, 1e6),
+                started_at=st.none() | st.floats(0, 1e6),
+                ended_at=st.none() | st.floats(0, 1e6),
+            ),
+            max_size=5,
+        )
+    )
+    def test_is_listed_as_the_long_one(self, rows: list[dict[str, Any]]) -> None:
+        assert listing(list(map(brief, rows)), NOW_S) == listing(rows, NOW_S)
+
+    def test_one_row_may_stand_for_many_jobs(self) -> None:
+        alike = [self.row(id=number) for number in range(8, 12)]
+        assert listing([self.row(id=8, last=11)], NOW_S) == listing(alike, NOW_S)
+        mixed = [self.row(id=7, state="held"), self.row(id=8, last=11), self.row(id=999, user="erin")]
+        assert listing(mixed, NOW_S) == listing([mixed[0], *alike, mixed[2]], NOW_S)
+
+    def test_a_percent_sign_is_one(self) -> None:
+        assert listing([self.row(id=8, last=9, name="50%d")], NOW_S)[2].split()[6] == "50%d"
+
+    @pytest.mark.parametrize(
+        ("counts", "status"),
+        [
+            ([8120, 48, 1832, 0], "W8120/R48/D1832"),
+            ([0, 0, 10000, 0], "D10000"),
+            ([0, 0, 9997, 3], "D9997/F3"),
+            ([5, 0, 0, 0], "W5"),
+            ([0, 2, 0, 1], "R2/F1"),
+            ([0, 0, 0, 0], "W0"),
+        ],
+    )
+    def test_the_status_of_an_array_is_one_word_of_counts(self, counts: list[int], status: str) -> None:
+        line = self.line(counts=counts, state="running", ncores=48, nhosts=4, started_at=NOW_S - 30)
+        assert line == ["12", "anze", status, "med", "48", "4", "fit", "1m00s", "30s"]
+
+    def test_the_counts_of_a_row_with_names_are_in_its_array(self) -> None:
+        array = {"waiting": 8120, "running": 48, "done": 1832, "failed": 0, "tasks": 10_000}
+        assert listing([running() | {"array": array}], NOW_S)[1].split()[2] == "W8120/R48/D1832"
+
+    def test_an_array_runs_since_its_first_start_also_while_it_waits(self) -> None:
+        assert self.line(counts=[5, 0, 1, 0], started_at=NOW_S - 30)[3:] == ["med", "-", "-", "fit", "1m00s", "30s"]
+        assert self.line(counts=[5, 0, 0, 0])[-1] == "-"
+
+    def test_a_task_is_named_by_its_number(self) -> None:
+        rows = [self.row(counts=[0, 1, 1, 0], started_at=NOW_S), self.row(task=5, state="running", started_at=NOW_S)]
+        rows += [self.row(task=100, state="done", ended_at=NOW_S, started_at=NOW_S - 5)]
+        assert [line.split()[0] for line in listing(rows, NOW_S)[1:4]] == ["12", "12.5", "12.100"]
+        assert [line.index("anze") for line in listing(rows, NOW_S)[1:4]] == [7, 7, 7]
+
+    @pytest.mark.parametrize(
+        ("counts", "footer"),
+        [
+            ([5, 1, 4, 0], "Jobs: 1 Running: 1 Waiting: 0"),
+            ([5, 0, 4, 0], "Jobs: 1 Running: 0 Waiting: 1"),
+            ([0, 0, 4, 1], "Jobs: 1 Running: 0 Waiting: 0 Done: 1"),
+        ],
+    )
+    def test_an_array_is_one_job_in_the_footer(self, counts: list[int], footer: str) -> None:
+        row = self.row(counts=counts)
+        assert listing([row], NOW_S)[-1] == footer
+        assert listing([row, self.row(task=5, state="done"), self.row(task=6)], NOW_S)[-1][:7] == footer[:7]
+
+    def test_so_are_its_tasks_without_it(self) -> None:
+        rows = [self.row(task=5, state="running"), self.row(task=6), self.row(id=13, task=1, state="done")]
+        assert listing(rows, NOW_S)[-1] == "Jobs: 2 Running: 1 Waiting: 0 Done: 1"
+
+    def test_the_footer_counts_all_that_a_row_stands_for(self) -> None:
+        rows = [self.row(id=1, last=100), self.row(id=101, state="running", started_at=NOW_S)]
+        assert listing(rows, NOW_S)[-1] == "Jobs: 101 Running: 1 Waiting: 100"
+
+    def test_colour_changes_nothing_but_the_colour(self) -> None:
+        rows = [self.row(counts=[5, 1, 4, 2]), self.row(id=13, last=15), self.row(id=16, task=3, state="running")]
+        painted = listing(rows, NOW_S, Style(enabled=True))
+        assert "\x1b[32mW5/R1/D4/F2\x1b[0m" in painted[1]
+        assert [re.sub(r"\x1b\[[0-9]*m", "", line) for line in painted] == listing(rows, NOW_S)
+
+    def test_what_nobody_can_hear_of_is_found_with_each_id_once(self) -> None:
+        dark = {"since": 1.0, "hosts": ["a"], "why": "x"}
+        rows = [self.row(id=1), self.row(id=2, last=3, dark=dark), self.row(id=4, task=1, dark=dark)]
+        rows += [self.row(id=4, task=2, dark=dark)]
+        assert [row["id"] for row in in_the_dark(rows)] == [2, 3, 4]
+        assert in_the_dark([job() | {"out_of_sight": dark}]) == [{"id": 2530, "out_of_sight": dark}]
+
+    def test_a_hundred_thousand_lines_are_made_one_by_one_only_where_they_differ(self) -> None:
+        lines = listing([self.row(id=1, last=100_000)], NOW_S)
+        assert len(lines) == 100_002
+        assert lines[-2].split()[0] == "100000"
 
 
 def test_the_full_form_is_one_document_that_a_person_can_read() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from tests.unit.core.worlds import cluster, grant, need, shown
+from wq.core import ranges
 from wq.core.engine import tick
 from wq.core.job import (
+    ArraySpec,
     AttemptNo,
     HostName,
     Job,
@@ -26,7 +29,7 @@ from wq.core.requests import (
     AttemptStarted,
     AttemptTakenBack,
     Gone,
-    HeldJob,
+    Gones,
     Incoming,
     LauncherGone,
     LauncherHere,
@@ -35,6 +38,7 @@ from wq.core.requests import (
     Remove,
     Request,
     Start,
+    Starts,
     Stop,
     Submit,
     Who,
@@ -54,6 +58,11 @@ def spec(requirement: Requirement | None = None, *, name: str = "job", foregroun
     """A job as a launcher describes it; who it is from is not for it to say."""
     wanted = requirement if requirement is not None else need()
     return JobSpec(uid=Uid(-1), user="", name=name, command="./job", requirement=wanted, foreground=foreground)
+
+
+def array(ntasks: int, requirement: Requirement | None = None, *, at_most: int | None = None) -> JobSpec:
+    """An array of tasks 0, 1, ..."""
+    return replace(spec(requirement), array=ArraySpec(pieces=((0, ntasks - 1, 1),), at_most=at_most))
 
 
 class Play:
@@ -139,7 +148,7 @@ class Play:
 
     def here(self, who: Who, *held: int, tokens: tuple[str, ...] = ()) -> None:
         """A launcher comes, with these jobs in its ledger."""
-        self.say(who, LauncherHere(jobs=tuple(HeldJob(id=JobId(number)) for number in held), tokens=tokens))
+        self.say(who, LauncherHere(ids=ranges.of(held), tokens=tokens))
 
     def gone(self, who: Who) -> None:
         self.say(who, LauncherGone())
@@ -180,6 +189,10 @@ def order_word(order: Order) -> str:
             text = f"stop {order.id}.{order.attempt} by {order.by}"
         case Gone():
             text = f"gone {order.id}"
+        case Starts():
+            text = f"start {len(order.tasks)} in {order.lane}"
+        case Gones():
+            text = f"gone {len(order.tasks)}"
         case _:
             assert_never(order)
     return text if order.uid == ANZE.uid else f"{order.uid}: {text}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import typing
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
-from tests.unit.core.engines import ANZE, BINE, EXITED, MYSELF, OWNER, ROOT, Play, spec
+from tests.unit.core.engines import ANZE, BINE, EXITED, MYSELF, OWNER, ROOT, Play, array, spec
 from tests.unit.core.worlds import cluster, need
 from wq.core import commands
 from wq.core.admit import LONGEST_COMMAND, LONGEST_NAME, MOST_CORES
@@ -19,20 +19,21 @@ from wq.core.lifecycle import Submitted
 from wq.core.listing import out_of_sight
 from wq.core.news import PAUSE_FIRST_S, PAUSE_MOST_S
 from wq.core.plan import Limit, ReasonCode
-from wq.core.queue import LimitSet, NodeMarked, Queue, effective_limit
+from wq.core.queue import ArraySubmitted, AtMostSet, LimitSet, NodeMarked, Queue, TasksRemoved, effective_limit
 from wq.core.requests import (
     Answer,
     AttemptEnded,
     AttemptStarted,
     AttemptTakenBack,
     ClusterRead,
-    HeldJob,
     LauncherGone,
     LauncherHere,
     NodeLooked,
     Refresh,
     Remove,
+    Reports,
     Request,
+    SetAtMost,
     SetLimit,
     SetNode,
     Sight,
@@ -175,6 +176,9 @@ REQUESTS: dict[str, Request] = {
     "report an end": AttemptEnded(id=JOB, attempt=NEW_ATTEMPT, outcome=EXITED),
     "say what is out of sight": Sight(unseen={B: "no answer"}),
     "take an attempt back": AttemptTakenBack(id=JOB, attempt=NEW_ATTEMPT, host=A, why="no"),
+    "report many ends": Reports(news=(AttemptEnded(id=JOB, attempt=NEW_ATTEMPT, outcome=EXITED),)),
+    "say how many tasks may run": SetAtMost(id=JobId(5), at_most=3),
+    "remove tasks that wait": Remove(tasks=((5, 3, 4),)),
 }
 EVERYBODY = ("anze", "other", "server's owner", "root")
 PEOPLE: dict[str, Who] = dict(zip(EVERYBODY, (ANZE, BINE, OWNER, ROOT), strict=True))
@@ -199,11 +203,14 @@ MAY_TOUCH_ANZES: dict[str, set[str]] = {
     "report an end": HIMSELF,
     "say what is out of sight": HIMSELF,
     "take an attempt back": HIMSELF,
+    "report many ends": HIMSELF,
+    "say how many tasks may run": HIMSELF | OPERATORS,
+    "remove tasks that wait": HIMSELF | OPERATORS,
 }
 
 
 def a_full_queue() -> Play:
-    """Anze has a running job on a (1), a waiting one (2), a starting one on b (3), and avoids a node."""
+    """Anze has a running job on a (1), a waiting one (2), a starting one on b (3), an array (5), and avoids a node."""
     play = Play("a:4 b:4 c:4")
     play.running(ANZE, need("bynode", host="a"))
     play.submit(ANZE, spec(need("bynode", host="a")))
@@ -211,6 +218,7 @@ def a_full_queue() -> Play:
     (number,) = play.submit(ANZE, spec(need(host="c")))
     play.taken_back(number, "c")
     play.say(ANZE, Remove(ids=((number, number),)))
+    assert play.submit(ANZE, array(10, need("bynode", host="a"))) == [5]
     assert [play.state(1), play.state(2), play.state(3)] == ["running", "queued", "starting"]
     return play
 
@@ -225,6 +233,7 @@ def of_anze(queue: Queue) -> tuple[object, ...]:
         {key: ids for key, ids in queue.tokens.items() if key[0] == mine},
         {key: pause for key, pause in queue.pauses.items() if key[0] == mine},
         {key: unseen for key, unseen in queue.out_of_sight.items() if key[0] == mine},
+        [array for array in queue.arrays.values() if array.spec.uid == mine],
         mine in queue.present,
         queue.nodes,
         queue.unseen,
@@ -342,7 +351,13 @@ class TestRemoval:
     def test_all_means_ones_own_even_for_root(self) -> None:
         play = Play("a:1")
         play.submit(ANZE)
-        assert play.say(ROOT, Remove(all=True)) == {"removed": [], "ending": [], "refused": [], "missing": []}
+        assert play.say(ROOT, Remove(all=True)) == {
+            "removed": [],
+            "ending": [],
+            "tasks": [],
+            "refused": [],
+            "missing": [],
+        }
 
     @pytest.mark.parametrize(("asked", "given"), [(-5.0, 0.0), (7.0, 7.0), (1e9, 3600.0), (float("inf"), 3600.0)])
     def test_the_grace_is_bounded(self, asked: float, given: float) -> None:
@@ -456,7 +471,7 @@ class TestOutOfSight:
         dark = self.dark(play)
         assert dark is not None
         assert (dark["since"], dark["hosts"]) == (play.now.wall_s, ["a"])
-        play.say(ANZE, LauncherHere(jobs=(HeldJob(id=JobId(1), attempt=AttemptNo(1)),)))
+        play.say(ANZE, LauncherHere(ids=((1, 1),)))
         assert self.dark(play) is None
 
     def test_a_launcher_cannot_fill_the_memory_with_nodes_that_are_none(self) -> None:
@@ -928,7 +943,7 @@ class TestLaunchers:
         play.remove(ANZE, 2)
         play.running(BINE)
         again = Play("a:4", here=())
-        again.queue.active.update(play.queue.active)
+        again.queue.take_up(play.queue.active.values(), ())
         again.queue.next_id = play.queue.next_id
         again.here(ANZE, 1, 2)
         assert again.orders == ["start 1.1 a:0", "stop 2.1 by anze"]
@@ -938,7 +953,7 @@ class TestLaunchers:
     def test_a_report_and_a_new_launcher_in_one_turn(self) -> None:
         play = Play("a:1")
         play.submit()
-        play.turn((ANZE, LauncherGone()), (ANZE, LauncherHere(jobs=(HeldJob(id=JobId(1)),))))
+        play.turn((ANZE, LauncherGone()), (ANZE, LauncherHere(ids=((1, 1),))))
         assert play.orders == ["start 1.1 a:0"]
         assert ANZE.uid in play.queue.present
 
@@ -978,8 +993,12 @@ class TestDrafts:
     def test_the_changed_jobs_are_those_of_the_events(self) -> None:
         play = a_full_queue()
         draft = play.draft(*self.everything())
-        events = [event for event in draft.events if not isinstance(event, LimitSet | NodeMarked)]
-        assert set(draft.changed) == {event.job.id if isinstance(event, Submitted) else event.id for event in events}
+        others = LimitSet | NodeMarked | ArraySubmitted
+        events = [event for event in draft.events if not isinstance(event, others)]
+        of_arrays = {event.id for event in events if isinstance(event, TasksRemoved | AtMostSet)}
+        ids = {event.job.id if isinstance(event, Submitted) else event.id for event in events}
+        assert set(draft.changed) == ids - of_arrays
+        assert set(draft.changed_arrays) == of_arrays
 
     def test_each_job_lies_where_its_state_says(self) -> None:
         play = a_full_queue()

@@ -10,12 +10,14 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
-from tests.unit.core.worlds import USERS, World, block, cluster, job, leaving, need, off, running, shown, uid, world
+from tests.unit.core.worlds import USERS, World, block, cluster, job, leaving, need, off, running, shown, world
 from wq.core.cluster import Node, free_cores, usable
 from wq.core.job import Allocation, HostName, Job, Mode, Priority, Requirement
+from wq.core.line import line_of
 from wq.core.place import eligible, fill, impossible, place
-from wq.core.plan import Limit, ReasonCode, ahead, plan
+from wq.core.plan import Limit, ReasonCode
 from wq.core.policies import Policy
 from wq.core.policies.fifo import Fifo
 
@@ -27,14 +29,15 @@ class TestOrder:
     def test_higher_priorities_first(self) -> None:
         policy: Policy = Fifo()
         jobs = [job(number, need(priority=it)) for number, it in enumerate(["low", "med", "high", "block", "med"], 1)]
-        assert [one.id for one in policy.order(jobs)] == [4, 3, 2, 5, 1]
+        assert [one.id for one in sorted(jobs, key=lambda job: (policy.rank(job.spec), job.id))] == [4, 3, 2, 5, 1]
+        assert list(world("a:5", *jobs[:3], jobs[4]).starts) == [3, 2, 5, 1]
 
     def test_ahead_counts_those_before_it(self) -> None:
-        assert ahead(job(7).id, [job(5), job(6), job(7), job(8)]) == 2
-
-    def test_ahead_of_a_stranger_is_an_error(self) -> None:
-        with pytest.raises(ValueError, match="job 9 is not in the queue"):
-            ahead(job(9).id, [job(5)])
+        jobs = [job(5), job(6), job(7), job(8), job(9, need(priority="high")), job(4, need(n=3), "bine")]
+        line = line_of(jobs)
+        assert line.ahead(jobs[2], lambda place: True) == 4
+        line.gone(jobs[0])
+        assert line.ahead(jobs[2], lambda place: place != (5, -1)) == 3
 
 
 class TestWhoeverFits:
@@ -273,9 +276,8 @@ class TestWhy:
 
 class TestCost:
     def test_the_queue_is_read_only_until_no_core_is_open(self) -> None:
-        queue = iter([job(number) for number in range(1, 1001)])
-        made = plan(queue=queue, active=[], nodes=cluster("a:4"), limits={}, present={uid("anze")}, paused={})
-        assert (len(made.starts), next(queue).id) == (4, 6)  # it stops at job 5
+        here = world("a:4", *(job(number) for number in range(1, 1001)))
+        assert (len(here.starts), here.looked_at) == (4, 5)
 
     def test_a_shape_that_failed_is_not_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         tried: list[Requirement] = []
@@ -369,7 +371,7 @@ def by_the_book(here: World) -> dict[int, str]:
     held: set[str] = set()
     active = list(here.active)
     starts: dict[int, str] = {}
-    for one in Fifo().order(here.queue):
+    for one in sorted(here.queue, key=lambda one: (Fifo().rank(one.spec), one.id)):
         requirement, limit = one.spec.requirement, here.limits.get(one.spec.user, Limit())
         mine = [other.allocation.ncores for other in active if other.spec.uid == one.spec.uid and other.allocation]
         if one.spec.user in here.away or (limit.run is not None and len(mine) >= limit.run):
@@ -384,7 +386,7 @@ def by_the_book(here: World) -> dict[int, str]:
         fitting = [choice for choice in choices(requirement, open_, free) if choice.ncores <= room]
         if fitting:
             starts[one.id] = shown(fitting[0])
-            active.append(replace(one, allocation=fitting[0]))
+            active.append(structs.replace(one, allocation=fitting[0]))
         elif requirement.priority is Priority.BLOCK:
             could = any(choice.ncores <= room for choice in choices(requirement, own, empty))
             held |= {node.host for node in own if could}
@@ -406,9 +408,9 @@ def test_no_core_is_granted_twice(here: World) -> None:
 
 @given(worlds())
 def test_every_allocation_is_what_was_asked_for(here: World) -> None:
-    jobs = {one.id: one for one in here.queue}
     for start in here.plan().starts:
-        requirement, nodes = jobs[start.job].spec.requirement, nodes_of(here, jobs[start.job])
+        assert isinstance(start.job, Job)
+        requirement, nodes = start.job.spec.requirement, nodes_of(here, start.job)
         size = {node.host: node.ncores for node in nodes}
         assert set(start.allocation.hosts) <= set(size)
         assert list(start.allocation.hosts) == [node.host for node in nodes if node.host in start.allocation.hosts]
@@ -425,10 +427,9 @@ def test_every_allocation_is_what_was_asked_for(here: World) -> None:
 
 @given(worlds())
 def test_limits_are_kept(here: World) -> None:
-    users = {one.id: one.spec.user for one in here.queue}
     for user, limit in here.limits.items():
         old = [one.allocation.ncores for one in here.active if one.spec.user == user and one.allocation]
-        new = [start.allocation.ncores for start in here.plan().starts if users[start.job] == user]
+        new = [start.allocation.ncores for start in here.plan().starts if start.job.spec.user == user]
         assert not new or limit.run is None or len(old + new) <= limit.run
         assert not new or limit.cores is None or sum(old + new) <= limit.cores
 
@@ -436,7 +437,7 @@ def test_limits_are_kept(here: World) -> None:
 @given(worlds())
 def test_who_waits_and_is_not_held_back_truly_does_not_fit(here: World) -> None:
     made = here.plan()
-    starts = {start.job: start.allocation for start in made.starts}
+    starts = {start.job.id: start.allocation for start in made.starts}
     held = [(one, one.allocation) for one in here.active if one.allocation is not None]
     held += [(one, starts[one.id]) for one in here.queue if one.id in starts]
     free = free_cores(here.nodes, [allocation for _, allocation in held])
@@ -453,7 +454,7 @@ def test_who_waits_and_is_not_held_back_truly_does_not_fit(here: World) -> None:
 @given(worlds())
 def test_the_reason_is_one_that_holds(here: World) -> None:
     made = here.plan()
-    started = {start.job for start in made.starts}
+    started = {start.job.id for start in made.starts}
     for one in here.queue:
         if one.id in started:
             continue
@@ -482,7 +483,7 @@ def test_the_reason_is_one_that_holds(here: World) -> None:
 @given(worlds())
 def test_reasons_do_not_depend_on_the_order_in_which_they_are_asked(here: World) -> None:
     made, again = here.plan(), here.plan()
-    waiting = [one for one in here.queue if one.id not in {start.job for start in made.starts}]
+    waiting = [one for one in here.queue if one.id not in {start.job.id for start in made.starts}]
     assert [made.why(one) for one in waiting] == [again.why(one) for one in reversed(waiting)][::-1]
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from wq.core.cluster import Node, NodeState
 from wq.core.job import Allocation, HostName, Job, JobId, JobSpec, Mode, Priority, Requirement, Slice, State, Uid
+from wq.core.lane import lane_of
+from wq.core.line import Place, line_of, place_of, walks
 from wq.core.plan import Limit, Plan, Reason, plan
-from wq.core.policies.fifo import Fifo
 
 USERS = ("anze", "bine", "cene")
 
@@ -94,11 +97,20 @@ class World:
     limits: Mapping[str, Limit] = field(default_factory=dict)
     away: Sequence[str] = ()
     paused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    looked_at: int = field(default=0, compare=False)
 
     def plan(self) -> Plan:
+        waiting = {place_of(job): job for job in self.queue}
+        self.looked_at = 0
+
+        def look(place: Place) -> Job | None:
+            self.looked_at += 1
+            return waiting.get(place)
+
+        line = line_of(self.queue)
         return plan(
-            queue=Fifo().order(self.queue),
-            active=self.active,
+            queue=lambda: walks(line, (), look),
+            lanes={f"{job.id}.{job.attempt}": lane_of(job) for job in self.active},
             nodes=self.nodes,
             limits={uid(user): limit for user, limit in self.limits.items()},
             present={uid(user) for user in USERS if user not in self.away},
@@ -110,7 +122,7 @@ class World:
     @property
     def starts(self) -> dict[int, str]:
         """The cores of each job that starts, by its id, in the order of the queue."""
-        return {start.job: shown(start.allocation) for start in self.plan().starts}
+        return {start.job.id: shown(start.allocation) for start in self.plan().starts}
 
     def why(self, number: int) -> Reason:
         return self.plan().why(next(job for job in self.queue if job.id == number))

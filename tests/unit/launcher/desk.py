@@ -90,7 +90,7 @@ class Desk:
 
     def note(self) -> None:
         dirty = self.ledger.dirty
-        self.stored = [f"{token}{'' if entry is not None else ' gone'}" for (token, _), entry in dirty.items()]
+        self.stored = [f"{token}{'' if entry is not None else ' gone'}" for (token, _, _), entry in dirty.items()]
         self.ledger.dirty = {}
 
     def did(self, actions: list[Action]) -> list[str]:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.sim.loop import VirtualLoop
 from tests.unit.launcher.desk import SETTING, start, stop, told
+from wq.core import ranges
 from wq.core.job import HostName, JobId, Outcome, Uid
 from wq.core.requests import (
     AttemptEnded,
@@ -56,6 +57,7 @@ class QuietLink:
     def __init__(self, host: HostName, key: str, *, on_word: Callable[..., None], on_down: Callable[..., None]) -> None:
         self.host, self.on_word, self.on_down = host, on_word, on_down
         self.spool = ""
+        self.features: frozenset[str] = frozenset()
         self.up = False
 
     def open(self, ssh_command: str, env: dict[str, str]) -> None:
@@ -85,6 +87,10 @@ class QuietSession:
     def report(self, request: Request) -> None:
         if self.connected.is_set():
             self.wires.to_server.append(request)
+
+    def report_many(self, news: list[AttemptStarted | AttemptEnded | AttemptTakenBack]) -> None:
+        for one in news:
+            self.report(one)
 
     async def ask(self, request: Submit, at_once: Callable[[Word], None]) -> Word:
         if not self.connected.is_set():
@@ -141,10 +147,10 @@ class House:
 
     # the server
 
-    def server_up(self, queue: str = "q1", features: tuple[str, ...] = ("sight",)) -> None:
+    def server_up(self, queue: str = "q1") -> None:
         """The session is connected (as Session does: writer, on_up, connected)."""
         self.session.connected.set()
-        self.inside(lambda: self.launcher.server_up({"queue": queue, "features": list(features)}))
+        self.inside(lambda: self.launcher.server_up({"queue": queue}))
 
     def server_down(self) -> None:
         self.session.connected.clear()
@@ -283,7 +289,8 @@ class House:
 
     @property
     def entries(self) -> dict[int, Entry]:
-        return {int(number): entry for number, entry in self.launcher.ledger.by_id.items()}
+        by_id = self.launcher.ledger.by_id
+        return {number: entry for number, entry in by_id.items() if isinstance(number, int)}
 
     def entry(self, number: int = 1) -> Entry:
         return self.entries[number]
@@ -339,7 +346,8 @@ def report_word(request: Request) -> str:
         case AttemptStarted() | AttemptEnded() | AttemptTakenBack():
             return told(request)
         case LauncherHere():
-            ids = ",".join(f"{held.id}.{held.attempt}" for held in request.jobs)
+            ids = ",".join(map(str, ranges.numbers(request.ids)))
+            ids += "".join(f" {number}.{first}-{last}" for number, first, last in request.tasks)
             return f"here {ids}{f' and {len(request.tokens)} to come' if request.tokens else ''}"
         case Remove():
             return f"remove {request.ids[0][0]}"

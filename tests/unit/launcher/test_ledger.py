@@ -488,7 +488,7 @@ class TestCost:
         desk = Desk(1, up="a")
         looked = 0
 
-        class Watched(dict[tuple[str, int], object]):
+        class Watched(dict[tuple[str, int, int | None], object]):
             def values(self) -> object:  # type: ignore[override]
                 nonlocal looked
                 looked += 1

@@ -61,7 +61,7 @@ class TestLargeOnes:
         assert client.heard[-1]["status"] == 75
         assert house.reports == []
         house.server_up()
-        assert house.reports == ["here 1.0,2.0", "remove 1", "remove 2"]
+        assert house.reports == ["here 1,2", "remove 1", "remove 2"]
 
     def test_even_by_the_next_launcher(self, house: House) -> None:
         house.submits(*[batch()] * 3)
@@ -69,7 +69,7 @@ class TestLargeOnes:
         house.server_down()
         house.killed_and_started_again()
         house.server_up()
-        assert house.reports == ["here 1.0,2.0", "remove 1", "remove 2"]
+        assert house.reports == ["here 1,2", "remove 1", "remove 2"]
 
 
 class TestMessages:

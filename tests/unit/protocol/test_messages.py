@@ -11,11 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.core.engines import spec
+from tests.unit.core.engines import array, spec
 from tests.unit.core.worlds import grant, need
+from wq.core import ranges
 from wq.core import requests as core
 from wq.core.commands import MOST_JOBS_OF_A_USER
 from wq.core.job import AttemptNo, HostName, JobId, Outcome, OutcomeKind, Uid
+from wq.core.requests import Start
+from wq.launcher.launcher import here
+from wq.launcher.ledger import Entry
+from wq.launcher.task import Task
 from wq.protocol import messages
 from wq.protocol.messages import FROM_CLIENTS, FROM_LAUNCHERS, NAMES, TO_LAUNCHERS, decode_word, encode_word
 from wq.protocol.wire import MAX_FRAME_BYTES, Frames, WireError, encode
@@ -29,7 +34,27 @@ FULL: list[typing.Any] = [
     core.Remove(all=True),
     core.SetNode(hosts=("a", "b"), state="offline", reason="new disk"),
     core.Refresh(),
-    core.LauncherHere(jobs=(core.HeldJob(id=JobId(1), attempt=AttemptNo(2)),), tokens=("t",)),
+    core.LauncherHere(ids=((1, 3), (5, 5)), tasks=((7, 0, 9),), tokens=("t",), more=True),
+    core.Remove(tasks=((7, 0, 9),)),
+    core.SetAtMost(id=JobId(7), at_most=3),
+    core.Submit(token="t", jobs=(array(10, at_most=2),)),
+    core.AttemptEnded(
+        id=JobId(7), task=3, attempt=AttemptNo(2), outcome=Outcome(kind=OutcomeKind.LOST), again=True, run_s=0.5
+    ),
+    core.Starts(
+        uid=Uid(1),
+        lane="7_1.1",
+        allocation=grant("a:0"),
+        declared=(4,),
+        patience_s=0.3,
+        tasks=((7, 2, 1), (9, -1, 4)),
+    ),
+    core.Gones(uid=Uid(1), tasks=((7, 2), (9, -1))),
+    messages.Attempts(
+        started=(messages.TaskGrant(7, 2, 1),),
+        ended=(messages.AttemptEnd(7, 2, 1, OutcomeKind.EXITED, 3, None, None, 0.5, 0.25, False),),
+        back=(messages.TaskGrant(7, 3, 1),),
+    ),
     core.AttemptStarted(id=JobId(1), attempt=AttemptNo(2)),
     core.AttemptEnded(
         id=JobId(1), attempt=AttemptNo(2), outcome=Outcome(kind=OutcomeKind.EXITED, exit_status=3, cpu_s=0.5)
@@ -68,13 +93,13 @@ class TestTheWords:
         assert len(NAMES) == len({**FROM_LAUNCHERS, **TO_LAUNCHERS})
 
     def test_what_only_the_server_itself_says_cannot_be_said_by_others(self) -> None:
-        ours = {core.ClusterRead, core.NodeLooked, core.LauncherGone, core.SetLimit}
+        ours = {core.ClusterRead, core.NodeLooked, core.LauncherGone, core.SetLimit, core.Reports}
         assert not ours & set(FROM_LAUNCHERS.values())
         assert set(typing.get_args(core.Request)) - ours <= set(FROM_LAUNCHERS.values())
 
     def test_a_client_cannot_speak_for_a_launcher(self) -> None:
         attempts = {core.AttemptStarted, core.AttemptEnded, core.AttemptTakenBack}
-        only = {core.Submit, core.LauncherHere, core.Sight} | attempts
+        only = {core.Submit, core.LauncherHere, core.Sight, messages.Attempts} | attempts
         assert set(FROM_LAUNCHERS.values()) - set(FROM_CLIENTS.values()) == only
         with pytest.raises(WireError, match="a message of no known type"):
             decoded({"type": "attempt_ended", "id": 1, "attempt": 1}, FROM_CLIENTS)
@@ -138,8 +163,26 @@ def requests_of_the_commands() -> Iterator[str]:
 
 class TestSizes:
     def test_a_launcher_with_all_the_jobs_that_it_may_have_can_say_so_in_one_message(self) -> None:
-        jobs = tuple(core.HeldJob(id=JobId(10**8 + n), attempt=AttemptNo(10)) for n in range(MOST_JOBS_OF_A_USER))
-        assert len(encode_word(core.LauncherHere(jobs=jobs))) < MAX_FRAME_BYTES
+        """(In several, if none of its jobs has a neighbour.)"""
+        entries = [
+            Entry(token=f"s{n:08x}-{n:032x}", index=0, task=Task(), id=JobId(10**8 + 2 * n) if n % 2 else None)
+            for n in range(0, MOST_JOBS_OF_A_USER, 5)
+        ]
+        words = list(here(entries, tuple(entry.token for entry in entries if entry.id is None)))
+        assert all(len(encode_word(word)) < MAX_FRAME_BYTES for word in words)
+        assert [word.more for word in words] == [True] * (len(words) - 1) + [False]
+        assert sum(ranges.count(word.ids) for word in words) == len(entries) // 2
+
+    def test_a_word_of_many_starts_ends_or_news_has_its_size(self) -> None:
+        grants = [Start(uid=Uid(1), id=JobId(10**9), task=10**9 + n, attempt=AttemptNo(10**6), lane="x",
+                        allocation=grant("a:0"), declared=(4,)) for n in range(12_000)]  # fmt: skip
+        words = messages.grouped(
+            [*grants, *[core.Gone(uid=Uid(1), id=o.id, task=o.task, outcome=None) for o in grants]]
+        )
+        assert all(len(encode_word(word)) < MAX_FRAME_BYTES for word in words)
+        assert [len(word.tasks) for word in words if not isinstance(word, core.Start | core.Stop | core.Gone)] == [
+            5000, 5000, 2000, 5000, 5000, 2000
+        ]  # fmt: skip
 
 
 class TestGarbage:
@@ -165,7 +208,7 @@ class TestGarbage:
             {"type": "attempt_ended", "id": 1, "attempt": 1, "outcome": {"kind": "splendid"}},
             {"type": "attempt_started", "id": None, "attempt": 1},
             {"type": "node", "hosts": ["a"]},
-            {"type": "launcher_here", "jobs": [1]},
+            {"type": "launcher_here", "ids": [1]},
         ],
     )
     def test_wrong_types_are_refused(self, message: dict[str, object]) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.unit.server.desk import ANZE, BINE, ME, Office, Visitor, Word, an_office, job
 from wq.core.cluster import NodeState
 from wq.protocol.messages import FROM_LAUNCHERS
-from wq.protocol.wire import MAX_FRAME_BYTES, frame
+from wq.protocol.wire import MAX_FRAME_BYTES, PROTOCOL, frame
 from wq.server.connections import (
     FRAME_TIMEOUT_S,
     HELLO_TIMEOUT_S,
@@ -49,14 +49,14 @@ def submitted(launcher: Visitor, *jobs: Word, token: str = "t") -> typing.Any:
 class TestHello:
     def test_is_answered_with_who_is_there(self, office: Office) -> None:
         visitor = office.visitor(role=None)
-        visitor.say({"type": "hello", "version": 1})
+        visitor.say({"type": "hello", "version": PROTOCOL})
         (answer,) = visitor.heard()
         assert (answer["ok"]["owner"], answer["ok"]["nodes"]) == (ME, ["a", "b"])
 
     @pytest.mark.parametrize(
         ("hello", "error"),
         [
-            ({"type": "hello", "version": 1, "role": "king"}, "the role is client or launcher"),
+            ({"type": "hello", "version": PROTOCOL, "role": "king"}, "the role is client or launcher"),
             ({"type": "stat"}, "not understood: a message of no known type"),
         ],
     )
@@ -70,14 +70,14 @@ class TestHello:
 
     def test_one_of_another_version_is_told_which_this_is(self, office: Office) -> None:
         visitor = office.visitor(role=None)
-        visitor.say({"type": "hello", "version": 2})
-        error = "this server speaks version 1 of the protocol, you speak 2"
-        assert visitor.heard() == [{"error": error, "status": 2, "version": 1}]
+        visitor.say({"type": "hello", "version": 3})
+        error = "this server speaks version 2 of the protocol, you speak 3"
+        assert visitor.heard() == [{"error": error, "status": 2, "version": PROTOCOL}]
         assert visitor.wire.closed
 
     def test_one_is_enough(self, office: Office) -> None:
         visitor = office.visitor()
-        visitor.say({"type": "hello", "version": 1})
+        visitor.say({"type": "hello", "version": PROTOCOL})
         assert visitor.heard() == [{"error": "one hello is enough", "status": 2}]
 
     def test_whoever_says_nothing_is_let_go(self, office: Office) -> None:

@@ -222,14 +222,6 @@ class TestFinished:
         assert self.ids(store, (huge, huge)) == []
         assert len(self.ids(store, (-abs(huge), abs(huge)))) == 4
 
-    def test_one_by_its_id(self, store: Store, play: Kept) -> None:
-        found = store.outcome_of(JobId(3))
-        assert found is not None
-        assert found.id == 3
-        assert store.outcome_of(JobId(99)) is None
-
-
-class TestPrune:
     def test_forgets_what_ended_more_than_a_week_ago(self, store: Store) -> None:
         play = Kept(store)
         play.ended(play.running())

@@ -7,7 +7,7 @@ import sys
 import time
 
 from wq.cli.connection import connect
-from wq.cli.ids import id_ranges
+from wq.cli.ids import asked, id_range
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
@@ -20,11 +20,13 @@ EXAMPLES = """examples:
   wq ls -u anze,erin     of these users
   wq ls -f               everything, as YAML, with the reason why each waits
   wq ls -a               those that ended within the last day, too
-  wq ls --json 12 17-20  these jobs, also after they have ended, for programs"""
+  wq ls --json 12 17-20  these jobs, also after they have ended, for programs
+  wq ls 12.100-200       these tasks of an array"""
+LAST = -1  # where a row in its brief form says that it stands for all ids up to this one
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="*", metavar="ID", help="ids, or ranges of them (3-9)")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="ids, ranges of them (3-9), tasks of an array (12.5)")
     parser.add_argument("-u", "--user", metavar="USER,...", help="only of these users")
     parser.add_argument("-f", "--full", action="store_true", help="everything, as one YAML document, a list")
     parser.add_argument("-a", "--all", action="store_true", help="finished ones of the last day too")
@@ -32,42 +34,67 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    ranges = id_ranges(args.ids)
+    fields: dict[str, Any] = {**asked(args.ids), "finished": args.all, "why": args.full or args.json}
+    if not fields["why"]:
+        fields["brief"] = True
     users = [name for name in (args.user or "").split(",") if name]
-    server = connect(args.port, recall=bool(ranges) or args.all)
-    facts = server.ask("ls", users=users, ids=ranges, finished=args.all, why=args.full or args.json)
-    rows = sorted(facts["jobs"], key=lambda row: row["id"])
-    missing = missing_ids(args.ids, rows)
+    server = connect(args.port, recall=bool(args.ids) or args.all)
+    rows = server.ask("ls", users=users, **fields)["jobs"]
+    if not fields.get("brief") or (rows and isinstance(rows[0], dict)):
+        rows.sort(key=place)  # in the brief form they come in order
     if args.json:
         import json
 
         print(json.dumps(rows, indent=1))
-    else:
+    elif args.full:
         from wq.cli.render import jobs
-        from wq.cli.render.colour import style_for
 
-        if args.full:
-            sys.stdout.write(jobs.full(rows))
-        else:
-            print("\n".join(jobs.listing(rows, time.time(), style_for(sys.stdout, os.environ))))
-            if any(row.get("out_of_sight") for row in rows):
-                say_out_of_sight(rows)
+        sys.stdout.write(jobs.full(rows))
+    else:
+        show(rows)
+    missing = missing_ids(args.ids, rows)
     if missing:
         print(f"wq: no job {', '.join(missing)} is known", file=sys.stderr)
         return 1
     return 0
 
 
-def say_out_of_sight(rows: list[dict[str, Any]]) -> None:
-    """The listing has nine columns; what else is to be known of its jobs is said beside it."""
-    from wq.cli.link import remark
-    from wq.cli.render import sight
+def show(rows: list[Any]) -> None:
+    """The listing; it has nine columns, and what else is to be known of its jobs is said beside it."""
+    from wq.cli.render import jobs
+    from wq.cli.render.colour import style_for
 
-    for sentence in sight.remarks(rows, time.time()):
-        remark(sentence)
+    print("\n".join(jobs.listing(rows, time.time(), style_for(sys.stdout, os.environ))))
+    dark = jobs.in_the_dark(rows)
+    if dark:
+        from wq.cli.link import remark
+        from wq.cli.render import sight
+
+        for sentence in sight.remarks(dark, time.time()):
+            remark(sentence)
 
 
-def missing_ids(words: list[str], rows: list[dict[str, object]]) -> list[str]:
-    """The single ids that were asked for and are not there."""
-    found = {row["id"] for row in rows}
-    return [word for word in words if word.isdecimal() and int(word) not in found]
+def place(row: Any) -> tuple[int, int]:
+    """Where it stands: by its id; an array before its tasks. A row is an object or, in the brief form, a list."""
+    number, task = row[:2] if isinstance(row, list) else (row["id"], row.get("task"))
+    return number, -1 if task is None else task
+
+
+def missing_ids(words: list[str], rows: list[Any]) -> list[str]:
+    """The single ids, and single tasks of arrays, that were asked for and are not there."""
+    single = [word for given in words for word in given.split(",") if word and "-" not in word]
+    if not single:
+        return []
+    known: set[tuple[int, int]] = set()
+    for row in rows:
+        number, task = place(row)
+        last = row[LAST] if isinstance(row, list) else None
+        known.update((number, at) for at in (task, -1))
+        known.update((other, -1) for other in range(number + 1, (last or number) + 1))
+    return [word for word in single if wanted(word) not in known]
+
+
+def wanted(word: str) -> tuple[int, int]:
+    """A single id, or a single task, as `place` has it."""
+    found = id_range(word)
+    return found[0], found[2] if len(found) == 4 else -1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wq.cli.connection import connect
 from wq.cli.errors import BAD_INPUT, WqError
-from wq.cli.ids import id_ranges
+from wq.cli.ids import asked
 from wq.cli.link import remark
 from wq.cli.render.numbers import numbers
 
@@ -17,12 +17,15 @@ HELP = "Remove jobs. Running ones are ended: TERM, a grace period, KILL, the who
 EXAMPLES = """examples:
   wq rm 12            this job
   wq rm 3-9 12        these jobs; those of others are left alone
+  wq rm 12.100-200    these tasks of an array
   wq rm all           all of your own
   wq rm --lost 12     (the server's owner) what ran there is gone: free its cores"""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", metavar="ID", help="ids, ranges of them (3-9), or `all` of your own")
+    parser.add_argument(
+        "ids", nargs="+", metavar="ID", help="ids, ranges (3-9), tasks of an array (12.5), or `all` of your own"
+    )
     parser.add_argument("--lost", action="store_true", help="the owner's word that what ran there is gone")
     parser.add_argument("--grace", type=float, default=5.0, metavar="S", help="seconds between TERM and KILL (5)")
     parser.add_argument("--json", action="store_true", help="for programs; the schema is in docs/json.md")
@@ -34,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
         raise WqError("either `all` or ids", BAD_INPUT)
     if not 0 <= args.grace <= 3600:
         raise WqError("--grace: from 0 to 3600 seconds", BAD_INPUT)
-    ranges = [] if everything else id_ranges(args.ids)
+    fields = {"ids": []} if everything else asked(args.ids)
     server = connect(args.port)
-    facts = server.ask("remove", ids=ranges, all=everything, lost=args.lost, grace_s=args.grace)
+    facts = server.ask("remove", **fields, all=everything, lost=args.lost, grace_s=args.grace)
     if args.json:
         import json
 
@@ -51,6 +54,10 @@ def report(facts: dict[str, list[Any]]) -> None:
         print(f"removed: {numbers(facts['removed'])}")
     if facts["ending"]:
         print(f"being ended: {numbers(facts['ending'])}")
+    whole = {*facts["removed"], *facts["ending"]}
+    for some in facts.get("tasks", ()):
+        if some["id"] not in whole:
+            print(f"of array {some['id']}: {some['removed']} tasks removed, {some['ending']} being ended")
     if not any(facts.values()):
         print("there is nothing to remove")
     for refusal in facts["refused"]:

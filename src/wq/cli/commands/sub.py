@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
+    from wq.cli.arrays import Wanted
+    from wq.cli.progress import Progress
     from wq.formats.jobfile import JobFields
 
 HELP = (
@@ -28,17 +30,27 @@ EXAMPLES = """examples:
   wq sub -b fit*.yaml                        a line for each job; output in fit1.yaml.wqlog, ...
   wq sub -b -r "N:4; job_name: fit" -- ./fit.sh "a b"     a program, word by word
   wq sub -c bash                             a shell on a node; -r "X:1" for plots
+  wq sub -b --array 0-9999%50 -c './fit %task%'           an array of 10000 tasks, 50 at once
+  wq sub -b --each-line points.txt -- ./fit %line%        a task for each line
+  wq sub -b --each-csv runs.csv -c './fit --lr %lr%'      a task for each row, %column%
+  wq sub -b --param lr=0.1,0.01 --param seed=1-5 -c './fit %lr% %seed%'   all 10 combinations
+  wq sub -n -b --array 0-9 job.yaml          show what would be submitted
   echo 'command: hostname' | wq sub -b -
   nohup wq sub job.yaml > log 2> err &
 
 requirements: mode (bycore, bycore1, bynode, byhost, bygroup), N, group, notgroup, host, min_cores,
 min_mem, X, priority (low, med, high, block), job_name, hostfile, threads, env, private,
-requeue; see docs/jobfile.md
+requeue, array; see docs/jobfile.md
 
 While the server is away -b keeps jobs here until it is back; with -q it does not."""
 LIMITS = {"core": 4, "data": 2, "fsize": 1, "memlock": 8, "nofile": 7, "stack": 3, "as": 9}
 TRUE = ("true", "yes", "1", "on")
+MOST_TEXT = 64 << 20  # characters of a job file; with one more than that it is too large
+MANY_FILES = 20  # from here on reading them may take a while
 MOST_LAUNCHERS = 5  # that may die before they answer
+OWN = ("command", "job_name")  # what most jobs of a file have of their own
+MOST_SHARED = 1000
+described: dict[tuple[tuple[str, Any], ...], dict[str, Any]] = {}  # by the other keys and their values
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -47,13 +59,27 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-r", "--require", metavar="REQ", help='requirements: "key: value; key: value"')
     parser.add_argument("-b", "--batch", action="store_true", help="queue and return at once; output goes to a file")
     parser.add_argument("-q", "--quiet", action="store_true", help="with -b: print only the ids")
-    parser.add_argument("--json", action="store_true", help="with -b: for programs; the schema is in docs/json.md")
+    parser.add_argument("--json", action="store_true", help="with -b or -n: for programs; see docs/json.md")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="show what would be submitted, ask no server")
+    parser.add_argument("--array", metavar="TASKS", help="with -b: 0-99, 1,5,10-20:2, 0-99%%50 (50 at once); %%task%%")
+    parser.add_argument("--each-line", metavar="FILE", help="with -b: a task for each line (`-`: stdin); %%line%%")
+    parser.add_argument("--each-csv", metavar="FILE", help="with -b: a task for each row below the header; %%column%%")
+    parser.add_argument(
+        "--param", metavar="NAME=VALUES", action="append", help="with -b: lr=0.1,0.01 or seed=1-5; all combinations"
+    )
+    parser.add_argument("--at-most", metavar="K", help="so many tasks of an array at once")
 
 
 def run(args: argparse.Namespace) -> int:
-    if (args.quiet or args.json) and not args.batch:
+    if (args.quiet or (args.json and not args.dry_run)) and not args.batch:
         raise WqError("-q and --json go with -b", BAD_INPUT)
     jobs = gather(args)
+    if args.dry_run:
+        from wq.cli import dry_run
+
+        message_of(args, jobs)
+        dry_run.show(jobs, as_json=args.json)
+        return 0
     if args.batch:
         return submit_batch(args, jobs)
     from wq.cli import foreground
@@ -94,16 +120,58 @@ def gather(args: argparse.Namespace) -> list[tuple[dict[str, Any], str | None]]:
     if args.tail is not None and not args.tail:
         raise WqError("sub: a program is wanted after --", BAD_INPUT)
     foreground = not args.batch
-    if not args.files:
-        task = simple_task(args) if args.require is None else described_task(args)
-        if args.tail is not None:
-            task["argv"] = args.tail
-            task["command"] = None
-        return [(finished(task, foreground), None if foreground else stem_of(task["name"]))]
+    wanted = wanted_array(args)
+    if args.files:
+        return from_files(args, foreground, wanted)
+    task = simple_task(args) if args.require is None else described_task(args, wanted)
+    if args.tail is not None:
+        task["argv"] = args.tail
+        task["command"] = None
+    spread(task, wanted, foreground)
+    stem = None if foreground else stem_of(task["name"], writable(here()))
+    return [(finished(task, foreground, hidden=all_is_private()), stem)]
+
+
+def from_files(
+    args: argparse.Namespace, foreground: bool, wanted: Wanted | None
+) -> list[tuple[dict[str, Any], str | None]]:
+    """All jobs of all files, with a bar if they are many."""
     jobs: list[tuple[dict[str, Any], str | None]] = []
-    for path in args.files:
-        jobs += from_file(path, args, foreground)
+    if len(args.files) < MANY_FILES:
+        for path in args.files:
+            jobs += from_file(path, args, foreground, wanted)
+        return jobs
+    from wq.cli.progress import Progress
+
+    with Progress("reading job files") as bar:
+        for number, path in enumerate(args.files):
+            bar.at(number, len(args.files))
+            jobs += from_file(path, args, foreground, wanted)
     return jobs
+
+
+def wanted_array(args: argparse.Namespace) -> Wanted | None:
+    """What the options say of an array. What deals with arrays is imported only where there is one."""
+    if all(option is None for option in (args.array, args.each_line, args.each_csv, args.param, args.at_most)):
+        return None
+    if not args.batch:
+        raise WqError("sub: arrays go with -b", BAD_INPUT)
+    from wq.cli import arrays
+
+    return arrays.wanted(args)
+
+
+def spread(task: dict[str, Any], wanted: Wanted | None, foreground: bool) -> None:
+    """Make a task an array, if it is to be one."""
+    if wanted is not None or "array" in task:
+        from wq.cli import arrays
+
+        arrays.spread(task, wanted, foreground=foreground)
+
+
+def check_once(required: JobFields, wanted: Wanted | None) -> None:
+    if "array" in required.given and wanted is not None and wanted.array is not None:
+        raise WqError("sub: there is an array in -r and another in the options; give one of them", BAD_INPUT)
 
 
 def simple_task(args: argparse.Namespace) -> dict[str, Any]:
@@ -130,18 +198,22 @@ def check_text(*words: str) -> None:
         raise WqError(sentence, BAD_INPUT) from None
 
 
-def described_task(args: argparse.Namespace) -> dict[str, Any]:
+def described_task(args: argparse.Namespace, wanted: Wanted | None) -> dict[str, Any]:
     from wq.formats import FormatError
     from wq.formats.jobfile import command_fields, merge, parse_requirement
 
     text = checked_command(args)
     try:
-        return task_of(merge(command_fields(text), parse_requirement(args.require)))
+        required = parse_requirement(args.require)
+        check_once(required, wanted)
+        return task_of(merge(command_fields(text), required))
     except FormatError as error:
         raise WqError(str(error), BAD_INPUT) from None
 
 
-def from_file(path: str, args: argparse.Namespace, foreground: bool) -> list[tuple[dict[str, Any], str | None]]:
+def from_file(
+    path: str, args: argparse.Namespace, foreground: bool, wanted: Wanted | None
+) -> list[tuple[dict[str, Any], str | None]]:
     """All jobs of one file."""
     from wq.formats import FormatError
     from wq.formats.jobfile import merge, parse_job_file, parse_requirement
@@ -152,25 +224,43 @@ def from_file(path: str, args: argparse.Namespace, foreground: bool) -> list[tup
     if text.startswith("#!"):
         raise WqError(f"{source} is a script, not a job file; run it with `wq sub -- {path}`", BAD_INPUT)
     jobs: list[tuple[dict[str, Any], str | None]] = []
+    hidden = all_is_private()
+    place = ""
     try:
         required = parse_requirement(args.require) if args.require is not None else None
+        if required is not None:
+            check_once(required, wanted)
         documents = parse_job_file(text, source=source)
+        if not foreground:
+            place = here() if path == "-" else os.path.join(here(), path)
+            writable(place if path == "-" else os.path.dirname(place))
         for number, fields in enumerate(documents, 1):
             task = task_of(fields if required is None else merge(fields, required))
             if task["command"] is None:
                 where = "in it" if len(documents) == 1 else f"in job {number} of it"
                 raise WqError(f"{source}: there is no command {where}", BAD_INPUT)
+            spread(task, wanted, foreground)
             stem = None
-            if not foreground and path == "-":
-                stem = stem_of(task["name"])
-            elif not foreground:
-                part = f"-{number}" if len(documents) > 1 else ""
-                task["output"] = os.path.join(here(), f"{path}{part}.wqlog")
-                check_writable(os.path.dirname(task["output"]))
-            jobs.append((finished(task, foreground), stem))
+            if not foreground:
+                stem = output_of(task, place, path, f"-{number}" if len(documents) > 1 else "")
+            jobs.append((finished(task, foreground, hidden=hidden), stem))
     except FormatError as error:
         raise WqError(str(error), BAD_INPUT) from None
     return jobs
+
+
+def output_of(task: dict[str, Any], place: str, path: str, part: str) -> str | None:
+    """Name the output of a batch job by its file; or, where it is named by the id, answer how that name begins.
+
+    place: that of the file; for standard input, the directory of submission.
+    """
+    if path == "-":
+        return stem_of(task["name"], place)
+    stem = f"{place}{part}"
+    if "array" in task:
+        return stem
+    task["output"] = f"{stem}.wqlog"
+    return None
 
 
 def read_text(path: str, source: str) -> str:
@@ -178,9 +268,9 @@ def read_text(path: str, source: str) -> str:
         if path == "-":
             if sys.stdin is None:
                 raise WqError("standard input is closed", BAD_INPUT)
-            return sys.stdin.read()
+            return sys.stdin.read(MOST_TEXT + 1)
         with open(path, encoding="utf-8") as f:
-            return f.read((1 << 20) + 1)
+            return f.read(MOST_TEXT + 1)
     except UnicodeDecodeError:
         raise WqError(f"{source}: not UTF-8 text", BAD_INPUT) from None
     except OSError as error:
@@ -188,16 +278,32 @@ def read_text(path: str, source: str) -> str:
 
 
 def task_of(fields: JobFields) -> dict[str, Any]:
-    """A description as the launcher takes it."""
+    """A description as the launcher takes it. Jobs that differ by command and name alone share all the rest."""
+    given = fields.given
+    rest = tuple([(key, found.value) for key, found in given.items() if key not in OWN])
+    shared = described.get(rest)
+    if shared is None:
+        if len(described) >= MOST_SHARED:
+            described.clear()
+        shared = described[rest] = all_but_own(fields)
+    command, name = (given[key].value if key in given else None for key in OWN)
+    return {
+        **shared,
+        "command": command,
+        "name": name or first_word(str(command or "job")),
+        "named": name is not None,
+    }
+
+
+def all_but_own(fields: JobFields) -> dict[str, Any]:
     from dataclasses import asdict
 
     from wq.formats.jobfile import describe
 
     found = describe(fields)
+    array = {} if found.array is None else {"array": found.array}
     return {
-        "command": found.command,
-        "name": found.job_name or first_word(found.command or "job"),
-        "named": found.job_name is not None,
+        **array,
         "requirement": asdict(found.requirement),
         "hostfile": found.hostfile,
         "env_mode": found.env,
@@ -207,9 +313,14 @@ def task_of(fields: JobFields) -> dict[str, Any]:
     }
 
 
-def finished(task: dict[str, Any], foreground: bool) -> dict[str, Any]:
-    """With what the configuration and the terminal add."""
-    if config.load().get("private", "").lower() in TRUE:
+def all_is_private() -> bool:
+    """The configuration says that all jobs are private."""
+    return config.load().get("private", "").lower() in TRUE
+
+
+def finished(task: dict[str, Any], foreground: bool, *, hidden: bool) -> dict[str, Any]:
+    """With what the configuration (hidden: all jobs are private) and the terminal add."""
+    if hidden:
         task["private"] = True
     if task.get("private") and not task.pop("named", False):
         task["name"] = "private"
@@ -230,23 +341,24 @@ def on_terminal() -> bool:
 def first_word(command: str) -> str:
     """The first word of a command, past comments: its name in listings."""
     for line in command.splitlines():
-        words = line.split()
+        words = line.split(None, 1)
         if words and not words[0].startswith("#"):
             return words[0][:200]
     return "job"
 
 
-def stem_of(name: str) -> str:
+def stem_of(name: str, place: str) -> str:
     """Where the output of a job without a file goes, up to the id."""
     safe = "".join(c if c.isalnum() or c in "._+-" else "_" for c in os.path.basename(name)).lstrip(".")[:80]
     safe = safe.encode()[:200].decode("utf-8", "ignore")  # a name has at most 255 bytes, and the id comes to it
-    check_writable(here())
-    return os.path.join(here(), safe or "job")
+    return os.path.join(place, safe or "job")
 
 
-def check_writable(directory: str) -> None:
+def writable(directory: str) -> str:
+    """The directory, if output can be written there."""
     if not os.access(directory, os.W_OK | os.X_OK):
         raise WqError(f"the output cannot be written to {directory}: no permission there", BAD_INPUT)
+    return directory
 
 
 # --- where it is submitted from
@@ -293,14 +405,7 @@ def setting() -> dict[str, Any]:
 
 def submit_batch(args: argparse.Namespace, jobs: list[tuple[dict[str, Any], str | None]]) -> int:
     """Queue them all, and print a line for each; while the server is away the launcher keeps them, unless -q."""
-    message = {
-        "type": "sub",
-        "tasks": [task for task, _ in jobs],
-        "stems": [stem for _, stem in jobs],
-        "setting": setting(),
-        "keep": not args.quiet,
-        "token": os.urandom(16).hex(),
-    }
+    message = message_of(args, jobs)
     link = reach(args, keep=not args.quiet)
     for _ in range(MOST_LAUNCHERS):
         facts = answer_to(link, message)
@@ -313,8 +418,26 @@ def submit_batch(args: argparse.Namespace, jobs: list[tuple[dict[str, Any], str 
     raise WqError("your launcher went away before it answered; `wq ls` shows what was queued", AWAY)
 
 
+def message_of(args: argparse.Namespace, jobs: list[tuple[dict[str, Any], str | None]]) -> dict[str, Any]:
+    """What goes to the launcher. Raises WqError where that is too much."""
+    message = {
+        "type": "sub",
+        "tasks": [task for task, _ in jobs],
+        "stems": [stem for _, stem in jobs],
+        "setting": setting(),
+        "keep": not args.quiet,
+        "token": os.urandom(16).hex(),
+    }
+    if any("array" in task for task, _ in jobs):
+        from wq.cli import arrays
+
+        arrays.check_size(message)
+    return message
+
+
 def answer_to(link: LauncherLink, message: dict[str, Any]) -> dict[str, Any] | None:
-    """The facts; None if the launcher has gone without a word."""
+    """The facts; None if the launcher has gone without a word. What it says of its progress is shown meanwhile."""
+    bar: Progress | None = None
     try:
         link.send(message)
         for answer in link.messages():
@@ -324,9 +447,24 @@ def answer_to(link: LauncherLink, message: dict[str, Any]) -> dict[str, Any] | N
                 facts = answer["ok"]
                 assert isinstance(facts, dict)
                 return facts
+            if answer.get("type") == "progress":
+                bar = stepped(bar, answer)
     except ConnectionError:
         pass
+    finally:
+        if bar is not None:
+            bar.clear()
     return None
+
+
+def stepped(bar: Progress | None, answer: dict[str, object]) -> Progress:
+    from wq.cli.progress import Progress
+
+    bar = bar or Progress("submitting")
+    done, of = answer.get("done"), answer.get("of")
+    if isinstance(done, int) and isinstance(of, int):
+        bar.at(done, of)
+    return bar
 
 
 def report(args: argparse.Namespace, jobs: list[dict[str, Any]]) -> None:
@@ -343,13 +481,18 @@ def report(args: argparse.Namespace, jobs: list[dict[str, Any]]) -> None:
         for job in jobs:
             if job["id"] is not None:
                 output = os.path.relpath(job["output"], here())
-                print(f"job {job['id']} queued: {printable(job['name'])}, output in {printable(output)}")
+                what = f"{printable(job['name'])}{tasks_in_words(job.get('tasks'))}"
+                print(f"job {job['id']} queued: {what}, output in {printable(output)}")
     if kept:
         how_many = "1 job; its id follows" if kept == 1 else f"{kept} jobs; ids follow"
         print(f"wq: queued here, the server is away ({how_many} when it is back)", file=sys.stderr)
 
 
+def tasks_in_words(ntasks: int | None) -> str:
+    return "" if ntasks is None else ", 1 task" if ntasks == 1 else f", {ntasks} tasks"
+
+
 def as_row(job: dict[str, Any]) -> dict[str, Any]:
     """For programs. The output of a job that is still without an id may be named by it: then it is not known yet."""
     output = None if "\0" in job["output"] else job["output"]
-    return {**job, "output": output, "away": job["id"] is None}
+    return {**job, "tasks": job.get("tasks"), "output": output, "away": job["id"] is None}

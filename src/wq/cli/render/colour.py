@@ -26,10 +26,10 @@ class Style:
             return text
         return f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
 
-    def status(self, letter: str) -> str:
-        """The status letter of a job."""
-        colour = _STATUS.get(letter)
-        return self.paint(letter, colour) if colour else letter
+    def status(self, text: str) -> str:
+        """The status of a job: a letter. That of an array has several: what runs of it counts, else the first."""
+        colour = _STATUS.get("R" if "R" in text else text[:1])
+        return self.paint(text, colour) if colour else text
 
     def node_state(self, state: str) -> str:
         """The state of a node: what is online needs no colour."""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 MARKS = 4  # marks on one letter: Vietnamese needs two, Hebrew three, a flood climbs over the lines above
 
+# A wider cell of a table is shown whole, but it does not widen its column: one absurd name would otherwise cost every
+# line of everybody's listing its own length in blanks.
+WIDEST = 80
+
 _SPACES = "\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 
 # Unicode calls these letters, marks or symbols, but they leave no ink: two names that look alike would differ.

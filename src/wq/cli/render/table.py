@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from .sanitise import width
+from .sanitise import WIDEST, width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
-
-# A wider cell is shown whole, but it does not widen its column: one absurd name would otherwise cost every line of
-# everybody's listing its own length in blanks.
-WIDEST = 80
 
 
 def table(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
-from wq.core.job import Job
+from wq.core.job import JobSpec
 
 
 class Policy(Protocol):
     """Says in which order waiting jobs are looked at. Who of them starts is not its business but the plan's."""
 
-    def order(self, jobs: Iterable[Job]) -> list[Job]:
-        """The queued jobs, the one to be looked at first in front; the same however they come."""
+    def rank(self, spec: JobSpec) -> int:
+        """Lower ranks are looked at first; within one, first in, first out."""
         ...

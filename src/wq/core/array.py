@@ -1,0 +1,71 @@
+"""Job arrays: one job with many tasks. Those that wait are ranges; one whose turn comes is split off as a job.
+
+Tasks are counted by their *place* in the array, from 0, whatever numbers the user gave them: so all of an array is one
+range, also where its numbers are not.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from wq.core import ranges
+from wq.core.job import ArraySpec, Job, JobId, JobSpec, State
+from wq.core.ranges import Ranges
+
+
+class Array(Struct, frozen=True, kw_only=True):
+    """An array in the queue. Times are seconds since 1970, for display only.
+
+    waiting: the places of tasks that no attempt was ever made of. removed: of those that never will be.
+    live: how many tasks are split off and not over. failed: how many ended otherwise than with exit status 0.
+    at_most: how many may run at one time. over: its last task has ended.
+    """
+
+    id: JobId
+    spec: JobSpec
+    submitted_s: float
+    waiting: Ranges
+    removed: Ranges = ()
+    removed_by: str = ""
+    live: int = 0
+    failed: int = 0
+    at_most: int | None = None
+    started_s: float | None = None
+    ended_s: float | None = None
+
+    @property
+    def tasks(self) -> ArraySpec:
+        assert self.spec.array is not None
+        return self.spec.array
+
+    @property
+    def size(self) -> int:
+        return self.tasks.size
+
+    @property
+    def ndone(self) -> int:
+        """How many tasks are over, the removed ones too."""
+        return self.size - ranges.count(self.waiting) - self.live
+
+    @property
+    def over(self) -> bool:
+        return not self.waiting and not self.live
+
+    def split_off(self, most: int, now_s: float) -> tuple[Array, list[Job]]:
+        """(what is left, jobs for the first tasks that wait)."""
+        taken, left = ranges.split(self.waiting, most)
+        number = self.tasks.number
+        jobs = [
+            Job(id=self.id, task=number(place), spec=self.spec, state=State.QUEUED, submitted_s=self.submitted_s)
+            for place in ranges.numbers(taken)
+        ]
+        started_s = now_s if self.started_s is None else self.started_s
+        return replace(self, waiting=left, live=self.live + len(jobs), started_s=started_s), jobs
+
+    def remove(self, places: Ranges, by: str) -> Array:
+        """Without these of its waiting tasks."""
+        left = self.waiting
+        for first, last in places:
+            left = ranges.without(left, first, last)
+        return replace(self, waiting=left, removed=ranges.union(self.removed, places), removed_by=by)

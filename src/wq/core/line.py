@@ -1,0 +1,156 @@
+"""The line: who waits, in the order of the policy, grouped by whom and what; jobs of one group fit or wait alike.
+
+So a pass over the queue looks at each group until something of it does not fit, and its work does not grow with the
+number of jobs. The line has every job and array that waits; what has gone meanwhile it may still have, and whoever
+reads it passes over that (a tick that is dropped must leave no trace).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from wq.core.array import Array
+from wq.core.job import Job, JobSpec, Requirement, Uid
+from wq.core.policies.fifo import FIFO
+
+Shape: TypeAlias = tuple[object, ...]
+Place: TypeAlias = tuple[int, int]  # the numbers of the job and of the task (or one of these): the order in a group
+Waiting: TypeAlias = Job | Array
+
+NO_TASK = -1
+NEW_TASKS = 1 << 40  # of an array stand behind those that wait for another turn
+
+
+class Group(Struct, frozen=True):
+    """Jobs of one user, priority and shape. batch: their tasks may be fed ahead."""
+
+    rank: int
+    uid: Uid
+    shape: Shape
+    batch: bool
+
+
+def shape_of(requirement: Requirement) -> Shape:
+    """All of a requirement that decides where it fits: jobs of one shape fit or wait alike."""
+    r = requirement
+    return (r.n, r.mode, r.groups, r.notgroups, r.host, r.min_cores, r.min_mem_gb, r.threads)
+
+
+def group_of(spec: JobSpec) -> Group:
+    need = spec.requirement
+    return Group(FIFO.rank(spec), spec.uid, shape_of(need), not spec.foreground and not spec.x)
+
+
+def place_of(waiting: Waiting) -> Place:
+    """Where it stands in its group: first in, first out."""
+    if isinstance(waiting, Array):
+        return (waiting.id, NEW_TASKS)
+    return (waiting.id, NO_TASK if waiting.task is None else waiting.task)
+
+
+@dataclass(slots=True)
+class Line:
+    """All groups. A group's places ascend; nstale of them belong to jobs that have gone."""
+
+    groups: dict[Group, list[Place]] = field(default_factory=dict)
+    nstale: dict[Group, int] = field(default_factory=dict)
+    foreground: set[Place] = field(default_factory=set)
+
+    def add(self, waiting: Waiting) -> None:
+        group, place = group_of(waiting.spec), place_of(waiting)
+        places = self.groups.setdefault(group, [])
+        if not places or places[-1] < place:
+            places.append(place)
+        elif (at := bisect_left(places, place)) < len(places) and places[at] == place:
+            self.nstale[group] = max(self.nstale.get(group, 0) - 1, 0)  # it is back before it was missed
+        else:
+            insort(places, place)
+        if waiting.spec.foreground:
+            self.foreground.add(place)
+
+    def gone(self, waiting: Waiting) -> None:
+        """It waits no more; its place is taken out when that is cheap."""
+        group = group_of(waiting.spec)
+        self.nstale[group] = self.nstale.get(group, 0) + 1
+        if waiting.spec.foreground:
+            self.foreground.discard(place_of(waiting))
+
+    def tidy(self, waits: Callable[[Place], bool]) -> None:
+        """Take out the places of those that have gone, where they are many."""
+        for group, nstale in list(self.nstale.items()):
+            places = self.groups[group]
+            if nstale * 2 > len(places) or nstale > 1000:
+                places[:] = [place for place in places if waits(place)]
+                del self.nstale[group]
+                if not places:
+                    del self.groups[group]
+
+    def count(self, uid: Uid) -> int:
+        """How many places a user has, some of which may have gone."""
+        return sum(len(places) for group, places in self.groups.items() if group.uid == uid)
+
+    def ahead(self, waiting: Waiting, waits: Callable[[Place], bool]) -> int:
+        """How many jobs come before this one."""
+        rank, place = FIFO.rank(waiting.spec), place_of(waiting)
+        found = 0
+        for group, places in self.groups.items():
+            if group.rank <= rank:
+                end = len(places) if group.rank < rank else bisect_left(places, place)
+                found += sum(map(waits, places[:end])) if group in self.nstale else end
+        return found
+
+
+@dataclass(slots=True)
+class Walk:
+    """A walk along one group, past those that have gone. The places of `added` are those of a tick in the making."""
+
+    group: Group
+    places: list[Place]
+    added: list[Place]
+    find: Callable[[Place], Waiting | None]
+    at: int = 0
+    at_added: int = 0
+    here: Waiting | None = None
+
+    def next(self) -> Place | None:
+        """The next place that somebody waits at, who is `here` then; None at the end."""
+        while True:
+            place = self.places[self.at] if self.at < len(self.places) else None
+            other = self.added[self.at_added] if self.at_added < len(self.added) else None
+            if place is None or (other is not None and other < place):
+                if other is None:
+                    self.here = None
+                    return None
+                place = other
+                self.at_added += 1
+            else:
+                self.at += 1
+                if place == other:
+                    self.at_added += 1
+            self.here = self.find(place)
+            if self.here is not None:
+                return place
+
+
+def walks(line: Line, added: Iterable[Waiting], find: Callable[[Place], Waiting | None]) -> Iterator[Walk]:
+    """A walk for each group that has anybody, with those who were added and are not in the line yet."""
+    more: dict[Group, list[Place]] = {}
+    for waiting in added:
+        more.setdefault(group_of(waiting.spec), []).append(place_of(waiting))
+    for group, places in line.groups.items():
+        yield Walk(group, places, sorted(more.pop(group, ())), find)
+    for group, places in more.items():
+        yield Walk(group, [], sorted(places), find)
+
+
+def line_of(waiting: Iterable[Waiting]) -> Line:
+    """A new line."""
+    line = Line()
+    for one in sorted(waiting, key=place_of):
+        line.add(one)
+    return line

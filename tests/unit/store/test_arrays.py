@@ -1,0 +1,124 @@
+"""Arrays on disk: whatever happens to their tasks, the next server has exactly what this one had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from tests.unit.core.engines import ANZE, BINE, OWNER, array, spec
+from tests.unit.core.test_lanes import check
+from tests.unit.core.worlds import cluster
+from tests.unit.store.test_store import Kept
+from wq.core import ranges
+from wq.core.job import AttemptNo, JobId, Outcome, OutcomeKind
+from wq.core.queue import Queue
+from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Remove, Reports, SetAtMost
+from wq.store.store import Store
+
+NODES = "a:2 b:3"
+
+
+@pytest.fixture
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    store = Store(tmp_path_factory.mktemp("spool"))
+    store.db.execute("PRAGMA synchronous=OFF")
+    yield store
+    store.close()
+
+
+def loaded(store: Store) -> Queue:
+    queue = Queue(owner=OWNER.uid, nodes=cluster(NODES))
+    store.load(queue)
+    return queue
+
+
+def same(store: Store, play: Kept) -> None:
+    queue = loaded(store)
+    check(queue)
+    assert queue.arrays == play.queue.arrays
+    assert queue.queued == play.queue.queued
+    assert queue.active == play.queue.active
+    assert {name: lane.size for name, lane in queue.lanes.items()} == {n: o.size for n, o in play.queue.lanes.items()}
+    assert queue.next_id == play.queue.next_id
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_a_life_of_arrays(store: Store, seed: int) -> None:
+    random = Random(seed)
+    play = Kept(store, NODES)
+    play.submit(ANZE, array(random.randint(1, 60)), spec())
+    play.submit(BINE, array(random.randint(1, 60), at_most=random.choice([None, 1, 2])))
+    for _ in range(60):
+        live = list(play.queue.active.values())
+        chosen = random.sample(live, min(len(live), random.randint(0, 5)))
+        for who in (ANZE, BINE):
+            news = [news_of(random, job) for job in chosen if job.spec.uid == who.uid]  # type: ignore[arg-type]
+            play.turn((who, Reports(news=tuple(news))))
+            check(play.queue)
+        if random.random() < 0.1:
+            first = random.randint(0, 60)
+            play.say(ANZE, Remove(tasks=((1, first, first + random.randint(0, 9)),)))
+        if random.random() < 0.05:
+            play.say(BINE, SetAtMost(id=JobId(3), at_most=random.choice([None, 1, 5])))
+        same(store, play)
+    for number, done in ((1, ANZE), (3, BINE)):
+        play.say(done, Remove(ids=((number, number),)))
+    same(store, play)
+
+
+def news_of(random: Random, job: object) -> AttemptStarted | AttemptEnded | AttemptTakenBack:
+    known = {"id": job.id, "task": job.task, "attempt": job.attempt}  # type: ignore[attr-defined]
+    draw = random.random()
+    if draw < 0.2:
+        return AttemptStarted(**known)
+    if draw < 0.35:
+        return AttemptTakenBack(**known)
+    status = random.choice([0, 0, 0, 1])
+    outcome = Outcome(kind=OutcomeKind.EXITED, exit_status=status, cpu_s=0.5)
+    return AttemptEnded(**known, outcome=outcome, run_s=0.01, again=random.random() < 0.1)
+
+
+def test_what_is_over_is_a_row_a_task_and_the_grants_are_gone(store: Store) -> None:
+    play = Kept(store, "a:1")
+    play.submit(ANZE, array(30))
+    while play.queue.arrays:
+        news = [
+            AttemptEnded(
+                id=job.id,
+                task=job.task,
+                attempt=job.attempt,
+                outcome=Outcome(kind=OutcomeKind.EXITED, exit_status=(job.task or 0) % 2),
+                run_s=0.001,
+            )
+            for job in play.queue.active.values()
+        ]
+        play.say(ANZE, Reports(news=tuple(news)))
+    (over,) = store.finished_arrays(ids=[(1, 1)])
+    assert (over.ndone, over.failed, over.live) == (30, 15, 0)
+    tasks = store.tasks_of(over, "state = 'done'")
+    assert [(job.task, job.outcome and job.outcome.exit_status) for job in tasks] == [(n, n % 2) for n in range(30)]
+    assert store.db.execute("SELECT count(*) FROM grants").fetchone() == (0,)
+    assert loaded(store).next_id == 2
+    store.prune(play.now.wall_s + 8 * 86400.0)
+    assert store.db.execute("SELECT count(*) FROM tasks").fetchone() == (0,)
+    assert loaded(store).next_id == 2
+
+
+def test_the_same_submission_again_gives_the_same_ids(store: Store) -> None:
+    play = Kept(store, "a:1")
+    ids = play.submit(ANZE, array(30), spec(), token="one")
+    play.queue.tokens = loaded(store).tokens
+    assert play.submit(ANZE, array(30), spec(), token="one") == ids
+
+
+def test_the_audit_trail_has_tasks_as_ranges(store: Store) -> None:
+    play = Kept(store, "a:1")
+    play.submit(ANZE, array(100))
+    outcome = Outcome(kind=OutcomeKind.EXITED, exit_status=0)
+    play.say(ANZE, AttemptEnded(id=JobId(1), task=0, attempt=AttemptNo(1), outcome=outcome, run_s=0.01))
+    rows = store.db.execute("SELECT kind, event FROM events WHERE job = 1 ORDER BY seq").fetchall()
+    assert [kind for kind, _ in rows] == ["ArraySubmitted", "Granted", "Ended", "Granted"]
+    assert rows[-1][1] == b'{"tasks":[[1,15]]}'
+    assert ranges.count(play.queue.arrays[JobId(1)].waiting) == 84
