@@ -366,22 +366,32 @@ class Mail:
         if data[4:5] != b"{" or not data[4:].startswith(OF_STARTS):
             return
         word: dict[str, Any] = shepherd.unpack(data[4:])  # type: ignore[no-untyped-call]
+        if self.world.old_shepherds and word["do"] in ("template", "batch", "acks"):
+            self.world.failed(AssertionError(f"a shepherd that knows no batches is told: {word}"))
         match word["do"]:
             case "template":
                 self.templates[(uid, host, word["name"])] = word
-            case "start" if rebooted:
-                # A remote process that may have been there before the reboot, for all that its launcher will know.
+            case "start" if rebooted or self.unnoticed(uid, word["spec"]):
+                # A process that may have been there before the reboot, for all that its launcher will know.
                 self.world.forgotten.add(word["att"].split("/")[0])
             case "start":
                 self.starts[(uid, host, word["att"])] = Late(att=word["att"], word=word)
             case "batch":
                 template = self.templates[(uid, host, word["template"])]
                 for task in word["tasks"]:
+                    if self.unnoticed(uid, template["spec"]):
+                        self.world.forgotten.add(task["att"])
                     if not rebooted:
                         self.starts[(uid, host, task["att"])] = Late(att=task["att"], word=word, template=template)
             case "ack" | "acks":
                 for att in word.get("atts", (word.get("att"),)):
                     self.starts.pop((uid, host, att), None)
+
+    def unnoticed(self, uid: int, spec: dict[str, Any]) -> bool:
+        """Has one of the nodes of an attempt been rebooted, and its launcher does not know that yet?"""
+        hosts, nodes = str(spec["set"]["WQ_HOSTS"]).split(), self.world.nodes
+        theirs = [session for session in self.world.sessions if session.process.uid == uid and session.host in hosts]
+        return any(session.boots != nodes[session.host].kernel.boots for session in theirs)
 
     def drop(self, host: str) -> None:
         """The node goes down: no connection from before ends there any more."""

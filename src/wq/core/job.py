@@ -19,14 +19,14 @@ Key: TypeAlias = JobId | tuple[JobId, int]
 """A job, or one task of an array."""
 
 
-class Slice(Struct, frozen=True, kw_only=True):
+class Slice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part of an allocation that lies on one node: cores are indices from 0."""
 
     host: HostName
     cores: tuple[int, ...]
 
 
-class Allocation(Struct, frozen=True, kw_only=True):
+class Allocation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The cores on nodes that an attempt holds, in the order of the cluster file."""
 
     slices: tuple[Slice, ...]
@@ -41,7 +41,7 @@ class Allocation(Struct, frozen=True, kw_only=True):
 
     @property
     def hosts(self) -> tuple[HostName, ...]:
-        return tuple(part.host for part in self.slices)
+        return tuple([part.host for part in self.slices])
 
 
 class OutcomeKind(StrEnum):
@@ -54,7 +54,7 @@ class OutcomeKind(StrEnum):
     LOST = "lost"  # it ran, and how it ended cannot be known
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a job ended.
 
     exit_status: 0 to 255 if the program exited; signal: its number if one ended it.
@@ -90,7 +90,7 @@ class State(StrEnum):
     DONE = "done"
 
 
-class ArraySpec(Struct, frozen=True, kw_only=True):
+class ArraySpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The tasks of an array: pieces (first, last, step), ascending. at_most: so many run at one time."""
 
     pieces: tuple[tuple[int, int, int], ...]
@@ -123,7 +123,7 @@ class ArraySpec(Struct, frozen=True, kw_only=True):
         return tuple(found)
 
 
-class JobSpec(Struct, frozen=True, kw_only=True):
+class JobSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the server knows of a job: enough to place and to list it, nothing to run it.
 
     command: for listings only; never executed by anybody (empty if the user keeps it private).
@@ -144,7 +144,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     array: ArraySpec | None = None
 
 
-class Job(Struct, frozen=True, kw_only=True):
+class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A job in the queue, or one task of an array there. Times are seconds since 1970, for display only.
 
     lane: the name of the lane where it runs or waits for its turn, if that is not its own.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -27,7 +26,6 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome | None
     rank_hosts: tuple[str, ...]
     cancelled: bool
-    output: str | None = None  # instead of the task's: with the id in it
     ran_before: bool = False
     boots: dict[str, str] = {}
     rank_lost: str | None = None
@@ -56,17 +54,25 @@ class Book:
         self.db = self.database.db
         self.settings: dict[str, tuple[Setting, str]] = {}  # token -> the setting and its name
         self.stored: set[str] = set()  # names of settings that are surely on disk
+        self.stored_tokens: set[str] = set()  # submissions that are surely on disk
         self.written: set[tuple[str, int]] = set()  # entries whose tasks are surely on disk
 
     def load(self, ledger: Ledger) -> None:
         """Read all that was stored."""
         rows = self.db.execute("SELECT name, setting FROM settings")
         settings = {name: msgspec.json.decode(blob, type=Setting) for name, blob in rows}
-        for token, place, name, task, state in self.db.execute("SELECT * FROM entries ORDER BY token, place"):
+        first_ids: dict[str, int] = {}
+        for token, name, first in self.db.execute("SELECT * FROM submissions"):
             self.settings[token] = (settings[name], name)
+            self.stored_tokens.add(token)
+            if first is not None:
+                first_ids[token] = first
+        for token, place, task, state in self.db.execute("SELECT * FROM entries ORDER BY token, place"):
             self.written.add((token, place))
             entry = Entry(token=token, index=place, task=msgspec.json.decode(task, type=Task))
             take_in(entry, msgspec.json.decode(state, type=Stored))
+            if entry.id is None and token in first_ids:
+                entry.id = JobId(first_ids[token] + place)
             ledger.add(entry, stored=True)
         self.load_chunks(ledger)
         for (hosts,) in self.db.execute("SELECT value FROM meta WHERE key = 'hosts'"):
@@ -118,13 +124,14 @@ class Book:
 
         urgent: it may use what is kept in reserve for a full disk.
         """
-        if not (ledger.dirty or ledger.dirty_chunks or ledger.hosts_changed):
+        if not (ledger.dirty or ledger.dirty_chunks or ledger.first_ids or ledger.hosts_changed):
             return
         over = {key[0] for key, entry in ledger.dirty.items() if entry is None and not ledger.per_token[key[0]]}
         try:
             self.database.write(lambda: self.write(ledger, over), urgent=urgent)
         except BaseException:
             self.stored.clear()
+            self.stored_tokens.clear()
             self.written.clear()
             raise
         for token in over:
@@ -132,6 +139,7 @@ class Book:
             del ledger.per_token[token]
         ledger.dirty = {}
         ledger.dirty_chunks = {}
+        ledger.first_ids = {}
         ledger.urgent = ledger.hosts_changed = False
 
     def write(self, ledger: Ledger, over: set[str]) -> None:
@@ -154,6 +162,8 @@ class Book:
         self.db.executemany("UPDATE entries SET state = ? WHERE token = ? AND place = ?", changed)
         self.put(new)
         self.write_tasks(tasks, ledger.dirty_chunks)
+        firsts = [(first, token) for token, first in ledger.first_ids.items()]
+        self.db.executemany("UPDATE submissions SET first = ? WHERE token = ?", firsts)
         self.drop_settings(over)
         if ledger.hosts_changed:
             hosts = " ".join(sorted(ledger.hosts))
@@ -179,23 +189,32 @@ class Book:
             self.db.executemany("INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def drop_settings(self, tokens: set[str]) -> None:
-        """The settings of submissions that are over, unless another one has the same."""
+        """Submissions that are over, and their settings, unless another one has the same."""
+        self.db.executemany("DELETE FROM submissions WHERE token = ?", [(token,) for token in tokens])
+        self.stored_tokens -= tokens
         for name in {self.settings[token][1] for token in tokens if token in self.settings}:
-            used = "SELECT 1 FROM entries WHERE setting = ?"
+            used = "SELECT 1 FROM submissions WHERE setting = ?"
             self.db.execute(f"DELETE FROM settings WHERE name = ? AND NOT EXISTS ({used})", (name, name))
             self.stored.discard(name)
+
+    def put_submission(self, token: str) -> None:
+        setting, name = self.settings[token]
+        if name not in self.stored:
+            self.db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, msgspec.json.encode(setting)))
+            self.stored.add(name)
+        self.db.execute("INSERT OR IGNORE INTO submissions VALUES (?, ?, NULL)", (token, name))
+        self.stored_tokens.add(token)
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Entries that are not there yet."""
         rows = []
         for entry in entries:
-            setting, name = self.settings[entry.token]
-            if name not in self.stored:
-                self.db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, msgspec.json.encode(setting)))
-                self.stored.add(name)
-            state = msgspec.json.encode(stored_of(entry))
-            rows.append((entry.token, entry.index, name, msgspec.json.encode(entry.task), state))
-        self.db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
+            if entry.token not in self.stored_tokens:
+                self.put_submission(entry.token)
+            new = entry.phase is Phase.WAITING and not entry.attempt and entry.id is None and not entry.cancelled
+            state = NEW if new else msgspec.json.encode(stored_of(entry))
+            rows.append((entry.token, entry.index, msgspec.json.encode(entry.task), state))
+        self.db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", rows)
         self.written.update((entry.token, entry.index) for entry in entries)
 
 
@@ -209,7 +228,6 @@ def stored_of(entry: Entry) -> Stored:
         outcome=entry.outcome,
         rank_hosts=tuple(sorted(entry.rank_hosts)),
         cancelled=entry.cancelled,
-        output=entry.task.output if entry.number is None else None,
         ran_before=entry.ran_before,
         boots={str(host): boot for host, boot in entry.boots.items()},
         rank_lost=entry.rank_lost,
@@ -223,8 +241,6 @@ def stored_of(entry: Entry) -> Stored:
 
 def take_in(entry: Entry, stored: Stored) -> None:
     """What was stored of an entry."""
-    if stored.output is not None:
-        entry.task = replace(entry.task, output=stored.output)
     entry.id = JobId(stored.id) if stored.id is not None else None
     entry.phase = stored.phase
     entry.attempt = AttemptNo(stored.attempt)
@@ -250,3 +266,6 @@ def in_chunk(entry: Entry, chunk: Chunk) -> Entry:
     entry.chunk = chunk
     chunk.left += 1
     return entry
+
+
+NEW = msgspec.json.encode(stored_of(Entry(token="", index=0, task=Task())))  # what most entries are at first

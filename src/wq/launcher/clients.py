@@ -43,6 +43,9 @@ class Sub(msgspec.Struct, kw_only=True):
     token: str = ""
 
 
+read_sub = msgspec.json.Decoder(Sub).decode
+
+
 class House(Protocol):
     """Whoever the clients talk to: the launcher."""
 
@@ -87,6 +90,9 @@ class Client(asyncio.Protocol):
         if body[0] == STREAM_MARK:
             self.house.stdin(self, body[2:])
             return
+        if self.known and messages.read_head(body).type == "sub":  # it may be long
+            self.house.submitted(self, read_sub(body))
+            return
         message: dict[str, Any] = msgspec.json.decode(body)
         kind = message.pop("type")
         if kind == "hello":
@@ -100,8 +106,6 @@ class Client(asyncio.Protocol):
             self.house.client_here(self, hello)
         elif not self.known:
             raise WireError("hello comes first")
-        elif kind == "sub":
-            self.house.submitted(self, msgspec.convert(message, Sub))
         elif kind == "eof":
             self.house.stdin(self, None)
         elif kind == "cancel":

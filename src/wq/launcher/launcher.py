@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -61,7 +62,7 @@ from wq.launcher.outputs import Outputs
 from wq.launcher.ranks import Ranks
 from wq.launcher.session import Refused, ServerAway, Session
 from wq.launcher.startspec import OutputTrouble, make_output, rank_spec, start_spec
-from wq.launcher.submissions import Submissions, servers_name
+from wq.launcher.submissions import JOBS_PER_MESSAGE, Submissions, servers_name
 from wq.launcher.task import TASK_MARK
 from wq.protocol import known, messages, places
 from wq.protocol.wire import Message
@@ -496,7 +497,9 @@ class Launcher:
             client.entry = entries[0]
             self.foreground[(client.entry.token, client.entry.index)] = client
         try:
-            await self.submissions.submit(entries, keep=keep)
+            many = len(entries) > JOBS_PER_MESSAGE
+            tell = partial(say_progress, client, len(entries)) if many else lambda done: None
+            await self.submissions.submit(entries, keep=keep, progress=tell)
         except (ServerAway, Refused) as error:
             self.mark_unfinished()
             client.entry = None
@@ -632,7 +635,7 @@ class Launcher:
         for view in word["attempts"]:
             att = str(view["att"])
             entry = self.ledger.find(att)
-            if entry is not None and "/" not in att:
+            if entry is not None and "/" not in att and not entry.node_done:
                 self.outputs.open(entry, view, resume=True)
                 if view["state"] == "ended":
                     self.outputs.expect(entry, view)
@@ -915,10 +918,13 @@ def remember_queue(state: Path, queue: str) -> None:
             new.replace(state / "queue")
 
 
+def say_progress(client: Client, most: int, done: int) -> None:
+    client.say({"type": "progress", "done": done, "of": most})
+
+
 def facts_of(entry: Entry) -> dict[str, Any]:
     """What a client is told of a job that was accepted."""
-    output = entry.task.output
-    array = entry.task.array
+    output, array = entry.output, entry.task.array
     if array is None or output is None:
         return {"id": entry.id, "name": entry.task.name, "output": output, "tasks": None}
     output = output.replace(TASK_MARK, "%task%")

@@ -17,7 +17,7 @@ from wq.core.job import Allocation, AttemptNo, HostName, JobId, Key, Outcome, Ou
 from wq.core.ranges import Ranges, contains, union
 from wq.core.ranges import of as ranges_of
 from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Starts, Stop
-from wq.launcher.task import TASK_MARK, Task
+from wq.launcher.task import ID_MARK, TASK_MARK, Task
 
 MOST_REBOOTS = 5  # that a job is started again after: it may be what brings the nodes down
 
@@ -118,6 +118,8 @@ class Entry:
     def output(self) -> str | None:
         """Where the output of the current attempt goes: that of an earlier one is not written over."""
         path = self.task.output
+        if path is not None and self.id is not None and ID_MARK in path:
+            path = path.replace(ID_MARK, str(self.id))
         if path is not None and self.number is not None:
             path = path.replace(TASK_MARK, str(self.number))
         if path is None or not self.ran_before:
@@ -251,6 +253,7 @@ class Ledger:
         self.hosts_changed = False
         self.placed: dict[tuple[str, int, int | None], Entry] = {}  # attempts that have to do with nodes
         self.nwithout_id = 0
+        self.first_ids: dict[str, int] = {}  # of submissions that have just got theirs, to be stored
         self.urgent = False  # something waits to be stored before anything is done
         self.up: set[HostName] = set()
         self.boots: dict[HostName, str] = {}  # of the nodes, as they last said
@@ -310,7 +313,8 @@ class Ledger:
             self.placed.pop(entry.key, None)
 
     def accepted(self, token: str, ids: list[int]) -> list[Entry]:
-        """The server has given ids to a submission."""
+        """The server has given ids to a submission. Where they are in a row, the first is all that is to be stored."""
+        in_a_row = ids == list(range(ids[0], ids[0] + len(ids))) if ids else False
         entries = []
         for index, number in enumerate(ids):
             entry = self.entries.get((token, index, None))
@@ -318,8 +322,12 @@ class Ledger:
                 self.nwithout_id -= entry.id is None
                 entry.id = JobId(number)
                 self.by_id[entry.id] = entry
-                self.change(entry)
+                if not in_a_row:
+                    self.change(entry)
                 entries.append(entry)
+        if in_a_row and entries:
+            self.first_ids[token] = ids[0]
+            self.urgent = True
         return entries
 
     def drop(self, entry: Entry) -> None:

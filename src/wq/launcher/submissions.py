@@ -6,20 +6,20 @@ import asyncio
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 
-import msgspec
+from msgspec.structs import replace
 
 from wq.core.requests import Remove, Submit
 from wq.launcher.book import Book
 from wq.launcher.clients import Sub
 from wq.launcher.ledger import Entry, Ledger, Phase
 from wq.launcher.session import Refused, ServerAway, Session
-from wq.launcher.task import ID_MARK, TASK_MARK, Task, listed
+from wq.launcher.task import ID_MARK, LISTED_COMMAND, TASK_MARK, Task, listed
 from wq.store.database import NoRoom
 
 JOBS_PER_MESSAGE = 2000
-BYTES_PER_MESSAGE = 700_000
+ASKED_AT_ONCE = 4  # messages on their way
+BYTES_PER_MESSAGE = 900_000
 FOR_NOW_S = 5.0  # what was kept is offered again after that, if the server had no room for it
 NUMBERED = re.compile(r"s([0-9a-f]{8})-")  # a token here; the rest of it is its name at the server
 GIVEN = re.compile(r"[0-9a-f]{16,64}")
@@ -49,22 +49,21 @@ class Submissions:
     def store(self, sub: Sub) -> list[Entry]:
         """New entries, on disk, without ids. Raises NoRoom; then there are none."""
         token = self.next_token(sub.token)
-        taken = {entry.task.output for entry in self.ledger.entries.values() if entry.phase is not Phase.ENDED}
+        taken = {entry.output for entry in self.ledger.entries.values() if entry.phase is not Phase.ENDED}
         entries: list[Entry] = []
-        number, size_bytes = 0, 0
+        part: list[Entry] = []
+        number, size_bytes, name = 0, BYTES_PER_MESSAGE, token
         for task, stem in zip(sub.tasks, sub.stems, strict=True):
-            cost = len(msgspec.json.encode(listed(task, sub.setting)))
-            name = f"{token}.{number}"
-            if size_bytes + cost > BYTES_PER_MESSAGE or len(self.by_token.get(name, ())) >= JOBS_PER_MESSAGE:
-                number, size_bytes = number + 1, 0
+            cost = most_bytes(task)
+            if size_bytes + cost > BYTES_PER_MESSAGE or len(part) >= JOBS_PER_MESSAGE:
                 name = f"{token}.{number}"
-            size_bytes += cost
-            if name not in self.by_token:
-                self.by_token[name] = []
+                number, size_bytes = number + 1, len(sub.setting.cwd)
+                part = self.by_token[name] = []
                 self.book.keep_setting(name, sub.setting)
-            entry = Entry(token=name, index=len(self.by_token[name]), task=with_output(task, stem, taken))
+            size_bytes += cost + len(sub.setting.cwd)
+            entry = Entry(token=name, index=len(part), task=with_output(task, stem, taken))
             taken.add(entry.task.output)
-            self.by_token[name].append(entry)
+            part.append(entry)
             self.ledger.add(entry)
             entries.append(entry)
         try:
@@ -95,14 +94,16 @@ class Submissions:
                 waiting += [entry for entry in entries if entry.token == token]
         return entries
 
-    async def submit(self, entries: list[Entry], *, keep: bool) -> None:
+    async def submit(self, entries: list[Entry], *, keep: bool, progress: Callable[[int], None]) -> None:
         """Have stored entries accepted. Raises Refused, ServerAway; then none is queued, here or there.
 
-        keep: while the server is away they wait here for it, without ids.
+        keep: while the server is away they wait here for it, without ids. progress(n): so many have theirs.
         """
+        tokens = list(dict.fromkeys(entry.token for entry in entries if entry.id is None))
         try:
-            for token in dict.fromkeys(entry.token for entry in entries if entry.id is None):
-                await self.ask(token)
+            for at in range(0, len(tokens), ASKED_AT_ONCE):
+                await self.ask_all(tokens[at : at + ASKED_AT_ONCE])
+                progress(sum(entry.id is not None for entry in entries))
         except ServerAway:
             if not keep:
                 self.take_back(entries)
@@ -114,6 +115,13 @@ class Submissions:
             raise
         if any(entry.id is None and entry.key not in self.ledger.entries for entry in entries):
             raise Refused("the server has just refused it; the next command says why", 1)
+
+    async def ask_all(self, tokens: list[str]) -> None:
+        """Some at once, in their order: the server need not wait for us."""
+        answers = await asyncio.gather(*map(self.ask, tokens), return_exceptions=True)
+        for trouble in answers:
+            if trouble is not None:
+                raise trouble
 
     async def ask(self, token: str) -> None:
         """The entries of one token. Asked again with the same token, the server gives the same ids."""
@@ -127,9 +135,7 @@ class Submissions:
 
     def accepted(self, token: str, ids: list[int]) -> None:
         """The server has given ids: they are on our disk before anything is done about them."""
-        for entry in self.ledger.accepted(token, ids):
-            if entry.task.output is not None:
-                entry.task = replace(entry.task, output=entry.task.output.replace(ID_MARK, str(entry.id)))
+        self.ledger.accepted(token, ids)
         self.save()  # should that not be possible now: asked again, the server gives the same ids
         for entry in self.by_token.get(token, []):
             self.on_id(entry)
@@ -168,6 +174,15 @@ class Submissions:
             else:
                 self.ledger.drop(entry)
         self.save()
+
+
+def most_bytes(task: Task) -> int:
+    """How long the server's copy of a task may be, at most, in a message."""
+    text = task.command if task.command is not None else " ".join(task.argv or ())
+    need = task.requirement
+    names = sum(map(len, (*need.groups, *need.notgroups, need.host or "", task.name)))
+    pieces = len(task.array.tasks) if task.array is not None else 0
+    return 600 + 6 * (min(len(text), LISTED_COMMAND) + names) + 40 * pieces
 
 
 def servers_name(token: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from wq.core.job import ArraySpec, JobSpec, Requirement, Uid
 
@@ -11,8 +12,7 @@ LISTED_COMMAND = 4096  # characters of the copy for listings
 ID_MARK, TASK_MARK = "\0", "\1"  # in the name of an output, where the id and the number of the task go
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(Struct, frozen=True, kw_only=True):
     """Where a submission was made. limits: soft limits by name; env: the whole environment there."""
 
     cwd: str
@@ -21,8 +21,7 @@ class Setting:
     limits: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArrayTasks:
+class ArrayTasks(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The tasks of an array, as formats/array.py has them: pieces (first, last, step), and what each is given.
 
     rows: for each task a value for each column; product: instead of that, the values of each column, of which every
@@ -45,8 +44,7 @@ class ArrayTasks:
         return ArraySpec(pieces=self.tasks, at_most=self.at_most)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One job as its user wrote it. command: text for a shell; argv instead of it: a program word by word.
 
     output: the absolute path of a batch job's output on the host of submission; None: to be named by the id. In that of

@@ -199,18 +199,20 @@ class Store:
 
     def finished_arrays(self, *, ids: Iterable[tuple[int, int]] | None, since_s: float = 0.0) -> list[Array]:
         """Arrays that are over, as finished() has jobs."""
+        newest = "id IN (SELECT id FROM arrays WHERE {} ORDER BY id DESC LIMIT " + f"{MOST_FINISHED})"
         if ids is None:
-            return self.arrays("ended_s >= ?", (since_s,))
+            return self.arrays(newest.format("ended_s >= ?"), (since_s,))
         found: list[Array] = []
+        over = newest.format("ended_s IS NOT NULL AND id BETWEEN ? AND ?")
         for low, high in ids:
-            found += self.arrays("ended_s IS NOT NULL AND id BETWEEN ? AND ?", (storable(low), storable(high)))
+            found += self.arrays(over, (storable(low), storable(high)))
         return found
 
     def arrays(self, where: str, values: tuple[object, ...]) -> list[Array]:
         """The arrays for which this is true."""
         found = []
         same: dict[Requirement, Requirement] = {}
-        sql = f"SELECT id, spec, state FROM arrays WHERE {where} ORDER BY id LIMIT {MOST_FINISHED}"
+        sql = f"SELECT id, spec, state FROM arrays WHERE {where} ORDER BY id"
         for job_id, spec, state in self.db.execute(sql, values):
             kept = msgspec.json.decode(state, type=ArrayState)
             known = msgspec.json.decode(spec, type=JobSpec)

@@ -316,6 +316,74 @@ class TestFeedingAhead:
         check(play.queue)
 
 
+class TestOnesThatCameBack:
+    def given_back(self, play: Play, *tasks: int | None) -> None:
+        news = [AttemptTakenBack(id=JobId(1), task=task, attempt=AttemptNo(1)) for task in tasks]
+        play.say(ANZE, Reports(news=tuple(news)))
+        check(play.queue)
+
+    def test_at_most_so_many_run_of_them_too(self) -> None:
+        play = Play("a:4")
+        play.submit(ANZE, array(100, at_most=1))
+        ended(play, 0)
+        first, *fed = active(play)
+        assert len(play.queue.lanes) == 1
+        self.given_back(play, *fed)
+        assert active(play) == [first]
+        assert {play.queue.queued[(JobId(1), task)].key for task in fed if task is not None} == set(play.queue.queued)
+        assert first is not None
+        ended(play, first, run_s=60.0)
+        assert len(play.queue.lanes) == 1
+
+    def test_and_of_those_that_are_new_beside_them(self) -> None:
+        play = Play("a:4")
+        play.submit(ANZE, array(100, at_most=2))
+        self.given_back(play, 0)
+        assert active(play) == [0, 1]
+
+    def test_they_are_not_put_into_others_lanes_either(self) -> None:
+        play = Play("a:2")
+        play.submit(ANZE, array(100, at_most=1))
+        play.submit(ANZE, array(100))
+        ended(play, 0, number=2)
+        ended(play, 0)
+        _, *fed = sorted(job.task for job in play.queue.active.values() if job.id == 1 and job.task is not None)
+        self.given_back(play, *fed)
+        for job in [job for job in play.queue.active.values() if job.id == 2]:
+            ended(play, job.task or 0, number=2)
+            lanes = {job.runs_in for job in play.queue.active.values() if job.id == 1}
+            assert {play.queue.lanes[name].opened_by for name in lanes} == {1}
+
+
+def test_after_a_restart_a_lane_is_still_that_of_the_array_which_opened_it() -> None:
+    play = Play("a:1")
+    play.submit(ANZE, array(2))
+    play.submit(ANZE, array(10))
+    ended(play, 0)
+    ended(play, 1)
+    assert {job.id for job in play.queue.active.values()} == {2}
+    again = Queue(owner=play.queue.owner, nodes=play.queue.nodes)
+    again.take_up(list(play.queue.active.values()), play.queue.arrays.values())
+    assert again.lanes == play.queue.lanes
+    assert [lane.opened_by for lane in again.lanes.values()] == [1]
+
+
+class TestLaunchers:
+    def test_a_repeated_submission_is_answered_with_the_orders_for_its_tasks(self) -> None:
+        play = Play("a:2")
+        play.submit(ANZE, array(5), token="t")
+        assert play.submit(ANZE, array(5), token="t") == [1]
+        assert play.orders == ["start 1.1 a:0", "start 1.1 a:1"]
+
+    def test_one_that_has_lost_an_array_has_lost_its_tasks(self) -> None:
+        play = Play("a:2")
+        play.submit(ANZE, array(5))
+        play.here(ANZE)
+        kinds = [type(event).__name__ for event in play.last.events]
+        assert kinds == ["Ended", "Ended", "TasksRemoved", "ArrayEnded"]
+        assert play.queue.arrays == {}
+
+
 class TestListings:
     def test_an_array_is_one_row(self) -> None:
         play = Play("a:2")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.launcher.desk import Desk, running, start, stop, view
 from wq.core.job import HostName, JobId, Outcome, OutcomeKind

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.core.worlds import grant
 from wq.core.job import AttemptNo, JobId, Requirement

@@ -17,6 +17,7 @@ from wq.core import ranges
 from wq.core import requests as core
 from wq.core.commands import MOST_JOBS_OF_A_USER
 from wq.core.job import AttemptNo, HostName, JobId, Outcome, OutcomeKind, Uid
+from wq.core.queue import joined
 from wq.core.requests import Start
 from wq.launcher.launcher import here
 from wq.launcher.ledger import Entry
@@ -134,6 +135,15 @@ class TestWhatTheClientSays:
                 core.SetNode(hosts=("a",), state="offline"),
             ),
             ({"type": "refresh"}, core.Refresh()),
+            ({"type": "at_most", "id": 12, "at_most": None}, core.SetAtMost(id=JobId(12))),
+            (
+                {"type": "ls", "users": [], "ids": [], "tasks": [[12, 5, 5]], "finished": False, "brief": True},
+                messages.Ls(tasks=((12, 5, 5),), brief=True),
+            ),
+            (
+                {"type": "remove", "ids": [], "tasks": [[12, 5, 9]], "all": False, "lost": False, "grace_s": 5.0},
+                core.Remove(tasks=((12, 5, 9),)),
+            ),
             ({"type": "shutdown"}, messages.Shutdown()),
         ],
         ids=lambda value: value["type"] if isinstance(value, dict) else "",
@@ -144,7 +154,7 @@ class TestWhatTheClientSays:
 
     def test_every_request_in_the_sources_of_the_commands_is_tried_here(self) -> None:
         asked = set(requests_of_the_commands())
-        assert asked == {"ls", "stat", "users", "remove", "limit", "node", "refresh", "shutdown"}
+        assert asked == {"ls", "stat", "users", "remove", "limit", "node", "refresh", "shutdown", "at_most"}
 
 
 def requests_of_the_commands() -> Iterator[str]:
@@ -177,7 +187,7 @@ class TestSizes:
         grants = [Start(uid=Uid(1), id=JobId(10**9), task=10**9 + n, attempt=AttemptNo(10**6), lane="x",
                         allocation=grant("a:0"), declared=(4,)) for n in range(12_000)]  # fmt: skip
         words = messages.grouped(
-            [*grants, *[core.Gone(uid=Uid(1), id=o.id, task=o.task, outcome=None) for o in grants]]
+            [*joined(grants), *[core.Gone(uid=Uid(1), id=o.id, task=o.task, outcome=None) for o in grants]]
         )
         assert all(len(encode_word(word)) < MAX_FRAME_BYTES for word in words)
         assert [len(word.tasks) for word in words if not isinstance(word, core.Start | core.Stop | core.Gone)] == [
