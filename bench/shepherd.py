@@ -126,7 +126,10 @@ class Fed:
             (self.outputs / atts[0]).write_text("wq token")
         self.send({**word, "patience_s": 5.0, "probe": probe, "tasks": tasks})
 
-    def close(self) -> None:
+    def __enter__(self) -> Fed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.input.close()
         self.process.wait()
 
@@ -134,6 +137,12 @@ class Fed:
 def write_all(fd: int, data: bytes) -> None:
     while data:
         data = data[os.write(fd, data) :]
+
+
+def spent(run: Callable[[], None]) -> float:
+    before = time.perf_counter()
+    run()
+    return time.perf_counter() - before
 
 
 def main() -> int:
@@ -145,32 +154,33 @@ def main() -> int:
     parser.add_argument("--program", default="/bin/true")
     args = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="bench-"))
-    fed = Fed(args.program, args.ahead, args.slots, shared=True)
-    apart = Fed(args.program, args.ahead, args.slots, shared=False)
 
     def directory(name: str, number: int) -> Path:
         path = place / f"{name}{number}"
         path.mkdir()
         return path
 
-    runs: dict[str, Callable[[int], None]] = {
-        "xargs": lambda number: with_xargs(args.program, args.tasks, args.slots),
-        "bare loop, no file": lambda number: bare(args.program, args.tasks, args.slots, None),
-        "bare loop, a file each": lambda number: bare(args.program, args.tasks, args.slots, directory("bare", number)),
-        "shepherd, fed ahead": lambda number: fed.run(args.tasks, directory("fed", number)),
-        "shepherd, outputs apart": lambda number: apart.run(args.tasks, directory("apart", number)),
+    def feed(name: str, number: int, *, shared: bool) -> float:
+        with Fed(args.program, args.ahead, args.slots, shared=shared) as fed:
+            return spent(lambda: fed.run(args.tasks, directory(name, number)))
+
+    runs: dict[str, Callable[[int], float]] = {
+        "xargs": lambda _: spent(lambda: with_xargs(args.program, args.tasks, args.slots)),
+        "bare loop, no file": lambda _: spent(lambda: bare(args.program, args.tasks, args.slots, None)),
+        "bare loop, a file each": lambda number: spent(
+            lambda: bare(args.program, args.tasks, args.slots, directory("bare", number))
+        ),
+        "shepherd, fed ahead": lambda number: feed("fed", number, shared=True),
+        "shepherd, outputs apart": lambda number: feed("apart", number, shared=False),
     }
     times: dict[str, list[float]] = {name: [] for name in runs}
     try:
         for number in range(args.rounds + 1):  # the first is to warm up
             for name, run in runs.items():
-                before = time.perf_counter()
-                run(number)
+                time_s = run(number)
                 if number:
-                    times[name].append(time.perf_counter() - before)
+                    times[name].append(time_s)
     finally:
-        fed.close()
-        apart.close()
         shutil.rmtree(place)
     print(f"{args.tasks} tasks, {args.slots} at a time, {args.ahead} fed ahead; x: wall time against xargs")
     for name, values in times.items():

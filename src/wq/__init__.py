@@ -1,3 +1,3 @@
 """wq: a work queue for the machines of a research group."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -371,21 +371,23 @@ class Mail:
         match word["do"]:
             case "template":
                 self.templates[(uid, host, word["name"])] = word
-            case "start" if rebooted or self.unnoticed(uid, word["spec"]):
-                # A process that may have been there before the reboot, for all that its launcher will know.
-                self.world.forgotten.add(word["att"].split("/")[0])
             case "start":
-                self.starts[(uid, host, word["att"])] = Late(att=word["att"], word=word)
+                self.sent(uid, host, Late(att=word["att"], word=word), word["spec"], rebooted=rebooted)
             case "batch":
                 template = self.templates[(uid, host, word["template"])]
                 for task in word["tasks"]:
-                    if self.unnoticed(uid, template["spec"]):
-                        self.world.forgotten.add(task["att"])
-                    if not rebooted:
-                        self.starts[(uid, host, task["att"])] = Late(att=task["att"], word=word, template=template)
+                    late = Late(att=task["att"], word=word, template=template)
+                    self.sent(uid, host, late, template["spec"], rebooted=rebooted)
             case "ack" | "acks":
                 for att in word.get("atts", (word.get("att"),)):
                     self.starts.pop((uid, host, att), None)
+
+    def sent(self, uid: int, host: str, late: Late, spec: dict[str, Any], *, rebooted: bool) -> None:
+        if rebooted or self.unnoticed(uid, spec):
+            # A process that may have been there before the reboot, for all that its launcher will know.
+            self.world.forgotten.add(late.att.split("/")[0])
+        if not rebooted:
+            self.starts[(uid, host, late.att)] = late
 
     def unnoticed(self, uid: int, spec: dict[str, Any]) -> bool:
         """Has one of the nodes of an attempt been rebooted, and its launcher does not know that yet?"""

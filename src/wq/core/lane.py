@@ -14,7 +14,7 @@ from wq.core.line import Shape, shape_of
 FED_AHEAD_S = 0.15  # of work
 MOST_IN_LANE = 500
 LONGEST_FED_S = 1.0  # tasks that run as long are not fed ahead
-LEAST_PATIENCE_S = 0.3
+LEAST_PATIENCE_S = 0.7
 NEWEST_COUNTS = 0.25  # of a new measurement, in the running mean
 
 

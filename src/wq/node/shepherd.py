@@ -745,7 +745,7 @@ class Source:
 
     def next_chunk(self):
         """(offset, bytes) to send now, or None."""
-        if self.held or self.sent - self.acked >= WINDOW_BYTES:
+        if self.held or self.sent - self.acked >= WINDOW_BYTES or self.sent == self.total:
             return None
         if self.is_file:
             if self.fd is None:
@@ -831,7 +831,7 @@ class Attempt:
     side = None  # the side connection of a terminal or of X
     master = None
     shared = None
-    has_files = True  # in the spool, of its own
+    suffixes = (".out", ".sh", ".hosts", ".rc")  # of the files in the spool that it may have
     batch = None  # with which it came
     task = None  # what the batch says of it alone
     went = None  # its turn has come: the record of the boot in which that was
@@ -1095,7 +1095,7 @@ class Shepherd:
             self.due = self.urgent = False
             litter, self.litter = self.litter, []
             for attempt in litter:
-                for suffix in (".out", ".sh", ".hosts", ".rc"):
+                for suffix in attempt.suffixes:
                     remove_file(attempt.base + suffix)
             self.tell_reports()
             self.tell_tasks()
@@ -1306,7 +1306,7 @@ class Shepherd:
         self.journal.append(attempt.records()[0])
         self.close_streams(attempt)
         attempt.sources = {}
-        if attempt.has_files:
+        if attempt.suffixes:
             self.litter.append(attempt)
         if attempt.batch is None:
             self.report(dict(attempt.view(), say="state"))
@@ -1658,7 +1658,7 @@ class Shepherd:
                 continue
             attempt = self.attempts[task["att"]] = Attempt(task["att"], self.new_tags(1))
             attempt.batch, attempt.task, attempt.spec = batch, task, template.spec
-            attempt.shared, attempt.has_files = shared, not shared
+            attempt.shared, attempt.suffixes = shared, () if shared else (".out",)
             new.append(attempt)
         template.users += len(new)
         no_room = self.lacks_room()
@@ -1811,10 +1811,14 @@ class Shepherd:
                 "shared": {attempt.att: False for attempt in apart},
             }
         )
-        for attempt in apart:
-            for channel, source in attempt.sources.items():
-                source.held = not self.heard
-                self.pump(attempt, channel)
+        link = self.link
+        if link is not None and apart:
+            link.corked = True
+            for attempt in apart:
+                for channel, source in attempt.sources.items():
+                    source.held = not self.heard
+                    self.pump(attempt, channel)
+            link.uncork()
 
     # streams
 
@@ -2109,7 +2113,7 @@ class Shepherd:
         if attempt.state not in ("ended", "never"):
             return False
         self.journal.append(b'{"r":"ack","att":%s}\n' % encode(attempt.att).encode())
-        if attempt.has_files:
+        if attempt.suffixes:
             self.close_streams(attempt)
             self.litter.append(attempt)
         del self.attempts[attempt.att]
@@ -2198,6 +2202,7 @@ class Link:
         self.frames = Frames()
         self.out = bytearray()
         self.closed = False
+        self.corked = self.blocked = False  # more will follow at once; it takes no more now
         self.greeted = False  # it has been told what is here
         self.heard = now()
         for fd in (read_fd, write_fd):
@@ -2237,23 +2242,27 @@ class Link:
     def write(self, data):
         if self.closed:
             return
-        waiting = bool(self.out)
         self.out += data
-        if not waiting:
-            self.flush(False)
+        if not (self.corked or self.blocked):
+            self.flush()
 
-    def flush(self, registered=True):
+    def uncork(self):
+        self.corked = False
+        self.write(b"")
+
+    def flush(self):
         try:
             while self.out:
                 del self.out[: os.write(self.write_fd, self.out[: 1 << 18])]
         except OSError as error:
             if error.errno != errno.EAGAIN:
                 self.close()
-                return
-            if not registered:
+            elif not self.blocked:
+                self.blocked = True
                 self.shepherd.selector.register(self.write_fd, selectors.EVENT_WRITE, self.flush)
             return
-        if registered:
+        if self.blocked:
+            self.blocked = False
             self.shepherd.forget_fd(self.write_fd)
 
     def close(self):
@@ -2777,7 +2786,6 @@ class Recipe(Template):
             program = self.program(words[0], env)
             if program is not None or script is None:
                 return program and (program, words, env)
-        attempt.has_files = True
         return (*self.shell_words(attempt, script, own="script" in task), env)
 
     def program(self, word, env):
@@ -2789,8 +2797,10 @@ class Recipe(Template):
     def shell_words(self, attempt, script, own):
         """The shell, which is to read the command from a file: one of the task, or one for all."""
         name = os.path.basename(self.shell)
+        attempt.suffixes += (".rc",)
         path = (os.path.join(self.spool, attempt.base) if own else self.path) + ".sh"
         if own:
+            attempt.suffixes += (".sh",)
             write_new(path, with_last_words(name, path[:-3] + ".rc", self.filled(script)))
         elif self.script is None:
             write_new(path, self.common_text(name))
@@ -2817,7 +2827,7 @@ def full_spec(attempt):
     if attempt.task is None:
         return attempt.spec
     task, spec = attempt.task, dict(attempt.spec, cores=attempt.batch.cores, declared=attempt.batch.declared)
-    attempt.has_files = True
+    attempt.suffixes = Attempt.suffixes
     spec["set"] = dict(spec["set"], **{cooked(name): cooked(value) for name, value in task["set"].items()})
     if "script" in task:
         spec.update(script=task["script"], argv=None)
