@@ -35,14 +35,12 @@ def with_xargs(program: str, count: int, slots: int) -> None:
 
 def bare(program: str, count: int, slots: int, outputs: Path | None) -> None:
     """Nothing but spawn and wait."""
-    null = os.open("/dev/null", os.O_RDONLY)
+    null = os.open("/dev/null", os.O_RDWR)
     started = running = 0
     while started < count or running:
         while started < count and running < slots:
-            files = [(os.POSIX_SPAWN_DUP2, null, 0)]
-            if outputs is not None:
-                out = os.open(outputs / str(started), FLAGS, 0o644)
-                files += [(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, out, 2)]
+            out = null if outputs is None else os.open(outputs / str(started), FLAGS, 0o644)
+            files = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate((null, out, out))]
             os.posix_spawn(program, [program], os.environ, file_actions=files, setsid=True)
             if outputs is not None:
                 os.close(out)
@@ -69,7 +67,7 @@ class Fed:
         while shepherd.GREETING not in seen:
             seen += os.read(self.output.fileno(), 65536)
         self.frames: Any = shepherd.Frames()  # type: ignore[no-untyped-call]
-        self.frames.feed(seen.partition(b"\n" + shepherd.GREETING)[2])
+        self.frames.feed(seen.partition(b"\n" + shepherd.GREETING)[2])  # type: ignore[no-untyped-call]
         self.round = 0
 
     def send(self, word: Word) -> None:
@@ -104,7 +102,7 @@ class Fed:
 
     def spec(self) -> Word:
         ours = {f"WQ_VARIABLE_{number}": "x" * 20 for number in range(30)}
-        hosts = {"text": "localhost\n", "path": None, "mpi_hostfile": [], "mpi_agent": {}}
+        hosts: Word = {"text": "localhost\n", "path": None, "mpi_hostfile": [], "mpi_agent": {}}
         return {
             "script": self.program,
             "shell": "/bin/sh",

@@ -355,6 +355,21 @@ class TestProcess:
                 assert each[att].times_started == 0
         assert marks(work, "ran") == 0
 
+    def test_what_can_be_no_name_is_said(self, each: Driver, user: User, work: Path) -> None:
+        atts = names(2)
+        tasks, probe = shared(user, work, atts)
+        tasks[1]["out"] += "\0"
+        with each:
+            each.open()
+            each.template("t", spec(user, "true"))
+            each.batch(1, "t", tasks, probe=probe)
+            each.template("u", spec(user, "true", cwd="/\0"))
+            each.batch(2, "u", [task("2_1.1")])
+            each.start("3.1", spec(user, "true", cwd="/\0"))
+            for att in (atts[1], "2_1.1", "3.1"):
+                assert each.wait_for_end(att)["error"].startswith("cannot start it here: ")
+            assert each.wait_for_end(atts[0])["exit"] == 0
+
     @pytest.mark.parametrize(
         ("argv", "status", "output"),
         [
@@ -516,11 +531,13 @@ class TestKilled:
                 for lane in (1, 2):
                     atts = [f"{number}_{lane}{index:03}.1" for index in range(COUNT)]
                     tasks, probe = shared(user, work, atts)
+                    tasks[-1]["script"] = f"{until(work / f'go{number}')}; ./leave; exit 0"  # so that some are left
                     each.batch(lane, "t", tasks, probe=None if own_files else probe)
                     sent += atts
                 before = len(ran.read_text().split())
                 wait_for(lambda b=before, n=number: len(ran.read_text().split()) > b + 7 * n, PATIENCE_S, "some")  # type: ignore[misc]
                 each.kill(*roles)
+                let_go(user, work / f"go{number}")
                 each.open(tries=3)
                 for att in sent:
                     if each.query(att) != "never":
@@ -535,7 +552,6 @@ class TestKilled:
                         assert len(roles) == 2
                     else:
                         assert (end is not None and end["exit"], times) == (0, 1)
-                assert any(each[att].state == "never" for att in sent)
                 each.acks(sent)
                 each.seen.clear()
                 each.order.clear()

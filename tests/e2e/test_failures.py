@@ -255,6 +255,7 @@ def test_a_batch_job_survives_its_connection(
     work = queue.directory(gil)
     command = f"echo x >>ran; echo before; {until(work / 'go')}; echo after; exit 9"
     job = queue.batch(gil, command, cwd=work)
+    queue.wait_for_state(job, "running")
     wait_for(lambda: read(work / "ran"), PATIENCE_S, "the job to run")
     cut(queue, nodes, gil)
     assert queue.state(job) == "running"
@@ -270,6 +271,7 @@ def test_an_end_behind_a_broken_connection_is_learnt_truly(queue: Queue, nodes: 
     only(queue, "node1")
     work = queue.directory(gil)
     job = queue.batch(gil, f"echo $$ >pid; {until(work / 'go')}; exit 10", cwd=work)
+    queue.wait_for_state(job, "running")
     pid = int(wait_for(lambda: read(work / "pid"), PATIENCE_S, "the job to run"))
     nodes["node1"].stop()
     nodes["node1"].kill_sessions()

@@ -52,7 +52,9 @@ def run_loop(main: Coroutine[Any, Any, None]) -> NoReturn:
     process that is just being started (CPython 3.11, _make_subprocess_transport).
     """
     import asyncio
+    import gc
 
+    gc.set_threshold(50_000, 20, 50)  # a queue of many jobs is many objects, and next to none of them are garbage
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     loop.run_until_complete(main)

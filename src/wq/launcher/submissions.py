@@ -49,7 +49,8 @@ class Submissions:
     def store(self, sub: Sub) -> list[Entry]:
         """New entries, on disk, without ids. Raises NoRoom; then there are none."""
         token = self.next_token(sub.token)
-        taken = {entry.output for entry in self.ledger.entries.values() if entry.phase is not Phase.ENDED}
+        there = [entry for entry in self.ledger.entries.values() if entry.number is None]
+        taken = {entry.output for entry in there if entry.phase is not Phase.ENDED}
         entries: list[Entry] = []
         part: list[Entry] = []
         number, size_bytes, name = 0, BYTES_PER_MESSAGE, token
@@ -84,7 +85,7 @@ class Submissions:
         if not given:
             return []
         tokens = {token for token in self.ledger.per_token if servers_name(token).partition(".")[0] == given}
-        entries = [entry for entry in self.ledger.entries.values() if entry.token in tokens]
+        entries = [e for e in self.ledger.entries.values() if e.token in tokens and e.number is None]
         entries.sort(key=lambda entry: (len(entry.token), entry.token, entry.index))
         for entry in entries:
             if entry.id is None:

@@ -742,6 +742,7 @@ class Source:
         self.total = None  # known at the end
         self.eof_told = False
         self.held = False  # after a new link, until the launcher says what it has
+        self.untold = False  # held, until the launcher has been told that it is there
 
     def next_chunk(self):
         """(offset, bytes) to send now, or None."""
@@ -1019,6 +1020,14 @@ class Shepherd:
         self.home = os.environ.get("HOME", "/")
         self.reports = []
         self.finished = False
+        self.listen(keeper_pipe)
+        self.recover()
+        self.after(ALONE_S, self.leave_if_idle)
+        self.housekeeping()
+        self.tend_reserve()
+
+    def listen(self, keeper_pipe):
+        """Hear of ends, of the keeper's notes, of files that grow, and of who comes."""
         wake_r, wake_w = os.pipe()
         for fd in (wake_r, wake_w):
             os.set_blocking(fd, False)
@@ -1035,10 +1044,6 @@ class Shepherd:
         self.listener.listen(64)
         self.listener.setblocking(False)
         self.on_read(self.listener.fileno(), self.accept)
-        self.recover()
-        self.after(ALONE_S, self.leave_if_idle)
-        self.housekeeping()
-        self.tend_reserve()
 
     # the loop
 
@@ -1449,7 +1454,7 @@ class Shepherd:
             agent.told = True
         for attempt in self.attempts.values():
             for source in attempt.sources.values():
-                source.held, source.eof_told = True, False
+                source.held, source.eof_told, source.untold = True, False, False
         self.fresh, self.done, self.given_back = [], [], []
         self.say(
             {
@@ -1585,16 +1590,17 @@ class Shepherd:
                 plan = Spawn(self, attempt, full_spec(attempt))
                 attempt.pid = plan.fork()
                 gate = plan.gate
-        except (Trouble, OSError) as error:
+        except (Trouble, OSError, ValueError) as error:
             attempt.pid = 0
             self.close_streams(attempt)
             attempt.sources = {}
             if isinstance(error, Trouble):
                 self.exited(attempt, {"error": str(error)})
-            elif error.errno in NO_ROOM:
+            elif getattr(error, "errno", None) in NO_ROOM:
                 self.refuse(attempt, error.strerror)
             else:
-                self.exited(attempt, {"error": "cannot start it here: {}".format(error.strerror)})
+                why = getattr(error, "strerror", None) or error  # a name with a zero in it, for one
+                self.exited(attempt, {"error": "cannot start it here: {}".format(why)})
             return
         attempt.state = "running"
         self.running[attempt.pid] = attempt
@@ -1718,67 +1724,77 @@ class Shepherd:
             attempt = lane.current = lane.waiting.popleft()
             if not lane.told and len(lane.waiting) <= lane.most // 4:
                 lane.told = self.urgent = True
-            attempt.went = self.went
-            line = self.journal.append(attempt.going())
-            if self.write_down():
-                attempt.began = now()
-                self.spawn(attempt)
-            else:
-                self.journal.take_back(line)
-                self.refuse(attempt, self.journal.trouble)
+            attempt.began = now()
+            self.spawn(attempt)
 
     def start_fast(self, attempt):
-        """Start a task without a copy of this process: its pid, or None if only the slow way can say what hinders it.
-
-        Whoever starts a process with posix_spawn can say little about it: it inherits from us what is set here before.
-        """
+        """Start a task without a copy of this process: its pid, or None if only the slow way can say what hinders it."""
         template, out = attempt.batch.template, None
+        template.furnish()
         try:
-            template.furnish()
-            try:
-                os.chdir(template.place)
-            except OSError as error:
-                raise Trouble("the directory {} is not usable here: {}".format(template.cwd, error.strerror))
-            command = template.command(attempt)
-            if command is None:
-                return None
-            os.umask(template.umask)
+            os.chdir(template.place)
+        except OSError as error:
+            raise Trouble("the directory {} is not usable here: {}".format(template.cwd, error.strerror))
+        finally:
+            os.fchdir(self.spool_fd)
+        command = template.command(attempt)
+        if command is None:
+            return None
+        try:
             out = self.output(attempt)
+            self.write_its_turn(attempt)
             return self.launch(attempt, command, out)
         finally:
-            os.umask(UMASK)
-            os.fchdir(self.spool_fd)
             if out is not None:
                 os.close(out)
+
+    def write_its_turn(self, attempt):
+        """All is ready: from now on it may have started. (What starts slowly waits at a gate until that is known.)"""
+        line = self.journal.append(attempt.going())
+        if not self.write_down():
+            self.journal.take_back(line)
+            raise OSError(errno.ENOSPC, self.journal.trouble)
+        attempt.went = self.went
 
     def output(self, attempt):
         """Where a task is to write."""
         if attempt.shared:
-            return make_output(attempt.task["out"])
+            os.umask(attempt.batch.template.umask)
+            try:
+                return make_output(attempt.task["out"])
+            finally:
+                os.umask(UMASK)
         path = os.path.join(self.spool, attempt.base + ".out")
         out = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         source = Source(path=path)
-        source.held = True  # until it has been told that it runs
+        source.held = source.untold = True
         attempt.sources = {STDOUT: source}
         self.watch.add(path, attempt.att)  # before the process can write
         return out
 
     def launch(self, attempt, command, out):
-        """The pid of a new process in a session of its own, with this command; None if that cannot be."""
+        """The pid of a new process in a session of its own, with this command; None if that cannot be.
+
+        Little can be said to posix_spawn: the process inherits from us what is set here before.
+        """
         program, words, env = command
         files = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate((self.null, out, out))]
-        limits, hard = attempt.batch.template.limits, self.no_tag[1]
+        template, hard = attempt.batch.template, self.no_tag[1]
         try:
+            os.chdir(template.place)
+            os.umask(template.umask)
             resource.setrlimit(RLIMIT_RTTIME, (attempt.tag, hard))
-            for number, wanted, _ in limits:
+            for number, wanted, _ in template.limits:
                 resource.setrlimit(number, wanted)
             pid = os.posix_spawn(program, words, env, file_actions=files, setsid=True, setsigmask=(), setsigdef=SIGNALS)
         except (OSError, ValueError, ArithmeticError, MemoryError, NotImplementedError):
             return None
         finally:
             resource.setrlimit(RLIMIT_RTTIME, self.no_tag)
-            for number, _, ours in limits:
+            for number, _, ours in template.limits:
                 resource.setrlimit(number, ours)
+            os.umask(UMASK)
+            os.fchdir(self.spool_fd)
         if attempt.batch.cpus:
             try:
                 os.sched_setaffinity(pid, attempt.batch.cpus)
@@ -1816,7 +1832,8 @@ class Shepherd:
             link.corked = True
             for attempt in apart:
                 for channel, source in attempt.sources.items():
-                    source.held = not self.heard
+                    if source.untold:
+                        source.held = source.untold = False
                     self.pump(attempt, channel)
             link.uncork()
 
@@ -2537,11 +2554,7 @@ class Spawn:
             self.to_close = [in_r, out_w, err_w]
             return in_r, out_w, err_w
         if attempt.batch is not None:
-            os.umask(self.spec["umask"])
-            try:
-                out = self.shepherd.output(attempt)
-            finally:
-                os.umask(UMASK)
+            out = self.shepherd.output(attempt)
         elif attempt.shared:
             try:
                 out = os.open(raw(self.spec["out"]), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)

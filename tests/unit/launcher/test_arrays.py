@@ -534,3 +534,26 @@ class TestAnOldShepherd:
         assert house.sent == []
         house.order(gone(0, 1))
         assert house.sent == ["a: ack 1_0.1", "a: ack 1_1.1"]
+
+
+class TestASubmissionThatIsSentAgain:
+    def test_is_answered_with_the_array_and_not_with_its_tasks(self, house: House) -> None:
+        token, array = "0123456789abcdef", batch(array=ArrayTasks(tasks=((0, 9, 1),)))
+        house.server_up()
+        house.submits(array, token=token)
+        house.accept()
+        house.order(first(3))
+        client = house.submits(array, token=token)
+        (job,) = client.heard[0]["ok"]["jobs"]
+        assert job == {"id": 1, "name": "fit", "output": f"{house.place}/out-1_%task%.wqlog", "tasks": 10}
+
+    def test_gets_the_orders_for_its_tasks_after_the_answer(self, house: House) -> None:
+        house.server_up()
+        house.submits(batch(array=ArrayTasks(tasks=((0, 9, 1),))), token="0123456789abcdef")
+        house.killed_and_started_again()
+        house.server_up()
+        house.order(first(3))
+        assert house.opened == []
+        house.accept()
+        house.order(first(3))
+        assert house.opened == ["a"]
