@@ -1728,7 +1728,7 @@ class Shepherd:
             self.spawn(attempt)
 
     def start_fast(self, attempt):
-        """Start a task without a copy of this process: its pid, or None if only the slow way can say what hinders it."""
+        """Start a task without a copy of this process: its pid, or None if the slow way must say what hinders it."""
         template, out = attempt.batch.template, None
         template.furnish()
         try:

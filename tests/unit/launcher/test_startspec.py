@@ -37,7 +37,7 @@ def entry(cores: str = "a:0,1 b:3", **task: object) -> Entry:
     return Entry(
         token="t",
         index=0,
-        task=replace(plain, **task),  # type: ignore[arg-type]
+        task=replace(plain, **task),
         id=JobId(12),
         attempt=AttemptNo(2),
         allocation=grant(cores),
