@@ -145,6 +145,7 @@ class ShepherdProcess:
         space["Spawn"].fork = lambda spawn: self.fork(spawn)
         spawn = space.setdefault("spawn_itself", space["Shepherd"].spawn)
         space["Shepherd"].spawn = lambda shepherd, attempt: self.spawn(spawn, shepherd, attempt)
+        space["Shepherd"].bind = lambda shepherd, attempt: None
         space["Shepherd"].launch = lambda shepherd, attempt, command, out: self.launch(shepherd, attempt, command, out)
         return space
 

@@ -26,6 +26,7 @@ import binascii
 import collections
 import errno
 import fcntl
+import gc
 import heapq
 import json
 import os
@@ -1000,6 +1001,7 @@ class Shepherd:
         self.went = {}  # the record of this boot
         self.over = []  # attempts whose first process has just ended
         self.fresh, self.done, self.given_back = [], [], []  # attempts of batches, to be told of
+        self.young = []  # those that run for too short a time to be told of
         self.urgent = self.due = self.ticking = False  # that is to be now; the time has come; it will
         self.next_tag = TAG_BASE + int.from_bytes(os.urandom(5), "big") // 2
         self.gates = []  # (attempt, pipe, line) of new processes, which wait for the journal
@@ -1078,7 +1080,7 @@ class Shepherd:
         """Does anybody wait for what has been decided? If not, it gets to the disk a little later."""
         if self.due or self.gates or self.reports or (self.link is not None and not self.link.greeted):
             return True
-        news = self.fresh or self.done or self.given_back
+        news = self.fresh or self.young or self.done or self.given_back
         if news and (self.urgent or not self.running):
             return True
         self.urgent = False
@@ -1439,10 +1441,7 @@ class Shepherd:
             self.link.close()
         self.link = Link(self, conn, read_fd, write_fd)
         del fds[:]
-        templates, self.templates = self.templates, {}  # it brings its own
-        for template in templates.values():
-            template.kept = False
-            template.tidy()
+        self.templates = {}  # it brings its own
         self.asked_at, self.alone_until = now(), 0.0
         self.link.write(b"\n" + GREETING)
 
@@ -1455,7 +1454,8 @@ class Shepherd:
         for attempt in self.attempts.values():
             for source in attempt.sources.values():
                 source.held, source.eof_told, source.untold = True, False, False
-        self.fresh, self.done, self.given_back = [], [], []
+        self.young, self.fresh = self.young + self.fresh, []
+        self.done, self.given_back = [], []
         self.say(
             {
                 "say": "here",
@@ -1780,12 +1780,17 @@ class Shepherd:
         program, words, env = command
         files = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate((self.null, out, out))]
         template, hard = attempt.batch.template, self.no_tag[1]
+        # To move a process to another core costs more than to start one: those that were fed ahead, and are soon over,
+        # are left to the kernel, as their lanes have the cores anyway (note_starts).
+        bound = attempt.batch.cpus if attempt.batch.until is None else None
         try:
             os.chdir(template.place)
             os.umask(template.umask)
             resource.setrlimit(RLIMIT_RTTIME, (attempt.tag, hard))
             for number, wanted, _ in template.limits:
                 resource.setrlimit(number, wanted)
+            if bound:
+                os.sched_setaffinity(0, bound)
             pid = os.posix_spawn(program, words, env, file_actions=files, setsid=True, setsigmask=(), setsigdef=SIGNALS)
         except (OSError, ValueError, ArithmeticError, MemoryError, NotImplementedError):
             return None
@@ -1795,20 +1800,37 @@ class Shepherd:
                 resource.setrlimit(number, ours)
             os.umask(UMASK)
             os.fchdir(self.spool_fd)
-        if attempt.batch.cpus:
-            try:
-                os.sched_setaffinity(pid, attempt.batch.cpus)
-            except OSError:
-                pass  # it is over
+            if bound:
+                os.sched_setaffinity(0, self.cpus)
         return pid
 
     def note_starts(self):
-        """Who runs what is to be told now."""
-        for attempt in self.fresh:
+        """Who has run for a while is to be told now, and bound if he is not. (Most that were fed ahead are over.)"""
+        began = now() - REPORT_S
+        told, self.young = self.fresh + self.young, []
+        self.fresh = []
+        for attempt in told:
+            if attempt.state not in ("running", "sweeping"):
+                continue
+            if attempt.began is not None and attempt.began > began:
+                self.young.append(attempt)
+                continue
+            self.fresh.append(attempt)
             if attempt.state == "running" and attempt.start is None:
                 attempt.start = start_time(attempt.pid)
                 if attempt.start is not None:
                     self.journal.append(attempt.started())
+            if attempt.batch.cpus and attempt.batch.until is not None:
+                self.bind(attempt)
+
+    def bind(self, attempt):
+        """Bind what runs of a task to its cores."""
+        for pid in tree_below([attempt.pid]):
+            try:
+                for thread in os.listdir("/proc/{}/task".format(pid)):
+                    os.sched_setaffinity(int(thread), attempt.batch.cpus)
+            except OSError:
+                pass  # it is over
 
     def tell_tasks(self):
         """What has become of tasks of batches, in one word."""
@@ -1816,7 +1838,6 @@ class Shepherd:
         if not (fresh or done or given_back):
             return
         self.fresh, self.done, self.given_back = [], [], []
-        fresh = [attempt for attempt in fresh if attempt.state in ("running", "sweeping")]
         apart = [attempt for attempt in fresh + done if not attempt.shared]
         self.say(
             {
@@ -2722,22 +2743,19 @@ def with_last_words(shell, path, script):
 class Template:
     """The files of tasks that are alike, as long as somebody needs them."""
 
-    kept = False  # by the link that brought it
-
     def __init__(self, base):
         self.base = base
         self.users = 0
 
     def tidy(self):
-        if not self.users and not self.kept:
+        """Without tasks it has no files."""
+        if not self.users:
             for suffix in (".sh", ".hosts"):
                 remove_file(self.base + suffix)
 
 
 class Recipe(Template):
     """What tasks have in common, prepared once, so that little is left to be done for each of them."""
-
-    kept = True
 
     def __init__(self, shepherd, spec):
         super().__init__("template-" + binascii.hexlify(os.urandom(6)).decode())
@@ -2773,6 +2791,11 @@ class Recipe(Template):
         plain = os.path.basename(self.shell) in PLAIN_SHELLS and self.spec["env_mode"] != "login"
         words = simple_words(self.filled(text)) if plain else None
         return words and [word.encode() for word in words]
+
+    def tidy(self):
+        super().tidy()
+        if not self.users:
+            self.furnished, self.script = False, None
 
     def furnish(self):
         """Make what must be there before a task can start."""
@@ -3060,6 +3083,7 @@ def fork_shepherd(key, spool, lock):
         os.set_blocking(read_end, False)
         become_subreaper()
         set_title("wq-shepherd " + key)
+        gc.set_threshold(50000, 20, 50)  # next to nothing here is garbage that counting does not find
         if not still_ours(lock):
             remove_directory(spool)
         elif os.path.exists("notes"):

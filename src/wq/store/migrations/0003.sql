@@ -40,3 +40,4 @@ CREATE TABLE tasks (
     PRIMARY KEY (job, task),
     CHECK ((state = 'done') = (ended_s IS NOT NULL))
 ) WITHOUT ROWID;
+CREATE INDEX tasks_failed ON tasks (job, task) WHERE state = 'done' AND (kind != 'exited' OR exit_status != 0);
