@@ -30,7 +30,8 @@ def wait_for_all(queue: Queue, job: int) -> Row:
         row = array_of(queue, job)
         return row if row["state"] == "done" else None
 
-    return (wait_for(over, PATIENCE_S, f"array {job} to be over") or {})["array"]
+    counts: Row = (wait_for(over, PATIENCE_S, f"array {job} to be over") or {})["array"]
+    return counts
 
 
 def wait_for_done(queue: Queue, job: int, least: int) -> None:

@@ -425,10 +425,10 @@ class Acts:
             if on_it and not wide and not running & {job.key for job in on_it}:
                 world.note(f"{host} is declared lost, with {[job.key for job in on_it]}")
                 world.declared_lost.update(job.key for job in on_it)
-                if one_by_one:
-                    ids = [[int(job.id), int(job.id)] for job in on_it if job.task is None]
-                    tasks = [[int(job.id), job.task, job.task] for job in on_it if job.task is not None]
-                    world.tell_server(ME, type="remove", ids=ids, tasks=tasks, grace_s=0.0, lost=True)
+                if one_by_one and all(job.task is None for job in on_it):
+                    # (Tasks may have gone elsewhere by the time the word comes: then it would be a wrong one.)
+                    ids = [[int(job.id), int(job.id)] for job in on_it]
+                    world.tell_server(ME, type="remove", ids=ids, grace_s=0.0, lost=True)
                 else:
                     world.tell_server(ME, type="node", hosts=[host], state="lost")
         world.later(20.0, lambda: world.tell_server(ME, type="node", hosts=[host], state="online"))

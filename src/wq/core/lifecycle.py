@@ -66,12 +66,13 @@ class Requeued(Struct, frozen=True, kw_only=True):
 
 
 class Ended(Struct, frozen=True, kw_only=True):
-    """The job is over: its cores are free and nothing of it runs."""
+    """The job is over: its cores are free and nothing of it runs. started_s: if that was not told before."""
 
     id: JobId
     task: int | None = None
     outcome: Outcome
     at_s: float
+    started_s: float | None = None
 
 
 JobEvent = Submitted | Held | Released | Granted | Started | StopRequested | Requeued | Ended
@@ -118,7 +119,8 @@ def advance(job: Job, event: JobEvent) -> Job:
             )
             return replace(gone, requeued_why=event.why or None)
         case Ended():
-            return replace(job, state=state, outcome=event.outcome, ended_s=event.at_s)
+            started_s = job.started_s if job.started_s is not None else event.started_s
+            return replace(job, state=state, outcome=event.outcome, ended_s=event.at_s, started_s=started_s)
         case Held() | Released() | Submitted():
             return replace(job, state=state)
 

@@ -169,10 +169,11 @@ def rows(queue: Queue, chosen: Iterable[Listed], why: Callable[[Waiting], Reason
     """Jobs and arrays in the order of their ids, the waiting ones with their reason where it is asked for."""
     ordered = sorted(chosen, key=in_order)
     tally = tallies(queue, [one for one in ordered if isinstance(one, Array)])
+    again = {job.id: job for job in queue.queued.values() if job.task is not None} if why is not None else {}
     for one in ordered:
         if isinstance(one, Array):
-            reason = why(one) if why is not None and one.waiting and one.ended_s is None else None
-            yield array_row(one, tally[one.id], reason)
+            waiting = again.get(one.id) if one.ended_s is not None or not one.waiting else one
+            yield array_row(one, tally[one.id], why(waiting) if why is not None and waiting is not None else None)
         else:
             reason = why(one) if why is not None and one.state is State.QUEUED else None
             yield job_row(one, reason, out_of_sight(queue, one))

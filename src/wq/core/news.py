@@ -107,7 +107,9 @@ def report(draft: Draft, who: Who, news: AttemptStarted | AttemptEnded | Attempt
             outcome = news.outcome
             if outcome.by is not None or outcome.message is not None:
                 outcome = replace(outcome, by=None, message=cut(outcome.message))
+            now_s, started_s = draft.now.wall_s, None
             if news.run_s is not None and 0 <= news.run_s < LONGEST_RUN_S:
+                started_s = max(now_s - news.run_s, job.submitted_s)
                 kind = (who.uid, shape_of(job.spec.requirement))
                 draft.pace[kind] = paced(draft.pace.get(kind), news.run_s)
             if news.again and not job.spec.foreground and job.state is not State.STOPPING:
@@ -115,7 +117,7 @@ def report(draft: Draft, who: Who, news: AttemptStarted | AttemptEnded | Attempt
                 return
             if job.state is State.STOPPING:
                 outcome = replace(outcome, kind=OutcomeKind.REMOVED, by=job.stop_by)
-            draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
+            draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=now_s, started_s=started_s))
         case AttemptTakenBack():
             if news.host is None and job.runs_in in draft.lanes:  # its turn did not come
                 draft.lanes[job.runs_in] = replace(draft.lanes[job.runs_in], stuck=True)

@@ -54,7 +54,7 @@ def test_a_life_of_arrays(store: Store, seed: int) -> None:
         live = list(play.queue.active.values())
         chosen = random.sample(live, min(len(live), random.randint(0, 5)))
         for who in (ANZE, BINE):
-            news = [news_of(random, job) for job in chosen if job.spec.uid == who.uid]  # type: ignore[arg-type]
+            news = [news_of(random, job) for job in chosen if job.spec.uid == who.uid]
             play.turn((who, Reports(news=tuple(news))))
             check(play.queue)
         if random.random() < 0.1:
