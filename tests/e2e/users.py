@@ -174,7 +174,8 @@ class Base(Owned):
     def __init__(self) -> None:
         super().__init__()
         self._undo.callback(os.umask, os.umask(0o022))  # the users are to read what the rig writes
-        parent = Path("/var/lib" if os.geteuid() == 0 else tempfile.gettempdir())
+        usual = "/var/lib" if os.geteuid() == 0 else tempfile.gettempdir()
+        parent = Path(os.environ.get("WQ_RIG_DIR", usual))  # (benches want one where no files were just deleted)
         self.path = Path(tempfile.mkdtemp(prefix=f"wqrig-{os.getpid()}-", dir=parent))
         self._undo.callback(shutil.rmtree, self.path, ignore_errors=True)
         self.path.chmod(0o755)

@@ -11,7 +11,7 @@ from msgspec import Struct
 from wq.core.job import Allocation, Job, JobId, Uid, opener_of
 from wq.core.line import Shape, shape_of
 
-FED_AHEAD_S = 0.15  # of work
+FED_AHEAD_S = 0.2  # of work
 MOST_IN_LANE = 500
 LONGEST_FED_S = 1.0  # tasks that run as long are not fed ahead
 LEAST_PATIENCE_S = 0.7

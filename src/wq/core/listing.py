@@ -236,6 +236,18 @@ def new_tasks(array: Array, low: int, high: int, most: int) -> list[Job]:
     return [Job(id=array.id, task=task, spec=spec, state=State.QUEUED, submitted_s=at_s) for task in tasks]
 
 
+def not_fed(jobs: Iterable[Job]) -> list[Job]:
+    """Without the tasks of arrays that were fed ahead, and wait for their turn in their lanes."""
+    seen: set[str] = set()
+    found = []
+    for job in jobs:
+        if job.task is None or job.state is not State.STARTING or job.runs_in not in seen:
+            found.append(job)
+        if job.task is not None and job.state in HOLDING_CORES:
+            seen.add(job.runs_in)
+    return found
+
+
 def live(queue: Queue) -> list[Listed]:
     """All jobs and arrays that are not over."""
     return [*(job for job in live_jobs(queue) if job.task is None), *queue.arrays.values()]

@@ -409,7 +409,7 @@ class Server:
             return any(low <= job_id <= high for low, high in ids)
 
         live = listing.live_jobs(self.queue)
-        chosen: list[listing.Listed] = [job for job in live if meant(job.id)]
+        chosen: list[listing.Listed] = [*listing.not_fed(job for job in live if meant(job.id))]
         chosen += self.store.finished(ids=ids)
         arrays = [array for array in self.queue.arrays.values() if meant(array.id)]
         arrays += self.store.finished_arrays(ids=ids)

@@ -120,5 +120,5 @@ def test_the_audit_trail_has_tasks_as_ranges(store: Store) -> None:
     play.say(ANZE, AttemptEnded(id=JobId(1), task=0, attempt=AttemptNo(1), outcome=outcome, run_s=0.01))
     rows = store.db.execute("SELECT kind, event FROM events WHERE job = 1 ORDER BY seq").fetchall()
     assert [kind for kind, _ in rows] == ["ArraySubmitted", "Granted", "Ended", "Granted"]
-    assert rows[-1][1] == b'{"tasks":[[1,15]]}'
-    assert ranges.count(play.queue.arrays[JobId(1)].waiting) == 84
+    assert rows[-1][1] == b'{"tasks":[[1,20]]}'
+    assert ranges.count(play.queue.arrays[JobId(1)].waiting) == 79
