@@ -86,7 +86,7 @@ def test_keys_that_are_no_text_become_text(key: object) -> None:
     assert quick_json.dumps({key: 1}) == json.dumps({key: 1}, separators=(",", ":"))
 
 
-@pytest.mark.parametrize("value", [b"x", {1, 2}, {(1, 2): 3}, [object()]], ids=str)
+@pytest.mark.parametrize("value", [b"x", {1, 2}, {(1, 2): 3}, [object()]], ids=["bytes", "set", "tuple", "object"])
 def test_what_is_no_json_is_refused(value: object) -> None:
     with pytest.raises(TypeError):
         quick_json.dumps(value)
