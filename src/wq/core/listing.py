@@ -33,15 +33,25 @@ def out_of_sight(queue: Queue, job: Job) -> Row | None:
     return {"since": first.since_s, "hosts": list(dark), "why": first.why}
 
 
+def fed_ahead(job: Job) -> bool:
+    """Whether it was put behind others in a lane, and nobody has said yet that its turn has come."""
+    return job.lane is not None and job.state is State.STARTING
+
+
+def shown_state(job: Job) -> str:
+    """What was fed ahead still waits, for all that its user can see."""
+    return State.QUEUED.value if fed_ahead(job) else job.state.value
+
+
 def job_row(job: Job, reason: Reason | None = None, dark: Row | None = None) -> Row:
     """A job, or a task of an array, as `wq ls --json` has it. Times are seconds since 1970."""
     spec = job.spec
-    held = job.allocation
+    held = None if fed_ahead(job) else job.allocation
     outcome = job.outcome
     return {
         **spec_row(job.id, spec),
         "task": job.task,
-        "state": job.state.value,
+        "state": shown_state(job),
         "ncores": held.ncores if held else None,
         "nhosts": held.nhosts if held else None,
         "hosts": [{"host": part.host, "cores": list(part.cores)} for part in held.slices] if held else [],
@@ -215,8 +225,8 @@ def brief_row(queue: Queue, one: Listed, tally: Mapping[JobId, Tally]) -> BriefR
         state, counts, dark = array_state(one, of), list(array_counts(one, of)), of.dark
         held: tuple[int | None, int | None] = (ncores or None, len(hosts) or None)
     else:
-        state, counts, dark = one.state.value, None, out_of_sight(queue, one)
-        allocation = one.allocation
+        state, counts, dark = shown_state(one), None, out_of_sight(queue, one)
+        allocation = None if fed_ahead(one) else one.allocation
         held = (allocation.ncores, allocation.nhosts) if allocation is not None else (None, None)
     times = [one.submitted_s, one.started_s, one.ended_s]
     return [*head, state, spec.requirement.priority.value, *held, spec.name, *times, counts, dark, None]
