@@ -91,6 +91,7 @@ class TestOutOfSight:
         """A job that runs on n1, whose link has been broken, and somebody has noticed."""
         work = queue.directory(user)
         job = queue.batch(user, f"echo x >>ran; {until(work / 'go')}; exit 7", "host: n1; mode: byhost", cwd=work)
+        queue.wait_for_state(job, "running")
         wait_for(lambda: read(work / "ran"), PATIENCE_S, "the job to run")
         break_it: Callable[[str], None] = getattr(net, how)
         break_it("n1")
@@ -116,6 +117,8 @@ class TestTheHeadIsRebooted:
         script = f"echo x >>ran; {until(work / 'go')}; echo done; exit $((WQ_JOB_ID % 4))"
         jobs = [net_queue.batch(bine, script, cwd=work) for _ in range(6)]
         wait_for(lambda: read(work / "ran") == "x\n" * 4, PATIENCE_S, "four of them to run")
+        for job in jobs[:4]:
+            net_queue.wait_for_state(job, "running")
         net_queue.power_cut_on_the_head()
         bine.write(work / "go", "")
         net_queue.serve()

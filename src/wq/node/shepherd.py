@@ -1812,7 +1812,7 @@ class Shepherd:
         for attempt in told:
             if attempt.state not in ("running", "sweeping"):
                 continue
-            if attempt.began is not None and attempt.began > began:
+            if attempt.batch.until is not None and attempt.began is not None and attempt.began > began:
                 self.young.append(attempt)
                 continue
             self.fresh.append(attempt)
