@@ -18,16 +18,18 @@ LARGEST = 10_000_000
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="the job")
-    parser.add_argument("changes", nargs="+", metavar="KEY=VALUE", help="at_most=K, or at_most=none")
+    parser.add_argument("words", nargs="+", metavar="ID KEY=VALUE", help="the job, and at_most=K or at_most=none")
     parser.add_argument("--json", action="store_true", help="for programs; the schema is in docs/json.md")
 
 
 def run(args: argparse.Namespace) -> int:
-    if not args.id.isdecimal() or len(args.id) > 18:
-        raise WqError(f"edit: {args.id[:40]!r} is not the id of a job; an id is a number (12)", BAD_INPUT)
-    changes = parse(args.changes)
-    facts = connect(args.port).ask("at_most", id=int(args.id), at_most=changes["at_most"])
+    job, *words = args.words
+    if not job.isdecimal() or len(job) > 18:
+        raise WqError(f"edit: {job[:40]!r} is not the id of a job; an id is a number (12)", BAD_INPUT)
+    if not words:
+        raise WqError("edit: nothing to change; at_most=NUMBER and at_most=none are known", BAD_INPUT)
+    changes = parse(words)
+    facts = connect(args.port).ask("at_most", id=int(job), at_most=changes["at_most"])
     if args.json:
         import json
 
