@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.e2e import rig
-from tests.e2e.queues import Queue, title_of
+from tests.e2e.queues import Queue
 from tests.e2e.rig import NetNodes, Nodes, User, popen_as
-from tests.e2e.users import Owned
+from tests.e2e.users import Owned, title_of
 from wq.protocol import places
 
 CORES_A_NODE = 4

@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from tests.e2e.rig import Nodes, User, is_alive, popen_as, processes_of
+from tests.e2e.users import title_of
 from wq.backends import ssh
 from wq.launcher.link import BOOT
 from wq.launcher.link import SOURCE as SOURCE
@@ -501,10 +502,3 @@ class Driver:
 def new_key() -> str:
     """The name of a spool that nobody has."""
     return f"contract{os.getpid():08}-{next(NUMBERS):04}@n1"
-
-
-def title_of(pid: int) -> str:
-    """What `ps` shows."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    return ""

@@ -6,8 +6,9 @@ import contextlib
 import shlex
 from pathlib import Path
 
-from tests.contract.driver import PATIENCE_S, Driver, title_of
+from tests.contract.driver import PATIENCE_S, Driver
 from tests.e2e.rig import User, wait_for
+from tests.e2e.users import title_of
 
 LINES = 3000
 COUNTS = f"i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; done"

@@ -59,6 +59,21 @@ class TestLeftovers:
         driver.wait_for_end("0.1")
         assert strangers(driver) == []
 
+    def test_not_even_where_the_keeper_is_gone_before_the_shepherd_has_seen_the_end(
+        self, local: Driver, user: User, work: Path
+    ) -> None:
+        local.start("1.1", spec(user, f"setsid sleep {local.long}1 & {until(work / 'go')}; exit 3"))
+        pid = local.wait_for_start("1.1")
+        wait_for(lambda: escaped(local), PATIENCE_S, "what escapes")
+        local.kill("wq-shepherd")
+        local.open()
+        with rig.stopped(local.pid("wq-shepherd")):
+            let_go(user, work / "go")
+            local.wait_for_pids(pid)
+            local.kill("wq-keeper")
+        assert local.wait_for_end("1.1")["exit"] == 3
+        assert escaped(local) == []
+
     def test_one_that_has_lost_its_mark_goes_with_the_last_job(self, local: Driver, user: User) -> None:
         unmarked = "import os, resource\nresource.setrlimit(15, (7, resource.RLIM_INFINITY))\n"
         unmarked += f"os.fork() and os._exit(0)\nos.setsid()\nos.execvp('sleep', ['sleep', '{local.long}'])"

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.driver import PATIENCE_S, SOURCE, Driver, Local, spec, title_of
+from tests.contract.driver import PATIENCE_S, SOURCE, Driver, Local, spec
 from tests.contract.faults import failing
 from tests.contract.jobs import let_go, mark, marks, strangers, until
 from tests.e2e import rig
 from tests.e2e.rig import User, wait_for
+from tests.e2e.users import title_of
 
 pytestmark = pytest.mark.xdist_group("shepherd-full")
 

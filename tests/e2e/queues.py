@@ -29,7 +29,7 @@ import pytest
 
 from tests.e2e import rig
 from tests.e2e.rig import Nodes, User, run_as, wait_for
-from tests.e2e.users import Owned, Place, end
+from tests.e2e.users import Owned, Place, end, title_of
 
 PATIENCE_S = 30.0
 ALL_IDS = f"1-{1 << 62}"
@@ -410,13 +410,6 @@ class Queue(Owned):
             self.wait_until_gone()
         finally:
             rig.signal_all(self.processes())
-
-
-def title_of(pid: int) -> str:
-    """What `ps` shows."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    return ""
 
 
 # ---- fixtures, which conftest.py hands on

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import rig
-from tests.e2e.queues import PATIENCE_S, Queue, read, title_of, until
+from tests.e2e.queues import PATIENCE_S, Queue, read, until
 from tests.e2e.rig import User, wait_for
+from tests.e2e.users import title_of
 
 pytestmark = pytest.mark.xdist_group("e2e-private")
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e import rig
 from tests.e2e.rig import NetNodes, Nodes, chatty, popen_as, run_as, wait_for, without_python
+from tests.e2e.users import title_of
 
 
 def test_wait_for_gives_the_value_and_says_what_it_waited_for() -> None:
@@ -175,7 +176,7 @@ class TestNetNodes:
         look = ["ssh", "-o", "ConnectTimeout=1", "n2", "cat /proc/sys/kernel/random/boot_id"]
         before = run_as(anze, look, at=net.head, check=True).stdout
         run_as(anze, ["ssh", "n2", "setsid sleep 777 >/dev/null 2>&1 </dev/null & touch /srv/here"], at=net.head)
-        [sleeper] = [pid for pid in rig.processes_of(anze.uid) if b"777" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        [sleeper] = [pid for pid in rig.processes_of(anze.uid) if "sleep 777" in title_of(pid)]
         net.crash("n2")
         wait_for(lambda: not rig.is_alive(sleeper), 5, "the node's processes to be gone")
         assert run_as(anze, look, at=net.head).returncode == 255

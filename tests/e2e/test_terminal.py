@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import rig
-from tests.e2e.queues import PATIENCE_S, Queue, blocker, read, title_of
+from tests.e2e.queues import PATIENCE_S, Queue, blocker, read
 from tests.e2e.rig import User, wait_for
 from tests.e2e.terminal import PROMPT, Terminal
+from tests.e2e.users import title_of
 
 pytestmark = [
     pytest.mark.xdist_group("e2e-terminal"),

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e import rig
-from tests.e2e.queues import PATIENCE_S, Queue, read, title_of
+from tests.e2e.queues import PATIENCE_S, Queue, read
 from tests.e2e.rig import User, popen_as, run_as, wait_for
 from tests.e2e.terminal import Terminal
+from tests.e2e.users import title_of
 
 MISSING = rig.missing_program("Xvfb", "xauth", "xdpyinfo")
 pytestmark = [

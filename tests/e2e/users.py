@@ -94,6 +94,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def title_of(pid: int) -> str:
+    """What `ps` shows."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return ""
+
+
 def processes_of(uid: int) -> list[int]:
     """The living processes of a user, whatever namespace they are in."""
     found = []

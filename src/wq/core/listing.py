@@ -182,10 +182,11 @@ def rows(queue: Queue, chosen: Iterable[Listed], why: Callable[[Waiting], Reason
     again = {job.id: job for job in queue.queued.values() if job.task is not None} if why is not None else {}
     for one in ordered:
         if isinstance(one, Array):
-            waiting = again.get(one.id) if one.ended_s is not None or not one.waiting else one
+            nwaiting, *_ = array_counts(one, tally[one.id])
+            waiting = again.get(one.id) if one.ended_s is not None or not nwaiting else one
             yield array_row(one, tally[one.id], why(waiting) if why is not None and waiting is not None else None)
         else:
-            reason = why(one) if why is not None and one.state is State.QUEUED else None
+            reason = why(one) if why is not None and shown_state(one) == State.QUEUED.value else None
             yield job_row(one, reason, out_of_sight(queue, one))
 
 

@@ -1990,7 +1990,7 @@ class Shepherd:
     def after_them(self):
         """First processes have ended: if nobody's children have become ours, nothing is left of any of them."""
         over, self.over = self.over, []
-        left = self.scattered or self.strays()
+        left = self.strays() or self.scattered
         for attempt in over:
             if left:
                 self.sweep(attempt)
@@ -2028,10 +2028,12 @@ class Shepherd:
             attempt.doubt_until = now() + DOUBT_S
 
     def strays(self):
-        """Children of ours, or of the keeper, that are nobody's first process."""
+        """Children of ours, or of the keeper, that are nobody's first process. Notices whether others are init's."""
         pids = self.children.pids()
-        if self.orphaned and os.getppid() == self.keeper_pid:
-            theirs = [pid for pid in children_of(self.keeper_pid) if pid != self.pid]
+        theirs = [pid for pid in children_of(self.keeper_pid) if pid != self.pid] if self.orphaned else []
+        if os.getppid() != self.keeper_pid:  # looked at last: its children have gone where we went
+            self.scattered = True
+        elif self.orphaned:
             self.orphaned = bool(theirs)  # no new ones come: as long as we live they are ours
             pids += theirs
         return [pid for pid in pids if pid not in self.running]

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.core.engines import ANZE, BINE, EXITED, Play, array, spec
 from tests.unit.core.worlds import need, shown
 from wq.core import listing, ranges
+from wq.core.engine import planned
 from wq.core.job import AttemptNo, HostName, JobId, Outcome, OutcomeKind, State
 from wq.core.lane import FED_AHEAD_S, MOST_IN_LANE
 from wq.core.line import NEW_TASKS
@@ -399,6 +400,27 @@ class TestListings:
         (brief,) = listing.brief_rows(play.queue, listing.live(play.queue))
         assert brief[3:7] == ["running", "med", 2, 1]
         assert brief[11] == [46, 2, 2, 1]
+
+    def test_what_was_fed_ahead_waits_and_says_why(self) -> None:
+        play = Play("a:2")
+        play.say(ANZE, SetLimit(run=1))
+        play.submit(ANZE, spec(), spec())
+        play.say(ANZE, AttemptEnded(id=JobId(1), attempt=AttemptNo(1), outcome=EXITED, run_s=SHORT_S))
+        play.submit(ANZE, spec())
+        assert play.state(3) == "starting"
+        rows = listing.rows(play.queue, listing.live(play.queue), planned(play.queue, play.now).why)
+        shown = {row["id"]: (row["state"], row["ncores"], row["reason"]) for row in rows}
+        full = {"code": "Limit", "text": "limit run: 1 reached (1 running)"}
+        assert shown[2] == ("starting", 1, None)
+        assert shown[3] == ("queued", None, full)
+
+    def test_so_does_an_array_whose_last_tasks_were(self) -> None:
+        play = Play("a:1")
+        play.submit(ANZE, array(3))
+        ended(play, 0)
+        assert (active(play), play.queue.arrays[JobId(1)].waiting) == ([1, 2], ())
+        (row,) = listing.rows(play.queue, listing.live(play.queue), planned(play.queue, play.now).why)
+        assert row["reason"] == {"code": "Resources", "text": "1 core wanted, 0 are free"}
 
     def test_jobs_that_are_alike_are_one_brief_row(self) -> None:
         play = Play("a:1", here=())
