@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tests.sim.processes import ME, LauncherProcess, ServerProcess, SimClient
 from tests.sim.programs import Program
 from tests.sim.wires import DOWN, UP
-from wq.core.job import JobId, Key, Mode, Priority, Requirement, State
+from wq.core.job import JobId, Key, Mode, Priority, Requirement
 from wq.launcher.clients import Hello, Sub
 from wq.launcher.task import ArrayTasks, Setting, Task
 from wq.protocol.wire import PROTOCOL
@@ -422,9 +422,7 @@ class Acts:
             running = {key_of(att) for _, att in world.running}
             # What a wide job has, or is about to have, on its other nodes would be given up without evidence.
             wide = any(job.allocation and job.allocation.nhosts > 1 for job in on_it)
-            # One that its launcher has not sent yet is not stopped by the word, and would start when the node is back.
-            unsent = any(job.state is State.STARTING for job in on_it)
-            if on_it and not wide and not unsent and not running & {job.key for job in on_it}:
+            if on_it and not wide and not running & {job.key for job in on_it}:
                 world.note(f"{host} is declared lost, with {[job.key for job in on_it]}")
                 world.declared_lost.update(job.key for job in on_it)
                 if one_by_one and all(job.task is None for job in on_it):

@@ -15,7 +15,7 @@ from wq.core.lifecycle import Ended, Requeued, StopRequested, Submitted
 from wq.core.line import Waiting, place_of
 from wq.core.news import remind
 from wq.core.plan import Limit
-from wq.core.queue import ArraySubmitted, AtMostSet, Draft, LimitSet, NodeMarked, TasksRemoved, held_hosts
+from wq.core.queue import ArraySubmitted, AtMostSet, Draft, LimitSet, NodeMarked, TasksRemoved, held_hosts, recall
 from wq.core.ranges import Ranges
 from wq.core.requests import Answer, Refusal, Remove, SetAtMost, SetLimit, SetNode, Submit, Who
 
@@ -256,6 +256,7 @@ def declare_lost(draft: Draft, who: Who, hosts: frozenset[str]) -> list[JobId]:
             draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
         else:
             draft.apply(Requeued(id=job.id, task=job.task, why=why))
+            draft.orders.append(recall(job))
     return list(dict.fromkeys(job.id for job in gone))
 
 

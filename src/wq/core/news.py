@@ -12,7 +12,7 @@ from wq.core.job import HostName, JobId, Key, Outcome, OutcomeKind, State, Uid
 from wq.core.lane import paced
 from wq.core.lifecycle import Ended, Requeued, Started
 from wq.core.line import shape_of
-from wq.core.queue import Draft, Pause, TasksRemoved, Unseen, held_hosts, order_for
+from wq.core.queue import Draft, Pause, TasksRemoved, Unseen, held_hosts, order_for, recall
 from wq.core.ranges import Ranges
 from wq.core.requests import (
     Answer,
@@ -47,7 +47,9 @@ def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer:
     mine = [job for jobs in (draft.active, draft.queued, draft.held) for job in jobs.values()]
     for job in [job for job in mine if job.spec.uid == who.uid]:
         if ranges.contains(ids, job.id):
-            if (order := order_for(job, draft.nodes, draft.pace)) is not None:
+            if job.state is State.QUEUED and job.attempt > 0:
+                draft.orders.append(recall(job))
+            elif (order := order_for(job, draft.nodes, draft.pace)) is not None:
                 draft.orders.append(order)
         elif job.spec.token not in request.tokens:
             outcome = Outcome(kind=OutcomeKind.LOST, message="its launcher no longer knows it")

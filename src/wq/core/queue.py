@@ -408,6 +408,11 @@ def held_hosts(job: Job) -> tuple[HostName, ...]:
     return job.allocation.hosts if job.allocation is not None else ()
 
 
+def recall(job: Job) -> Stop:
+    """For a job that waits for another turn: its last attempt is taken back, should it still be on its way."""
+    return Stop(uid=job.spec.uid, id=job.id, task=job.task, attempt=job.attempt, grace_s=0.0, by="", unsent=True)
+
+
 def order_for(job: Job, nodes: Sequence[Node], pace: Mapping[tuple[Uid, Shape], float]) -> Order | None:
     """What the state of a job calls for; the same however often it is asked."""
     if job.state is State.STARTING:

@@ -230,12 +230,15 @@ class Starts(Struct, frozen=True, kw_only=True):
 
 
 class Stop(Struct, frozen=True, kw_only=True):
+    """End an attempt. unsent: only if no start of it was sent yet, for the job is to have another one."""
+
     uid: Uid
     id: JobId
     task: int | None = None
     attempt: AttemptNo
     grace_s: float
     by: str
+    unsent: bool = False
 
 
 class Gone(Struct, frozen=True, kw_only=True):

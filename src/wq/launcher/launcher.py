@@ -321,7 +321,7 @@ class Launcher:
             case Stop():
                 entry = self.ledger.by_id.get(order.id) if order.task is None else None
                 client = self.client_of(entry)
-                if client is not None:
+                if client is not None and not order.unsent:
                     client.say({"type": "stopping", "by": order.by})
                 self.act(self.ledger.ordered_stop(order))
             case Starts():

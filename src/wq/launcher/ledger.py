@@ -517,6 +517,8 @@ class Ledger:
             return [Tell(report=AttemptTakenBack(id=order.id, task=order.task, attempt=order.attempt))]
         if order.attempt < entry.attempt or entry.phase is not Phase.INTENDED:
             return self.repeat(entry)
+        if order.unsent and entry.maybe_sent:
+            return []  # it is asked about when its node is back, or stopped by the next attempt
         return self.stop(entry, order.grace_s)
 
     def stop(self, entry: Entry, grace_s: float) -> list[Action]:

@@ -187,6 +187,8 @@ def order_word(order: Order) -> str:
             text = f"start {order.id}.{order.attempt} {shown(order.allocation)}"
         case Stop():
             text = f"stop {order.id}.{order.attempt} by {order.by}"
+            if order.unsent:
+                text = f"recall {order.id}.{order.attempt}"
         case Gone():
             text = f"gone {order.id}"
         case Starts():

@@ -757,7 +757,7 @@ class TestNodes:
         assert [play.cores(number) for number in (1, 2, 3)] == ["a:0", "a:1", "a:2"]
         facts = play.say(OWNER, SetNode(hosts=("a",), state="lost", reason="fire"))
         assert facts == {"nodes": ["a"], "state": "lost", "lost": [1, 2, 3]}
-        assert play.orders == ["gone 2", "gone 3", "start 1.2 b:0"]
+        assert play.orders == ["recall 1.1", "gone 2", "gone 3", "start 1.2 b:0"]
         assert play.outcome(2) == Outcome(kind=OutcomeKind.LOST, by="owner", message="owner declared its node lost")
         assert play.queue.nodes[0].state is NodeState.OFFLINE
 
@@ -767,6 +767,14 @@ class TestNodes:
         play.running()
         play.say(OWNER, SetNode(hosts=("a",), state="lost"))
         assert (play.state(1), play.state(2)) == ("queued", "running")
+
+    def test_a_launcher_that_was_away_is_told_when_it_comes_back(self) -> None:
+        play = Play("a:1")
+        play.running()
+        play.gone(ANZE)
+        play.say(OWNER, SetNode(hosts=("a",), state="lost"))
+        play.here(ANZE, 1)
+        assert play.orders == ["recall 1.1"]
 
     def test_late_news_of_an_attempt_that_was_declared_lost_is_not_obeyed(self) -> None:
         play = Play("a:1 b:1")

@@ -221,6 +221,13 @@ class TestP7CoresAreFreeOnEvidence:
         assert desk.ordered(stop(1)) == ["tell taken back 1.1"]
         assert desk.up("a") == []
 
+    def test_a_recall_is_of_what_was_never_sent(self) -> None:
+        desk = Desk()
+        desk.ordered(start(1, "a:0"))
+        assert desk.ordered(replace(stop(1), unsent=True)) == ["tell taken back 1.1"]
+        assert desk.up("a") == []
+        assert running().ordered(replace(stop(1), unsent=True)) == []
+
     def test_a_stop_is_repeated_on_the_new_link(self) -> None:
         desk = running()
         desk.failed("a")
