@@ -377,17 +377,20 @@ class Draft:
 
 
 def joined(orders: Sequence[Order]) -> list[Order]:
-    """Starts in one lane that follow one another, as one order."""
+    """Of starts that follow one another, those that go into one lane as one order."""
     out: list[Order] = []
-    run: list[Start] = []
+    run: dict[str, list[Start]] = {}
     for order in (*orders, None):
-        if run and not (isinstance(order, Start) and order.lane == run[0].lane and len(run) < MOST_JOINED):
-            tasks = [(it.id, NO_TASK if it.task is None else it.task, it.attempt) for it in run]
-            out.append(as_one(run[0], tasks) if len(run) > 1 else run[0])
-            run = []
         if isinstance(order, Start) and order.lane is not None:
-            run.append(order)
-        elif order is not None:
+            run.setdefault(order.lane, []).append(order)
+            continue
+        for starts in run.values():
+            for at in range(0, len(starts), MOST_JOINED):
+                some = starts[at : at + MOST_JOINED]
+                tasks = [(it.id, NO_TASK if it.task is None else it.task, it.attempt) for it in some]
+                out.append(as_one(some[0], tasks) if len(some) > 1 else some[0])
+        run = {}
+        if order is not None:
             out.append(order)
     return out
 

@@ -10,7 +10,7 @@ import msgspec
 
 from wq.core.job import Allocation, AttemptNo, HostName, JobId, Outcome
 from wq.core.ranges import Ranges, contains
-from wq.launcher.ledger import Chunk, Entry, Ledger, Phase
+from wq.launcher.ledger import JOBS, Chunk, Entry, Ledger, Phase
 from wq.launcher.task import Setting, Task
 from wq.store.database import Database, migrations
 
@@ -31,6 +31,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     rank_lost: str | None = None
     reboots: int = 0
     again: bool = False
+    kept: bool = False
     server_knows: bool
     node_done: bool
     over_tasks: Ranges = ()
@@ -86,11 +87,10 @@ class Book:
                 ledger.add_again(entry)
 
     def load_chunks(self, ledger: Ledger) -> None:
-        """The tasks that were granted and are not over: some of these may have been given back, and be asked about."""
+        """What was granted and is not over: some of it may have been given back, and is asked about."""
         rows = self.db.execute("SELECT * FROM chunks ORDER BY attempt, serial").fetchall()
         for serial, token, place, first, last, attempt, blob in rows:
             stored = msgspec.json.decode(blob, type=StoredChunk)
-            array = ledger.entries.get((token, place, None))
             ledger.last_chunk = max(ledger.last_chunk, serial)
             chunk = Chunk(
                 serial=serial,
@@ -103,9 +103,13 @@ class Book:
                 declared=stored.declared,
                 boots={HostName(host): boot for host, boot in stored.boots.items()},
             )
-            for number in range(first, last + 1) if array is not None else ():
-                assert array is not None
-                if not contains(array.over_tasks, number):
+            array = ledger.entries.get((token, place, None))
+            for number in range(first, last + 1):
+                if place == JOBS:
+                    job = ledger.entries.get((token, number, None))
+                    if job is not None and job.attempt < attempt:  # else its row is as new
+                        ledger.see_placed(in_chunk(job, chunk))
+                elif array is not None and not contains(array.over_tasks, number):
                     ledger.add_again(in_chunk(new_task(array, number), chunk))
             if not chunk.left:
                 ledger.dirty_chunks[chunk] = None
@@ -233,6 +237,7 @@ def stored_of(entry: Entry) -> Stored:
         rank_lost=entry.rank_lost,
         reboots=entry.reboots,
         again=entry.again,
+        kept=entry.kept,
         server_knows=entry.server_knows,
         node_done=entry.node_done,
         over_tasks=entry.over_tasks,
@@ -249,7 +254,7 @@ def take_in(entry: Entry, stored: Stored) -> None:
     entry.cancelled, entry.ran_before = stored.cancelled, stored.ran_before
     entry.boots = {HostName(host): boot for host, boot in stored.boots.items()}
     entry.rank_lost = HostName(stored.rank_lost) if stored.rank_lost is not None else None
-    entry.reboots, entry.again = stored.reboots, stored.again
+    entry.reboots, entry.again, entry.kept = stored.reboots, stored.again, stored.kept
     entry.server_knows, entry.node_done, entry.over_tasks = stored.server_knows, stored.node_done, stored.over_tasks
 
 
@@ -260,6 +265,8 @@ def new_task(array: Entry, number: int) -> Entry:
 
 def in_chunk(entry: Entry, chunk: Chunk) -> Entry:
     """With the intent that is stored for its chunk."""
+    if entry.chunk is not None:  # of an earlier attempt
+        entry.chunk.left -= 1
     entry.phase, entry.attempt = Phase.INTENDED, chunk.attempt
     entry.allocation, entry.declared, entry.boots = chunk.allocation, chunk.declared, chunk.boots
     entry.node_done = False

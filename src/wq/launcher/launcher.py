@@ -101,6 +101,7 @@ class Launcher:
     def __init__(self, settings: Settings, log: Callable[[str], None]) -> None:
         self.settings, self.log = settings, log
         self.ledger = Ledger()
+        self.ledger.server_away = True
         self.book: Book | None = None
         self.submissions: Submissions | None = None
         self.queue = ""
@@ -242,6 +243,7 @@ class Launcher:
             return
         if self.book is None:
             self.open_book(queue)
+        self.ledger.server_away = False
         entries = list(self.ledger.entries.values())
         tokens = tuple(sorted({e.token for e in entries if e.id is None}))
         for word in here(entries, tokens):
@@ -307,6 +309,7 @@ class Launcher:
                 self.act([NeedLinks(hosts=entry.allocation.hosts)])
 
     def server_down(self) -> None:
+        self.act(self.ledger.server_gone())
         if self.settings.private and not self.busy():
             asyncio.get_running_loop().call_later(PRIVATE_LINGER_S, self.leave_if_alone)
         for client in self.clients:
@@ -389,28 +392,30 @@ class Launcher:
         if client is not None and entry.outcome is None:
             outcome = outcome or Outcome(kind=OutcomeKind.LOST, message="the server no longer knows it")
             self.end_client(client, outcome)
-        if entry.number is not None and entry.phase is not Phase.INTENDED and entry.att not in self.outputs.expected:
-            self.task_over(entry)
+        if entry.phase is not Phase.INTENDED and entry.att not in self.outputs.expected:
+            if entry.number is not None:
+                self.task_over(entry)
+            elif entry.plain:
+                self.acknowledge(entry)
         self.forget_if_over(entry)
         self.act([])
 
     def told_gones(self, order: Gones) -> None:
-        """Many at once; tasks of arrays that have ended, and whose output is here, cost little."""
+        """Many at once; what has ended as most do, and whose output is here, costs little."""
         over: dict[JobId, list[int]] = {}
         expected, by_id = self.outputs.expected, self.ledger.by_id
         for number, task in order.tasks:
-            if task < 0:
-                self.told_gone(JobId(number), None)
-                continue
-            entry = by_id.get((JobId(number), task))
+            key: Key = JobId(number) if task < 0 else (JobId(number), task)
+            entry = by_id.get(key)
             if entry is not None and entry.plain and entry.phase is Phase.ENDED and entry.att not in expected:
                 entry.server_knows = True
-                over.setdefault(JobId(number), []).append(task)
+                if task >= 0:
+                    over.setdefault(JobId(number), []).append(task)
                 if not entry.node_done:
                     self.batches.acknowledge(entry)
                 self.ledger.drop(entry)
             else:
-                self.told_gone((JobId(number), task), None)
+                self.told_gone(key, None)
         self.ledger.tasks_over(over)
         for job in over:
             array = by_id.get(job)
@@ -692,7 +697,7 @@ class Launcher:
             entry = self.ledger.find(att)
             if entry is None or entry.main_host != host:
                 self.links.send(host, {"do": "ack", "att": att})
-            elif entry.plain and entry.phase is Phase.INTENDED and not (chs or att in apart or STRANGE & end.keys()):
+            elif self.ledger.passes_through(entry) and not (chs or att in apart or STRANGE & end.keys()):
                 entry.run_s = run_s
                 self.news.append(self.ledger.task_ended(entry, end))
             elif entry.phase is Phase.INTENDED:
@@ -820,11 +825,10 @@ class Launcher:
         client = self.client_of(entry)
         if client is not None and entry.outcome is not None:
             self.end_client(client, entry.outcome, torn=torn)
-        if entry.number is None or entry.server_knows:  # of tasks of arrays nothing is kept here: the server must know
-            if entry.number is not None:
-                self.task_over(entry)
-            else:
-                self.acknowledge(entry)
+        if entry.server_knows and entry.number is not None:
+            self.task_over(entry)
+        elif entry.server_knows or not entry.plain:  # else the end is nowhere but on the node
+            self.acknowledge(entry)
         self.forget_if_over(entry)
 
     def node_done(self, att: str) -> None:

@@ -19,6 +19,7 @@ from wq.core.ranges import of as ranges_of
 from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Starts, Stop
 from wq.launcher.task import ID_MARK, TASK_MARK, Task
 
+JOBS = -1  # where a chunk has the index of its array, and is of jobs
 MOST_REBOOTS = 5  # that a job is started again after: it may be what brings the nodes down
 
 
@@ -32,9 +33,10 @@ class Phase(StrEnum):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Chunk:
-    """Tasks of one array that were granted together: their intents are stored as one. left: those not over.
+    """Tasks of one array, or jobs of one submission, that were granted together: their intents are stored as one.
 
-    serial: those that came later have larger ones.
+    serial: those that came later have larger ones. index: of the array; JOBS if they are jobs.
+    first, last: their numbers, or the indices of the jobs. left: those that are not over.
     """
 
     serial: int
@@ -51,7 +53,7 @@ class Chunk:
     def takes(self, entry: Entry) -> bool:
         """Whether this one comes next in it."""
         whole = self.left == self.last - self.first + 1
-        same = (self.token, self.index, self.last + 1) == (entry.token, entry.index, entry.number)
+        same = (self.token, self.index, self.last + 1) == (entry.token, *entry.place)
         return whole and same and self.attempt == entry.attempt and self.allocation == entry.allocation
 
 
@@ -76,6 +78,7 @@ class Entry:
     rank_lost: HostName | None = None  # the node that was rebooted while a remote process of the attempt ran there
     reboots: int = 0  # of nodes, that ended attempts of it
     again: bool = False  # a reboot ended the attempt, and it is to have another one
+    kept: bool = False  # its end is stored here, for the server is away
     server_knows: bool = False  # the server has the end on its disk
     node_done: bool = True  # nothing of it is left on nodes
     over_tasks: Ranges = ()  # of an array: the numbers of those that are over, and never start again
@@ -109,10 +112,15 @@ class Entry:
         return self.task.array is not None and self.number is None
 
     @property
+    def place(self) -> tuple[int, int]:
+        """Where it is in its submission: the index of the array (or JOBS), and its place there."""
+        return (JOBS, self.index) if self.number is None else (self.index, self.number)
+
+    @property
     def plain(self) -> bool:
-        """A task whose intent is all that there is to be stored of it."""
-        past = self.ran_before or self.reboots or self.again or self.rank_hosts or self.rank_lost or self.cancelled
-        return self.number is not None and not past
+        """A batch job or task of which, once it is granted, nothing is stored but that: no end, as its node has it."""
+        past = self.ran_before or self.reboots or self.again or self.rank_hosts or self.rank_lost
+        return not (past or self.cancelled or self.kept or self.task.foreground or self.is_array)
 
     @property
     def output(self) -> str | None:
@@ -255,6 +263,7 @@ class Ledger:
         self.nwithout_id = 0
         self.first_ids: dict[str, int] = {}  # of submissions that have just got theirs, to be stored
         self.urgent = False  # something waits to be stored before anything is done
+        self.server_away = False
         self.up: set[HostName] = set()
         self.boots: dict[HostName, str] = {}  # of the nodes, as they last said
 
@@ -271,7 +280,7 @@ class Ledger:
             self.nwithout_id += 1
         if not stored:
             entry.maybe_sent = False
-            self.change(entry)
+            self.store(entry)
         self.see_placed(entry)
 
     def count_task(self, entry: Entry, change: int) -> None:
@@ -298,13 +307,15 @@ class Ledger:
         if entry.key not in self.entries:
             return
         self.see_placed(entry)
-        if entry.plain and entry.key not in self.dirty:
-            if entry.chunk is not None and entry.phase is Phase.INTENDED:
-                self.dirty_chunks[entry.chunk] = None
-                self.urgent = True
-        else:
-            self.dirty[entry.key] = entry
+        if not entry.plain or entry.key in self.dirty:
+            self.store(entry)
+        elif entry.chunk is not None and entry.phase is Phase.INTENDED:
+            self.dirty_chunks[entry.chunk] = None
             self.urgent = True
+
+    def store(self, entry: Entry) -> None:
+        self.dirty[entry.key] = entry
+        self.urgent = True
 
     def see_placed(self, entry: Entry) -> None:
         if entry.allocation is not None and (entry.phase is Phase.INTENDED or not entry.node_done):
@@ -323,7 +334,7 @@ class Ledger:
                 entry.id = JobId(number)
                 self.by_id[entry.id] = entry
                 if not in_a_row:
-                    self.change(entry)
+                    self.store(entry)
                 entries.append(entry)
         if in_a_row and entries:
             self.first_ids[token] = ids[0]
@@ -344,9 +355,10 @@ class Ledger:
         if entry.chunk is not None:
             entry.chunk.left -= 1
             self.dirty_chunks[entry.chunk] = None
-        if not entry.plain or entry.key in self.dirty:
+        if entry.number is None or not entry.plain or entry.key in self.dirty:
+            if not (entry.server_knows and entry.plain):  # else its row may stay a little
+                self.urgent = True
             self.dirty[entry.key] = None
-            self.urgent = True
 
     # tasks of arrays
 
@@ -373,14 +385,14 @@ class Ledger:
 
     def into_chunk(self, entry: Entry) -> None:
         """Its intent is stored with that of the tasks before it, where they were granted together."""
-        assert entry.number is not None
         assert entry.allocation is not None
+        index, place = entry.place
         if entry.chunk is not None:
             entry.chunk.left -= 1
             self.dirty_chunks[entry.chunk] = None
         last = next(reversed(self.dirty_chunks), None)
         if last is not None and last.takes(entry):
-            last.last = entry.number
+            last.last = place
             last.left += 1
             entry.chunk = last
             return
@@ -388,9 +400,9 @@ class Ledger:
         entry.chunk = Chunk(
             serial=self.last_chunk,
             token=entry.token,
-            index=entry.index,
-            first=entry.number,
-            last=entry.number,
+            index=index,
+            first=place,
+            last=place,
             attempt=entry.attempt,
             allocation=entry.allocation,
             declared=entry.declared,
@@ -440,30 +452,34 @@ class Ledger:
         entry.live_ranks, entry.hosts_asked = {}, set()
         entry.lane, entry.fed = order.lane or entry.att, order.lane is not None
         entry.patience_s, entry.run_s = order.patience_s, None
-        if entry.number is not None:
+        if entry.plain:
             self.into_chunk(entry)
         self.change(entry)
         return [*left, NeedLinks(hosts=entry.allocation.hosts), *self.try_start(entry)]
 
     def ordered_starts(self, order: Starts) -> list[Action]:
-        """Starts of one lane: as so many orders, but what is new of an array, on a node that is there, costs little."""
+        """Starts of one lane: as so many orders, but first attempts, on a node that is there, cost little."""
         actions: list[Action] = []
+        here = self.up.issuperset(order.allocation.hosts)
         for number, task, attempt in order.tasks:
-            array = self.by_id.get(JobId(number)) if task >= 0 else None
-            key = (JobId(number), task)
-            if array is None or attempt != 1 or key in self.by_id or not self.up.issuperset(order.allocation.hosts):
-                actions += self.ordered_start(start_of(order, number, task, attempt))
-                continue
-            entry = self.split_off(JobId(number), task)
+            entry = self.fresh(JobId(number), task) if here and attempt == 1 else None
             if entry is None:
                 actions += self.ordered_start(start_of(order, number, task, attempt))
                 continue
-            entry.phase, entry.attempt = Phase.INTENDED, AttemptNo(1)
+            entry.phase, entry.attempt, entry.maybe_sent = Phase.INTENDED, AttemptNo(1), False
             entry.allocation, entry.declared = order.allocation, order.declared
             entry.lane, entry.fed, entry.patience_s = order.lane, True, order.patience_s
             self.into_chunk(entry)
             actions += self.try_start(entry)
         return actions
+
+    def fresh(self, job: JobId, task: int) -> Entry | None:
+        """The entry of a batch job (or task, if that is not NO_TASK) that has had no attempt."""
+        if task >= 0:
+            return self.split_off(job, task) if (job, task) not in self.by_id else None
+        entry = self.by_id.get(job)
+        new = entry is not None and entry.phase is Phase.WAITING and not entry.attempt and entry.plain
+        return entry if new else None
 
     def ended_after_all(self, entry: Entry, order: Start) -> list[Action]:
         """Its end waited only for word from nodes that the owner has declared lost: it is not run again."""
@@ -669,8 +685,23 @@ class Ledger:
             actions.append(Send(host=host, word={"do": "stop", "att": rank, "grace_s": 1.0}))
         return actions + self.check_ranks(entry)
 
+    def passes_through(self, entry: Entry) -> bool:
+        """Whether its end can go on to the server, and be kept on the node until that has it."""
+        return entry.phase is Phase.INTENDED and entry.plain and not self.server_away
+
+    def server_gone(self) -> list[Action]:
+        """Ends that the server may not have are stored here, so that nodes need not keep them until it is back."""
+        if self.server_away:
+            return []
+        self.server_away = True
+        ends = [e for e in self.entries.values() if e.phase is Phase.ENDED and e.plain and not e.server_knows]
+        for entry in ends:
+            entry.kept = True
+            self.change(entry)
+        return [Finished(entry=entry) for entry in ends]
+
     def task_ended(self, entry: Entry, end: dict[str, Any]) -> AttemptEnded:
-        """As main_ended, for a task that has nothing but its one process, and whose output is where it belongs."""
+        """As main_ended, for one that has nothing but its one process, and whose output is where it belongs."""
         entry.phase, entry.outcome = Phase.ENDED, outcome_of(end)
         entry.main_end, entry.node_done = end, False
         return ended(entry)
@@ -683,6 +714,7 @@ class Ledger:
         entry.phase = Phase.ENDED
         entry.outcome = outcome_of(entry.main_end)
         self.rebooted_while_it_ran(entry, entry.main_end)
+        entry.kept = self.server_away
         self.change(entry)
         return [Finished(entry=entry)]
 

@@ -91,7 +91,8 @@ class Desk:
     def note(self) -> None:
         dirty = self.ledger.dirty
         self.stored = [f"{token}{'' if entry is not None else ' gone'}" for (token, _, _), entry in dirty.items()]
-        self.ledger.dirty = {}
+        self.stored += [chunk.token for chunk in self.ledger.dirty_chunks]
+        self.ledger.dirty, self.ledger.dirty_chunks = {}, {}
 
     def did(self, actions: list[Action]) -> list[str]:
         self.note()

@@ -16,7 +16,7 @@ from wq.core.job import AttemptNo, JobId, Uid
 from wq.core.ranges import Ranges
 from wq.core.requests import NO_TASK, Gone, Gones, Start, Starts, Stop
 from wq.launcher import launcher as launcher_module
-from wq.launcher.ledger import Entry
+from wq.launcher.ledger import REBOOTED, Entry
 from wq.launcher.outputs import NO_ROOM_AGAIN_S
 from wq.launcher.task import ArrayTasks, Setting
 
@@ -282,6 +282,12 @@ class TestEnds:
     def test_one_that_the_server_has_not_heard_of_is_told_again_by_the_next_launcher(self, house: House) -> None:
         running(house)
         house.server_down()
+        house.word("a", ended("1_0.1"))
+        started_again(house)
+        assert house.reports == ["here 1 1.0-3", "tell ended 1.1 exited 0"]
+
+    def test_nor_if_the_launcher_was_killed_at_once(self, house: House) -> None:
+        running(house)
         house.word("a", ended("1_0.1"))
         started_again(house)
         assert house.reports == ["here 1 1.0-3"]
@@ -557,3 +563,67 @@ class TestASubmissionThatIsSentAgain:
         house.accept()
         house.order(first(3))
         assert house.opened == ["a"]
+
+
+class TestJobsInLanes:
+    """Separate batch jobs that are fed ahead are kept as tasks of arrays are."""
+
+    def jobs(self, house: House, njobs: int = 6) -> None:
+        house.server_up()
+        house.submits(*[batch() for _ in range(njobs)])
+        house.accept()
+        house.order(start(1, "a:0"))
+        go(house)
+        house.order(self.fed(2, 3, 4))
+        house.forget_what_was_said()
+
+    def fed(self, *numbers: int, attempt: int = 1) -> Starts:
+        return replace(fed(), lane="1.1", tasks=tuple((number, NO_TASK, attempt) for number in numbers))
+
+    def gone(self, *numbers: int) -> Gones:
+        return Gones(uid=Uid(1000), tasks=tuple((number, NO_TASK) for number in numbers))
+
+    def phases(self, house: House) -> dict[int, str]:
+        return {number: entry.phase.value for number, entry in house.entries.items()}
+
+    def test_their_intents_are_one_row(self, house: House) -> None:
+        self.jobs(house)
+        assert chunks(house) == [(0, 0, 1), (1, 3, 1)]
+        started_again(house)
+        now = self.phases(house)
+        assert now == dict.fromkeys((1, 2, 3, 4), "intended") | dict.fromkeys((5, 6), "waiting")
+        assert house.opened[-1] == "a"
+
+    def test_their_ends_pass_through_and_the_node_keeps_them_until_the_server_has_them(self, house: House) -> None:
+        self.jobs(house)
+        house.word("a", ended("1.1", "2.1"))
+        assert house.reports == ["tell ended 1.1 exited 0", "tell ended 2.1 exited 0"]
+        assert words(house, "acks") == []
+        house.order(self.gone(1, 2))
+        assert [word["atts"] for word in words(house, "acks")] == [["1.1", "2.1"]]
+        started_again(house)
+        assert sorted(house.entries) == [3, 4, 5, 6]
+        assert chunks(house) == [(1, 3, 1)]
+
+    def test_a_later_attempt_counts(self, house: House) -> None:
+        self.jobs(house)
+        house.word("a", given_back("3.1"))
+        house.order(self.fed(3, attempt=2))
+        started_again(house)
+        assert [house.entries[number].att for number in (1, 2, 3, 4)] == ["1.1", "2.1", "3.2", "4.1"]
+
+    def test_one_that_an_earlier_launcher_took_in_is_started_too(self, house: House) -> None:
+        self.jobs(house)
+        house.killed_and_started_again()
+        house.server_up()
+        go(house)
+        house.forget_what_was_said()
+        house.order(self.fed(5, 6))
+        assert batches(house)[-1] == ["5.1", "6.1"]
+
+    def test_one_with_a_past_is_stored_by_itself(self, house: House) -> None:
+        self.jobs(house)
+        house.word("a", {"say": "tasks", "started": [], "ended": [["1.1", dict(REBOOTED), [], 0.1]], "never": []})
+        house.order(start(1, "b:0", attempt=2))
+        started_again(house)
+        assert (house.entries[1].att, house.entries[1].ran_before) == ("1.2", True)

@@ -71,6 +71,7 @@ def full_entry() -> Entry:
         reboots=2,
         again=True,
         ran_before=True,
+        kept=True,
         server_knows=True,
         node_done=False,
         over_tasks=((0, 4), (7, 7)),
@@ -197,8 +198,8 @@ class TestCommit:
     def test_is_all_or_nothing(self, book: Book) -> None:
         desk = self.filled(book, 2)
         desk.ordered(start(1, "a:0"))
-        desk.ledger.change(desk.entry(1))
-        desk.ledger.change(desk.entry(2))
+        desk.ledger.store(desk.entry(1))
+        desk.ledger.store(desk.entry(2))
         desk.entry(2).outcome = object()  # type: ignore[assignment]
         with pytest.raises(TypeError):
             book.commit(desk.ledger)

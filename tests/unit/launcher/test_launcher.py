@@ -13,7 +13,7 @@ from tests.unit.launcher.house import House, a_house, batch, foreground_task
 from wq.core.job import Allocation, HostName, Outcome, OutcomeKind, Slice
 from wq.core.requests import Start, Submit
 from wq.launcher import submissions as submissions_module
-from wq.launcher.launcher import CONNECT_PATIENCE_S, KEEPING_PATIENCE_S, remembered_queue
+from wq.launcher.launcher import CONNECT_PATIENCE_S, KEEPING_PATIENCE_S, LATER_S, remembered_queue
 from wq.launcher.ledger import Phase
 from wq.launcher.outputs import NO_ROOM_AGAIN_S
 from wq.launcher.session import Refused
@@ -49,6 +49,7 @@ class TestSubmissions:
         house.accept()
         house.gone(1)
         assert house.entries == {}
+        house.turn(LATER_S)
         assert not (house.place / places.UNFINISHED).exists()
 
     def test_a_refusal_is_passed_on_and_nothing_is_kept(self, house: House) -> None:
@@ -185,7 +186,29 @@ class TestWhatIsOver:
         house.says_started()
         house.says_ended()
         assert house.reports == ["tell started 1.1", "tell ended 1.1 exited 0"]
+        assert house.sent == []  # the end is nowhere else
+        house.gone(1)
         assert house.sent == ["a: ack 1.1"]
+
+    def test_while_the_server_is_away_it_is_kept_here(self, house: House) -> None:
+        house.job()
+        house.says_started()
+        house.server_down()
+        house.says_ended()
+        assert house.sent == ["a: ack 1.1"]
+        house.killed_and_started_again()
+        house.server_up()
+        assert house.reports == ["here 1", "tell ended 1.1 exited 0"]
+
+    def test_or_as_soon_as_it_goes_away(self, house: House) -> None:
+        house.job()
+        house.says_ended()
+        assert house.sent == []
+        house.server_down()
+        assert house.sent == ["a: ack 1.1"]
+        house.killed_and_started_again()
+        house.server_up()
+        assert house.reports == ["here 1", "tell ended 1.1 exited 0"]
 
     def test_a_job_is_forgotten_when_both_know(self, house: House) -> None:
         house.job()
@@ -276,6 +299,7 @@ class TestOutput:
         house.says_started()
         house.word("a", ("1.1", 1, 0, b"hello "))
         house.says_ended(chs=[1])
+        house.gone(1)
         assert house.sent == []
         house.word("a", ("1.1", 1, 6, b"world"))
         house.word("a", {"say": "eof", "att": "1.1", "ch": 1, "off": 11})
@@ -295,6 +319,7 @@ class TestOutput:
         house.word("a", ("1.1", 1, 0, b"hello "))
         house.node_down("a")
         house.node_up("a", view("1.1", "ended", shared=False, chs=[1]))
+        house.gone(1)
         assert "a: ack 1.1" not in house.sent
         house.word("a", ("1.1", 1, 6, b"world"))
         house.word("a", {"say": "eof", "att": "1.1", "ch": 1, "off": 11})
@@ -344,6 +369,7 @@ class TestOutput:
             house.word("a", {"say": "eof", "att": "1.1", "ch": 1, "off": 11})
         house.turn(2.0)
         assert house.reports[-1] == "tell ended 1.1 exited 0"  # the cores are free
+        house.gone(1)
         assert house.sent == []
         house.turn(NO_ROOM_AGAIN_S)
         assert house.sent == ["a: resume 1.1"]
@@ -373,6 +399,7 @@ class TestOutput:
             house.word("a", {"say": "eof", "att": "1.1", "ch": 1, "off": 5})
         assert "a: ack 1.1" not in house.sent
         house.turn(NO_ROOM_AGAIN_S)
+        house.gone(1)
         assert "a: resume 1.1" in house.sent
         house.word("a", ("1.1", 1, 0, b"hello"))
         assert "a: ack 1.1" in house.sent
@@ -611,7 +638,7 @@ class TestAFullDisk:
         assert house.opened == ["a"]
 
     def test_an_end_is_told_when_it_is_stored(self, house: House) -> None:
-        house.job()
+        house.job(foreground=True)
         house.says_started()
         house.forget_what_was_said()
         with house.full_ledger():

@@ -73,7 +73,7 @@ class TestP5AQuestionIsATombstone:
         desk.entry().boots = {}
         desk.up("a")
         assert desk.state(view("1.1", "never")) == ["a: ack 1.1", "tell taken back 1.1"]
-        assert (desk.phase(), desk.stored) == ("waiting", ["t1"])
+        assert (desk.phase(), desk.stored) == ("waiting", [])  # the next launcher would ask again
 
     def test_and_may_be_started_again_as_the_next_attempt(self) -> None:
         desk = running().restarted()
@@ -278,13 +278,34 @@ class TestP8LateNewsIsKnownAsLate:
 
 
 class TestP9TheEndIsToldUntilTheServerHasIt:
-    def test_an_end_is_stored_before_anything_follows_from_it(self) -> None:
+    def test_until_then_its_node_keeps_it(self) -> None:
         desk = running()
+        assert desk.ended(exit=3) == ["finished 1.1"]
+        assert (desk.phase(), desk.stored) == ("ended", [])
+        assert not desk.entry().node_done
+
+    def test_if_the_server_is_away_it_is_stored_before_anything_follows_from_it(self) -> None:
+        desk = running()
+        desk.ledger.server_away = True
+        assert desk.ended(exit=3) == ["finished 1.1"]
+        assert (desk.phase(), desk.stored) == ("ended", ["t1"])
+
+    def test_or_when_it_goes_away(self) -> None:
+        desk = running()
+        desk.ended(exit=3)
+        assert desk.did(desk.ledger.server_gone()) == ["finished 1.1"]
+        assert desk.stored == ["t1"]
+        assert desk.ledger.server_gone() == []
+
+    def test_that_of_a_clients_job_is_stored_at_once(self) -> None:
+        desk = Desk(up="a", foreground=True)
+        desk.ordered(start(1, "a:0"))
         assert desk.ended(exit=3) == ["finished 1.1"]
         assert (desk.phase(), desk.stored) == ("ended", ["t1"])
 
     def test_after_a_restart_it_is_still_known(self) -> None:
         desk = running()
+        desk.ledger.server_away = True
         desk.ended(exit=3)
         again = desk.restarted()
         assert again.ordered(start(1, "a:0")) == ["tell ended 1.1 exited 3"]
