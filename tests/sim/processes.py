@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 ME = os.getuid()
 JOBS_PER_MESSAGE = 2
-ROWS = "SELECT id, job FROM jobs"
+ROWS = "SELECT job FROM jobs"
 EVENTS = "SELECT at_s, job, kind, event FROM events WHERE job IS NOT NULL ORDER BY seq"
 RESERVE = 5
 
@@ -221,9 +221,8 @@ class Shadow:
 
         Those of tasks are kept as their kinds alone, a row for all of a tick: what is not in them, rows must say.
         """
-        rows: dict[Key, Job] = {
-            JobId(number): msgspec.json.decode(text, type=Job) for number, text in store.db.execute(ROWS)
-        }
+        stored = [msgspec.json.decode(text, type=Job) for (text,) in store.db.execute(ROWS)]
+        rows: dict[Key, Job] = {job.id: job for job in store.granted(stored)}
         arrays = {array.id: array for array in store.arrays("1", ())}
         history: dict[JobId, list[tuple[float, str, Any]]] = {}
         before, self.jobs = self.jobs, {}

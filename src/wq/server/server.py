@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from wq.core import listing
+from wq.core import listing, ranges
 from wq.core.cluster import LOCALHOST, Node
 from wq.core.engine import planned, tick
 from wq.core.job import HostName, Job, JobId, Uid
@@ -48,6 +48,7 @@ from wq.store.store import SpoolInUse, Store, storable
 
 PRUNE_EVERY_S = 3600.0
 PAGE_BYTES = 400_000  # of a listing
+FEW_NAMED = 1000  # jobs, that are looked up one by one
 FINISHED_SHOWN_S = 86400.0
 MOST_QUESTIONS = 100  # of one connection, unanswered
 MOST_NAMED = 200  # ids and ranges in one question
@@ -404,14 +405,16 @@ class Server:
     def named(self, query: messages.Ls) -> list[listing.Listed]:
         """The jobs that are named by their ids, arrays with their tasks; and tasks that are named themselves."""
         ids, tasks = query.ids[:MOST_NAMED], query.tasks[:MOST_NAMED]
-
-        def meant(job_id: int) -> bool:
-            return any(low <= job_id <= high for low, high in ids)
-
-        live = listing.live_jobs(self.queue)
-        chosen: list[listing.Listed] = [*listing.not_fed(job for job in live if meant(job.id))]
+        meant = ranges.union((), tuple(pair for pair in ids if pair[0] <= pair[1]))
+        arrays = [array for array in self.queue.arrays.values() if ranges.contains(meant, array.id)]
+        few = ranges.count(meant) <= FEW_NAMED and not arrays
+        live = [] if few and not tasks else listing.live_jobs(self.queue)
+        if few:
+            named = [job for number in ranges.numbers(meant) if (job := self.queue.find(JobId(number))) is not None]
+        else:
+            named = [job for job in live if ranges.contains(meant, job.id)]
+        chosen: list[listing.Listed] = [*listing.not_fed(named)]
         chosen += self.store.finished(ids=ids)
-        arrays = [array for array in self.queue.arrays.values() if meant(array.id)]
         arrays += self.store.finished_arrays(ids=ids)
         chosen += arrays
         for array in arrays:

@@ -21,7 +21,7 @@ from wq.core import ranges
 from wq.core.array import Array
 from wq.core.cluster import Node
 from wq.core.job import Allocation, AttemptNo, Job, JobId, JobSpec, Outcome, OutcomeKind, Requirement, State, Uid
-from wq.core.lifecycle import Submitted
+from wq.core.lifecycle import Granted, Submitted, advance
 from wq.core.plan import Limit
 from wq.core.queue import (
     ArrayEnded,
@@ -53,6 +53,8 @@ TASK_COLUMNS = (
     "task, state, attempt, lane, allocation, started_s, ended_s, stop_by, stop_grace_s, requeued_why,"
     " kind, exit_status, signal, removed_by, message, cpu_s"
 )
+OF_JOBS = 0  # where a grant has the id of its array, and is of jobs
+GRANTS = "SELECT first, last, attempt, lane, allocation FROM grants"
 PUT_GRANT = "INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?, ?, ?)"
 PUT_TASK = f"INSERT OR REPLACE INTO tasks (job, {TASK_COLUMNS}) VALUES ({', '.join('?' * 17)})"
 encode = msgspec.json.Encoder().encode
@@ -132,7 +134,7 @@ class Store:
         queue.next_id = max(last, pruned) + 1
         rows = self.db.execute("SELECT job FROM jobs WHERE state != 'done' ORDER BY id")
         same: dict[Requirement, Requirement] = {}
-        jobs = [shared(msgspec.json.decode(text, type=Job), same) for (text,) in rows]
+        jobs = self.granted([shared(msgspec.json.decode(text, type=Job), same) for (text,) in rows])
         arrays = self.arrays("ended_s IS NULL", ())
         for array in arrays:
             jobs += self.live_tasks(array)
@@ -141,6 +143,21 @@ class Store:
         for uid, by_owner, user, run, cores in self.db.execute("SELECT * FROM limits"):
             queue.limits[(Uid(uid), bool(by_owner))] = Limit(run=run, cores=cores)
             queue.users.setdefault(Uid(uid), user)
+
+    def granted(self, jobs: list[Job]) -> list[Job]:
+        """Jobs as their rows have them, with the grants that are newer than these."""
+        texts: dict[str, Allocation] = {}
+        newer: dict[int, tuple[int, str, str]] = {}
+        for first, last, *grant in self.db.execute(f"{GRANTS} WHERE job = {OF_JOBS} ORDER BY attempt"):
+            newer.update(dict.fromkeys(range(first, last + 1), tuple(grant)))
+        found = []
+        for job in jobs:
+            attempt, lane, text = newer.get(job.id, (0, "", ""))
+            if attempt > job.attempt:
+                event = Granted(id=job.id, attempt=AttemptNo(attempt), lane=lane, allocation=read(text, texts))
+                job = advance(job, event)
+            found.append(job)
+        return found
 
     def tokens(self) -> dict[tuple[Uid, str], tuple[JobId, ...]]:
         """The submissions that are remembered, with the ids that they were given."""
@@ -174,13 +191,19 @@ class Store:
             elif isinstance(event, NodeMarked):
                 row2 = (event.node.host, encode(event.node).decode())
                 self.db.execute("INSERT OR REPLACE INTO nodes VALUES (?, ?)", row2)
-        jobs = [job for job in draft.changed.values() if job.task is None]
+        jobs: list[Job] = []
+        grants: list[Job] = []
+        tasks: list[Job] = []
+        queued = draft.queue.queued  # before this tick: their rows say nothing else
+        for job in draft.changed.values():
+            if job.state is State.STARTING and (job.task is not None or (job.lane and job.id in queued)):
+                grants.append(job)
+            else:
+                (jobs if job.task is None else tasks).append(job)
+        texts: dict[int, str] = {}
         self.db.executemany(PUT_JOB, map(job_row, jobs))
-        if len(jobs) < len(draft.changed):
-            tasks = [job for job in draft.changed.values() if job.task is not None]
-            texts: dict[int, str] = {}
-            self.db.executemany(PUT_GRANT, grant_rows([job for job in tasks if job.state is State.STARTING], texts))
-            self.db.executemany(PUT_TASK, [task_row(j, texts) for j in tasks if j.state is not State.STARTING])
+        self.db.executemany(PUT_GRANT, grant_rows(grants, texts))
+        self.db.executemany(PUT_TASK, [task_row(job, texts) for job in tasks])
         if draft.changed_arrays:
             self.db.executemany(PUT_ARRAY, map(array_row, draft.changed_arrays.values()))
             over = [(array.id,) for array in draft.changed_arrays.values() if array.ended_s is not None]
@@ -225,7 +248,7 @@ class Store:
         """Tasks that are somewhere: those that were granted, and whose row does not say that more became of them."""
         texts: dict[str, Allocation] = {}
         tasks: dict[int, Job] = {}
-        grants = "SELECT first, last, attempt, lane, allocation FROM grants WHERE job = ? ORDER BY attempt"
+        grants = f"{GRANTS} WHERE job = ? ORDER BY attempt"
         ndone = "SELECT count(*) FROM tasks WHERE job = ? AND task BETWEEN ? AND ? AND state = 'done'"
         for first, last, attempt, lane, text in self.db.execute(grants, (array.id,)).fetchall():
             if self.db.execute(ndone, (array.id, first, last)).fetchone()[0] == last - first + 1:
@@ -261,6 +284,8 @@ class Store:
             " coalesce((SELECT value + 0 FROM meta WHERE key = 'last_id'), 0))"
         )
         self.db.execute("DELETE FROM jobs WHERE state = 'done' AND ended_s < ?", (old_s,))
+        some = "SELECT 1 FROM jobs WHERE id BETWEEN first AND last AND state != 'done'"
+        self.db.execute(f"DELETE FROM grants WHERE job = {OF_JOBS} AND NOT EXISTS ({some})")
         self.db.execute("DELETE FROM grants WHERE job IN (SELECT id FROM arrays WHERE ended_s < ?)", (old_s,))
         self.db.execute("DELETE FROM tasks WHERE job IN (SELECT id FROM arrays WHERE ended_s < ?)", (old_s,))
         self.db.execute("DELETE FROM arrays WHERE ended_s < ?", (old_s,))
@@ -299,23 +324,28 @@ def written(allocation: Allocation | None, texts: dict[int, str]) -> str | None:
     return text
 
 
+def read(text: str, allocations: dict[str, Allocation]) -> Allocation:
+    """allocations: those that have been met, so that what is in one lane has the same."""
+    found = allocations.get(text)
+    if found is None:
+        found = allocations[text] = msgspec.json.decode(text, type=Allocation)
+    return found
+
+
 def grant_rows(jobs: list[Job], texts: dict[int, str]) -> list[list[object]]:
-    """Tasks that were granted together are one row."""
+    """Tasks of an array, or jobs, that follow one another and were granted together are one row."""
     rows: list[list[object]] = []
-    before: Job | None = None
+    last: dict[tuple[object, ...], list[object]] = {}  # of each lane
     for job in jobs:
-        assert job.task is not None
-        if before is not None and before.task == job.task - 1 and granted_together(before, job):
-            rows[-1][2] = job.task
+        array, number = (OF_JOBS, job.id) if job.task is None else (job.id, job.task)
+        same = (array, job.lane, job.attempt, id(job.allocation))
+        row = last.get(same) if job.lane is not None else None
+        if row is not None and row[2] == number - 1:
+            row[2] = number
         else:
-            rows.append([job.id, job.task, job.task, job.attempt, job.lane, written(job.allocation, texts)])
-        before = job
+            row = last[same] = [array, number, number, job.attempt, job.lane, written(job.allocation, texts)]
+            rows.append(row)
     return rows
-
-
-def granted_together(one: Job, other: Job) -> bool:
-    same = one.id == other.id and one.attempt == other.attempt and one.lane == other.lane
-    return same and one.allocation is other.allocation and one.lane is not None
 
 
 def task_row(job: Job, texts: dict[int, str]) -> tuple[object, ...]:
@@ -348,8 +378,6 @@ def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocatio
         said,
         cpu_s,
     ) = row
-    if text is not None and text not in allocations:
-        allocations[text] = msgspec.json.decode(text, type=Allocation)
     outcome = None
     if kind is not None:
         ended = OutcomeKind(kind)
@@ -361,7 +389,7 @@ def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocatio
         state=State(state),
         submitted_s=array.submitted_s,
         attempt=AttemptNo(attempt),
-        allocation=allocations[text] if text is not None else None,
+        allocation=read(text, allocations) if text is not None else None,
         started_s=started_s,
         ended_s=ended_s,
         outcome=outcome,

@@ -48,8 +48,8 @@ def same(store: Store, play: Kept) -> None:
 def test_a_life_of_arrays(store: Store, seed: int) -> None:
     random = Random(seed)
     play = Kept(store, NODES)
-    play.submit(ANZE, array(random.randint(1, 60)), spec())
-    play.submit(BINE, array(random.randint(1, 60), at_most=random.choice([None, 1, 2])))
+    play.submit(ANZE, array(random.randint(1, 60)), *[spec() for _ in range(random.randint(1, 40))])
+    (last,) = play.submit(BINE, array(random.randint(1, 60), at_most=random.choice([None, 1, 2])))
     for _ in range(60):
         live = list(play.queue.active.values())
         chosen = random.sample(live, min(len(live), random.randint(0, 5)))
@@ -61,9 +61,9 @@ def test_a_life_of_arrays(store: Store, seed: int) -> None:
             first = random.randint(0, 60)
             play.say(ANZE, Remove(tasks=((1, first, first + random.randint(0, 9)),)))
         if random.random() < 0.05:
-            play.say(BINE, SetAtMost(id=JobId(3), at_most=random.choice([None, 1, 5])))
+            play.say(BINE, SetAtMost(id=JobId(last), at_most=random.choice([None, 1, 5])))
         same(store, play)
-    for number, done in ((1, ANZE), (3, BINE)):
+    for number, done in ((1, ANZE), (last, BINE)):
         play.say(done, Remove(ids=((number, number),)))
     same(store, play)
 

@@ -1,4 +1,4 @@
--- Version 3: arrays. One row an array; grants as ranges of tasks; a row for each task of which more is to be known, which
+-- Version 3: arrays. One row an array; grants as ranges of tasks (and of jobs that go behind others in a lane); a row for each task of which more is to be known, which
 -- stays when the task is over.
 CREATE TABLE arrays (
     id INTEGER PRIMARY KEY,
@@ -11,8 +11,8 @@ CREATE TABLE arrays (
 );
 CREATE UNIQUE INDEX arrays_token ON arrays (uid, token, place) WHERE token != '';
 CREATE TABLE grants (
-    job INTEGER NOT NULL,
-    first INTEGER NOT NULL,        -- tasks first to last
+    job INTEGER NOT NULL,          -- the array; 0: of jobs
+    first INTEGER NOT NULL,        -- tasks first to last, or ids
     last INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     lane TEXT,
