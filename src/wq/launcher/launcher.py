@@ -278,7 +278,13 @@ class Launcher:
         remember_queue(self.settings.state, queue)
         self.book.load(self.ledger)
         self.submissions = Submissions(
-            self.ledger, self.book, self.session, save=self.save, on_id=self.got_id, on_refused=self.refused_later
+            self.ledger,
+            self.book,
+            self.session,
+            save=self.save,
+            act=self.act,
+            on_id=self.got_id,
+            on_refused=self.refused_later,
         )
         self.after_restart()
 

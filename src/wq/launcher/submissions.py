@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from wq.core.requests import Remove, Submit
 from wq.launcher.book import Book
 from wq.launcher.clients import Sub
-from wq.launcher.ledger import Entry, Ledger, Phase
+from wq.launcher.ledger import Action, Entry, Ledger, Phase
 from wq.launcher.session import Refused, ServerAway, Session
 from wq.launcher.task import ID_MARK, LISTED_COMMAND, TASK_MARK, Task, listed
 from wq.store.database import NoRoom
@@ -39,11 +39,12 @@ class Submissions:
         session: Session,
         *,
         save: Callable[[], bool],
+        act: Callable[[list[Action]], None],
         on_id: Callable[[Entry], None],
         on_refused: Callable[[list[Entry], str], None],
     ) -> None:
         self.ledger, self.book, self.session = ledger, book, session
-        self.save, self.on_id, self.on_refused = save, on_id, on_refused
+        self.save, self.act, self.on_id, self.on_refused = save, act, on_id, on_refused
         self.by_token: dict[str, list[Entry]] = {}
 
     def store(self, sub: Sub) -> list[Entry]:
@@ -135,9 +136,12 @@ class Submissions:
         self.by_token.pop(token, None)
 
     def accepted(self, token: str, ids: list[int]) -> None:
-        """The server has given ids: they are on our disk before anything is done about them."""
+        """The server has given ids. They get to our disk with the orders that follow, and before these are obeyed.
+
+        (Asked again, the server gives the same ones.)
+        """
         self.ledger.accepted(token, ids)
-        self.save()  # should that not be possible now: asked again, the server gives the same ids
+        self.act([])
         for entry in self.by_token.get(token, []):
             self.on_id(entry)
 

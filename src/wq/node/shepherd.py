@@ -64,7 +64,9 @@ SECOND_LOOK_S = 0.01
 DOUBT_S = 1.0  # an end by a signal that nobody here sent is told so much later: the node may be going down
 GOING_DOWN_S = 120.0  # after a TERM the node has so long to go down
 ORPHAN_GRACE_S = 2.0
-REPORT_S = 0.05  # so long at most what happens to tasks of batches waits to be told
+REPORT_S = 0.1  # so long at most what happens to tasks of batches waits to be told, unless a lane runs low
+LIGHT = frozenset({"started", "acked", "side"})  # what may be said before the disk has it
+YOUNG_S = 0.05  # a task that was fed ahead is bound to its cores if it has run for so long
 RETRY_S = 0.5  # between two tries to write to a full disk
 RESERVE_BYTES = 64 << 10  # kept in the spool, so that ends can be written down when its disk is full
 RESERVE_AGAIN_S = 5.0
@@ -1093,12 +1095,13 @@ class Shepherd:
         self.ticking, self.due = False, True
 
     def settle(self):
-        """What has been decided is acted upon when it is on disk, and only then."""
+        """What has been decided is acted upon when it is written down, and only then."""
         self.note_starts()
-        on_disk = self.journal.sync() or (self.use_reserve() and self.journal.sync())
+        write = self.journal.sync if self.is_for_the_disk() else self.journal.flush
+        written = write() or (self.use_reserve() and write())
         gates, self.gates = self.gates, []
-        self.open_gates(gates, on_disk)
-        if on_disk:
+        self.open_gates(gates, written)
+        if written:
             self.due = self.urgent = False
             litter, self.litter = self.litter, []
             for attempt in litter:
@@ -1110,6 +1113,21 @@ class Shepherd:
                 self.journal.rewrite(self.records())
         else:
             self.try_again()
+
+    def is_for_the_disk(self):
+        """Must what is decided outlive a crash of the node before it is told?
+
+        A start need not: when the node is back, its boot is another one, and what it does not know may have run. Nor
+        need the end of a client's job: it is not run again.
+        """
+        if self.due or self.done or self.given_back or (self.link is not None and not self.link.greeted):
+            return True
+        for message in self.reports:
+            attempt = self.attempts.get(message.get("att"))
+            light = attempt is not None and attempt.spec.get("io") != "file" and message["say"] == "ended"
+            if not (light or message["say"] in LIGHT):
+                return True
+        return False
 
     def try_again(self):
         """There is no room on the disk: the loop is to turn again soon."""
@@ -1485,7 +1503,7 @@ class Shepherd:
             self.link.write(pack(message))
 
     def report(self, message):
-        """To be told after the next sync of the journal."""
+        """To be told when the journal is written."""
         self.reports.append(message)
 
     def tell_reports(self):
@@ -1731,22 +1749,30 @@ class Shepherd:
         """Start a task without a copy of this process: its pid, or None if the slow way must say what hinders it."""
         template, out = attempt.batch.template, None
         template.furnish()
+        command = template.command(attempt)
+        if command is None:
+            return None
+        os.umask(template.umask)
+        try:
+            out = self.output(attempt)
+            self.write_its_turn(attempt)
+            return self.launch(attempt, command, out)
+        except (Trouble, OSError):
+            self.try_to_enter(template)
+            raise
+        finally:
+            os.umask(UMASK)
+            if out is not None:
+                os.close(out)
+
+    def try_to_enter(self, template):
+        """Raises Trouble if the directory of a task is what hinders it."""
         try:
             os.chdir(template.place)
         except OSError as error:
             raise Trouble("the directory {} is not usable here: {}".format(template.cwd, error.strerror))
         finally:
             os.fchdir(self.spool_fd)
-        command = template.command(attempt)
-        if command is None:
-            return None
-        try:
-            out = self.output(attempt)
-            self.write_its_turn(attempt)
-            return self.launch(attempt, command, out)
-        finally:
-            if out is not None:
-                os.close(out)
 
     def write_its_turn(self, attempt):
         """All is ready: from now on it may have started. (What starts slowly waits at a gate until that is known.)"""
@@ -1759,13 +1785,10 @@ class Shepherd:
     def output(self, attempt):
         """Where a task is to write."""
         if attempt.shared:
-            os.umask(attempt.batch.template.umask)
-            try:
-                return make_output(attempt.task["out"])
-            finally:
-                os.umask(UMASK)
+            return make_output(attempt.task["out"])
         path = os.path.join(self.spool, attempt.base + ".out")
         out = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        os.fchmod(out, 0o600)  # whatever umask it was made with
         source = Source(path=path)
         source.held = source.untold = True
         attempt.sources = {STDOUT: source}
@@ -1785,7 +1808,6 @@ class Shepherd:
         bound = attempt.batch.cpus if attempt.batch.until is None else None
         try:
             os.chdir(template.place)
-            os.umask(template.umask)
             resource.setrlimit(RLIMIT_RTTIME, (attempt.tag, hard))
             for number, wanted, _ in template.limits:
                 resource.setrlimit(number, wanted)
@@ -1798,7 +1820,6 @@ class Shepherd:
             resource.setrlimit(RLIMIT_RTTIME, self.no_tag)
             for number, _, ours in template.limits:
                 resource.setrlimit(number, ours)
-            os.umask(UMASK)
             os.fchdir(self.spool_fd)
             if bound:
                 os.sched_setaffinity(0, self.cpus)
@@ -1806,7 +1827,7 @@ class Shepherd:
 
     def note_starts(self):
         """Who has run for a while is to be told now, and bound if he is not. (Most that were fed ahead are over.)"""
-        began = now() - REPORT_S
+        began = now() - YOUNG_S
         told, self.young = self.fresh + self.young, []
         self.fresh = []
         for attempt in told:
@@ -2555,6 +2576,12 @@ class Spawn:
         if spec.get("argv"):
             return spec["argv"][0], [self.filled(word) for word in spec["argv"]]
         shell = shell_of(spec, self.env)
+        words = plain_words(self.filled(spec["script"]), shell, spec["env_mode"]) if spec["io"] == "stream" else None
+        env = raw_environment(self.env) if words else {}
+        if words and not hides(env, words[0]):
+            program = find_program(words[0], env[b"PATH"], raw(self.cwd))
+            if program is not None:
+                return cooked(program), [cooked(word) for word in words]
         name, base = os.path.basename(shell), self.base_path
         write_new(base + ".sh", with_last_words(name, base + ".rc", self.filled(spec["script"])))
         return shell, [("-" if spec["env_mode"] == "login" else "") + name, base + ".sh"]
@@ -2577,7 +2604,11 @@ class Spawn:
             self.to_close = [in_r, out_w, err_w]
             return in_r, out_w, err_w
         if attempt.batch is not None:
-            out = self.shepherd.output(attempt)
+            os.umask(self.spec["umask"])
+            try:
+                out = self.shepherd.output(attempt)
+            finally:
+                os.umask(UMASK)
         elif attempt.shared:
             try:
                 out = os.open(raw(self.spec["out"]), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -2596,7 +2627,7 @@ class Spawn:
     def fork(self):
         """The pid of the new process, in a session of its own, all signals at their defaults.
 
-        It waits at its gate until its start is on disk: whoever finds no start in the journal knows that none was.
+        It waits at its gate until its start is in the journal: whoever finds none there knows that none was.
         A signal that comes before it has its defaults waits for them, or it would be lost on a handler of ours.
         """
         go, self.gate = os.pipe()
@@ -2724,6 +2755,13 @@ def simple_words(text):
     return words
 
 
+def plain_words(text, shell, env_mode):
+    """The words of a command for which no shell is needed, or None."""
+    plain = os.path.basename(shell) in PLAIN_SHELLS and env_mode != "login"
+    words = simple_words(text) if plain else None
+    return words and [word.encode() for word in words]
+
+
 def find_program(word, path, place):
     """The file that a shell in that directory would run, by this PATH; None if there is none."""
     names = [word] if b"/" in word else [os.path.join(directory, word) for directory in path.split(b":")]
@@ -2790,9 +2828,7 @@ class Recipe(Template):
 
     def direct(self, text):
         """The words of a command for which no shell is needed, or None."""
-        plain = os.path.basename(self.shell) in PLAIN_SHELLS and self.spec["env_mode"] != "login"
-        words = simple_words(self.filled(text)) if plain else None
-        return words and [word.encode() for word in words]
+        return plain_words(self.filled(text), self.shell, self.spec["env_mode"])
 
     def tidy(self):
         super().tidy()

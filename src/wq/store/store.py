@@ -41,10 +41,8 @@ MOST_FINISHED = 10_000  # in one answer
 OURS = frozenset({"lock", "server.log"})  # and the database, with all that lies beside it
 LARGEST_ID = (1 << 63) - 1  # that SQLite can compare with
 MOST_TASKS_READ = 1_000_000
-PUT_JOB = (
-    "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-    " state = excluded.state, ended_s = excluded.ended_s, job = excluded.job"
-)
+NEW_JOB = "INSERT INTO jobs (state, ended_s, job, id, uid, token, place) VALUES (?, ?, ?, ?, ?, ?, ?)"
+SET_JOB = "UPDATE jobs SET state = ?, ended_s = ?, job = ? WHERE id = ?"
 PUT_ARRAY = (
     "INSERT INTO arrays VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
     " ended_s = excluded.ended_s, state = excluded.state"
@@ -191,17 +189,21 @@ class Store:
             elif isinstance(event, NodeMarked):
                 row2 = (event.node.host, encode(event.node).decode())
                 self.db.execute("INSERT OR REPLACE INTO nodes VALUES (?, ?)", row2)
-        jobs: list[Job] = []
+        new: list[Job] = []
+        old: list[Job] = []
         grants: list[Job] = []
         tasks: list[Job] = []
-        queued = draft.queue.queued  # before this tick: their rows say nothing else
+        before = draft.queue
         for job in draft.changed.values():
-            if job.state is State.STARTING and (job.task is not None or (job.lane and job.id in queued)):
-                grants.append(job)
+            if job.task is not None:
+                (grants if job.state is State.STARTING else tasks).append(job)
+            elif job.state is State.STARTING and job.lane is not None and job.id in before.queued:
+                grants.append(job)  # (and else its row says nothing new)
             else:
-                (jobs if job.task is None else tasks).append(job)
+                (new if before.find(job.id) is None else old).append(job)
         texts: dict[int, str] = {}
-        self.db.executemany(PUT_JOB, map(job_row, jobs))
+        self.db.executemany(NEW_JOB, ((*job_state(job), *job_place(job)) for job in new))
+        self.db.executemany(SET_JOB, ((*job_state(job), job.id) for job in old))
         self.db.executemany(PUT_GRANT, grant_rows(grants, texts))
         self.db.executemany(PUT_TASK, [task_row(job, texts) for job in tasks])
         if draft.changed_arrays:
@@ -303,9 +305,12 @@ def shared(job: Job, same: dict[Requirement, Requirement]) -> Job:
     return job if need is job.spec.requirement else replace(job, spec=replace(job.spec, requirement=need))
 
 
-def job_row(job: Job) -> tuple[object, ...]:
-    spec = job.spec
-    return (job.id, spec.uid, spec.token, spec.index, job.state.value, job.ended_s, encode(job).decode())
+def job_place(job: Job) -> tuple[object, ...]:
+    return (job.id, job.spec.uid, job.spec.token, job.spec.index)
+
+
+def job_state(job: Job) -> tuple[object, ...]:
+    return (job.state.value, job.ended_s, encode(job).decode())
 
 
 def array_row(array: Array) -> tuple[object, ...]:

@@ -179,7 +179,7 @@ class House:
             self.given[request.token] = list(range(self.next_id, self.next_id + len(request.jobs)))
             self.next_id += len(request.jobs)
         ids = self.given[request.token]
-        at_once({"ids": ids})
+        self.inside(lambda: at_once({"ids": ids}))
         answer.set_result({"ids": ids})
         self.turn()
 
