@@ -321,14 +321,14 @@ class Ssh:
 
 
 class NoRealProcesses:
-    """What a link asks of `os`: to end the process group of its ssh."""
+    """What a link asks of `os`: to end its ssh."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def killpg(self, pid: int, number: int) -> None:
+    def kill(self, pid: int, number: int) -> None:
         if pid <= NO_PID:
-            raise AssertionError(f"a simulated world would kill the real process group {pid}")
+            raise AssertionError(f"a simulated world would kill the real process {pid}")
         self.world.clients_of_ssh[pid - NO_PID - 1].kill()
 
 

@@ -46,6 +46,7 @@ from tests.sim.processes import (
 )
 from tests.sim.programs import Program, Word
 from tests.sim.wires import Connection, LaunchersEnd, Mail, NoRealProcesses, Ssh
+from wq.backends import ssh as ssh_module
 from wq.core.job import JobId, Key
 from wq.core.line import NEW_TASKS, NO_TASK
 from wq.core.queue import Draft, Now, Queue
@@ -479,7 +480,7 @@ def rules_of_the_world(world: World) -> Iterator[None]:
             patch.setattr(os, name, no_real_process)
         patch.setattr(Link, "places", None)
         patch.setattr(link_module, "PING_EVERY_S", PING_EVERY_S)
-        patch.setattr(link_module, "os", NoRealProcesses(world), raising=False)
+        patch.setattr(ssh_module, "os", NoRealProcesses(world))
         patch.setattr(session_module, "places", PlacesShim)
         patch.setattr(session_module, "random", Random(world.seed))
         patch.setattr(links_module, "random", Random(world.seed))

@@ -6,7 +6,10 @@ through a shell. Agent and X forwarding are off unless the job asks.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
+import signal
 from collections.abc import Sequence
 
 from wq.core.cluster import HOST_PATTERN
@@ -42,6 +45,15 @@ def command(
     for setting in settings:
         argv += ["-o", setting]
     return [*argv, *(options or ("-x", "-T")), "--", host, *words]
+
+
+def kill(pid: int) -> None:
+    """KILL for an ssh that has not ended, as far as the loop knows.
+
+    (asyncio's own kill asks after it first: if it has just ended, its status is lost, and a warning is printed.)
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def sentence(host: str, status: int | None, errors: str) -> str:

@@ -83,7 +83,7 @@ async def ask(host: str, what: str) -> Answer:
     finally:
         process.stdin.close()
         if process.returncode is None:
-            process.kill()
+            ssh.kill(process.pid)
         with contextlib.suppress(TimeoutError):  # (it is only over for asyncio when all that it said is read)
             rest = (all_of(process.stdout), errors, closed(process.stdin), process.wait())
             await asyncio.wait_for(asyncio.gather(*rest), LAST_WORDS_S)

@@ -171,8 +171,8 @@ class Link:
             await asyncio.sleep(PING_EVERY_S)
             if self.unanswered >= PINGS_UNANSWERED:
                 self.silent = True
-                with contextlib.suppress(ProcessLookupError):
-                    self.process.kill()
+                if self.process.returncode is None:
+                    ssh.kill(self.process.pid)
                 return
             self.unanswered += 1
             self.send({"do": "ping"})
@@ -207,8 +207,8 @@ class Link:
         over = asyncio.create_task(read_to_the_end(process))
         _, waiting = await asyncio.wait([over], timeout=END_PATIENCE_S)
         if waiting:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            if process.returncode is None:
+                ssh.kill(process.pid)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(over, KILLED_PATIENCE_S)
         if process.stdin is not None:  # what could not be written is no news: the connection is over

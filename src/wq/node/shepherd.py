@@ -1787,8 +1787,12 @@ class Shepherd:
         if attempt.shared:
             return make_output(attempt.task["out"])
         path = os.path.join(self.spool, attempt.base + ".out")
-        out = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        os.fchmod(out, 0o600)  # whatever umask it was made with
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        users = os.umask(UMASK)
+        try:
+            out = os.open(path, flags, 0o600)
+        finally:
+            os.umask(users)
         source = Source(path=path)
         source.held = source.untold = True
         attempt.sources = {STDOUT: source}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 from wq.backends import ssh
@@ -79,8 +78,7 @@ async def look_once(ssh_command: str, host: HostName) -> tuple[bool, str]:
         return False, f"{host} does not answer (no login within {LOOK_TIMEOUT_S:.0f} s)"
     finally:
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            ssh.kill(process.pid)
     text = errors.decode("utf-8", "replace")
     if process.returncode != 255 or ssh.is_about_the_user(text):
         return True, ""
