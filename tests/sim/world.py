@@ -494,6 +494,7 @@ def rules_of_the_world(world: World) -> Iterator[None]:
         patch.setattr(server_module, "time", time)
         patch.setattr(server_module, "clock", lambda: Now(wall_s=time.time(), boot_s=world.loop.time()))
         Peer.counts.clear()
+        Peer.unfinished.clear()
         yield
 
 

@@ -29,7 +29,7 @@ HIDDEN = {"run_launcher"}
 WITHOUT_SERVER = {"serve", "launcher", "run_launcher"}
 VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
-    --array --each-line --each-csv --param --at-most""".split()
+    --array --each-line --each-csv --param --at-most --caps""".split()
 )
 
 

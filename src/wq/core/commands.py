@@ -20,7 +20,6 @@ from wq.core.ranges import Ranges
 from wq.core.requests import Answer, Refusal, Remove, SetAtMost, SetLimit, SetNode, Submit, Who
 
 ROOT = Uid(0)
-MOST_JOBS_OF_A_USER = 250_000  # unfinished ones; an array counts as one
 LONGEST_TOKEN = 100
 MOST_RANGES = 200
 
@@ -50,9 +49,10 @@ def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
             remind(draft, who.uid, job_id)
         return Answer(facts={"ids": list(draft.tokens[key])})
     nlive = len(draft.queued) + len(draft.active) + len(draft.arrays)
-    own = own_jobs(draft, who) if nlive + len(request.jobs) > MOST_JOBS_OF_A_USER else 0
-    if own + len(request.jobs) > MOST_JOBS_OF_A_USER:
-        return Refusal(error=f"you have {own} unfinished jobs here; {MOST_JOBS_OF_A_USER} are allowed", status=1)
+    most = draft.queue.most_jobs
+    own = own_jobs(draft, who) if nlive + len(request.jobs) > most else 0
+    if own + len(request.jobs) > most:
+        return Refusal(error=f"you have {own} unfinished jobs here; {most} are allowed (cap jobs)", status=1)
     possible: set[Requirement] = set()
     for spec in request.jobs:
         trouble = admit(spec, draft.nodes, possible)

@@ -26,6 +26,7 @@ from wq.core.requests import (
     Incoming,
     LauncherGone,
     LauncherHere,
+    Named,
     NodeLooked,
     Refresh,
     Refusal,
@@ -115,6 +116,8 @@ def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | None:
             return commands.refresh(draft, who)
         case LauncherHere():
             return news.launcher_here(draft, who, request)
+        case Named():
+            news.named(draft, who, request)
         case LauncherGone():
             news.launcher_gone(draft, who)
         case Sight():

@@ -191,19 +191,22 @@ def rows(queue: Queue, chosen: Iterable[Listed], why: Callable[[Waiting], Reason
 
 
 BriefRow: TypeAlias = list[object]
+PAUSE_ROWS = 5000
 
 
-def brief_rows(queue: Queue, chosen: Iterable[Listed]) -> Iterator[BriefRow]:
+def brief_rows(queue: Queue, chosen: Iterable[Listed]) -> Iterator[BriefRow | None]:
     """Jobs and arrays for a listing of nine columns; jobs in a row that are alike but for their ids are one row.
 
     id, task, user, state, priority, cores, nodes, name, submitted, started, ended, counts of an array, out of sight,
-    the last id of the row.
+    the last id of the row. None: so many have been looked at that others may come in between.
     """
     ordered = sorted(chosen, key=in_order)
     tally = tallies(queue, [one for one in ordered if isinstance(one, Array)])
     before: BriefRow | None = None
     last_id = 0
-    for one in ordered:
+    for number, one in enumerate(ordered, 1):
+        if number % PAUSE_ROWS == 0:
+            yield None
         row = brief_row(queue, one, tally)
         if before is not None and one.id == last_id + 1 and row[1:-1] == before[1:-1] and row[11] is None:
             before[-1] = one.id

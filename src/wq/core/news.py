@@ -21,6 +21,7 @@ from wq.core.requests import (
     AttemptTakenBack,
     Gone,
     LauncherHere,
+    Named,
     NodeLooked,
     Sight,
     Who,
@@ -58,8 +59,31 @@ def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer:
         if array.waiting and not ranges.contains(ids, array.id) and array.spec.token not in request.tokens:
             draft.events.append(TasksRemoved(id=array.id, places=array.waiting, by=who.user))
             draft.change_array(array.remove(array.waiting, who.user))
-    forget_strangers(draft, who.uid, ids, tasks)
+    if request.strangers:
+        forget_strangers(draft, who.uid, ids, tasks)
     return Answer()
+
+
+def apart(request: LauncherHere, most: int) -> tuple[LauncherHere, list[Named]]:
+    """A word of a launcher that has much, and the questions which of that is over, of so many jobs and tasks each."""
+    ids = ranges.union((), tuple(pair for pair in request.ids if pair[0] <= pair[1]))
+    tasks = tuple(three for three in request.tasks if three[1] <= three[2])
+    total = ranges.count(ids) + sum(last - first + 1 for _, first, last in tasks)
+    if total <= most or total > MOST_NAMED:
+        return request, []
+    parts = []
+    while ids:
+        some, ids = ranges.split(ids, most)
+        parts.append(Named(ids=some))
+    for job, first, last in tasks:
+        parts += [Named(tasks=((job, at, min(last, at + most - 1)),)) for at in range(first, last + 1, most)]
+    return replace(request, strangers=False), parts
+
+
+def named(draft: Draft, who: Who, request: Named) -> None:
+    """A launcher is told which of these are over."""
+    tasks = {JobId(job): ((first, last),) for job, first, last in request.tasks}
+    forget_strangers(draft, who.uid, request.ids, tasks)
 
 
 def forget_strangers(draft: Draft, uid: Uid, ids: Ranges, tasks: Mapping[JobId, Ranges]) -> None:

@@ -116,6 +116,7 @@ class Queue:
     users: dict[Uid, str] = field(default_factory=dict)
     nodes: tuple[Node, ...] = ()
     block_allowed: bool = True
+    most_jobs: int = 250_000  # of one user, that are not over; an array counts as one
     # --- not stored
     unseen: dict[HostName, Unseen] = field(default_factory=dict)
     present: frozenset[Uid] = frozenset()  # their launchers are connected

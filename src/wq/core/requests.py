@@ -80,6 +80,14 @@ class LauncherHere(Struct, frozen=True, kw_only=True):
     tasks: tuple[tuple[int, int, int], ...] = ()
     tokens: tuple[str, ...] = ()
     more: bool = False
+    strangers: bool = True  # tell it which of these are over; else that follows in parts
+
+
+class Named(Struct, frozen=True, kw_only=True):
+    """Jobs, and tasks of arrays (job, first, last), that a launcher has: it is told which of them are over."""
+
+    ids: tuple[tuple[int, int], ...] = ()
+    tasks: tuple[tuple[int, int, int], ...] = ()
 
 
 class LauncherGone(Struct, frozen=True, kw_only=True):
@@ -151,6 +159,7 @@ Request = (
     | Refresh
     | LauncherHere
     | LauncherGone
+    | Named
     | AttemptStarted
     | AttemptEnded
     | AttemptTakenBack

@@ -11,6 +11,7 @@ from wq.protocol import quick_json
 PROTOCOL = 2
 MAX_FRAME_BYTES = 1 << 20
 STREAM_MARK = 1
+COMPACT_BYTES = 1 << 16
 
 Message = dict[str, object]
 Chunk = tuple[int, bytes]
@@ -41,22 +42,49 @@ class Frames:
     def __init__(self, most_bytes: int = MAX_FRAME_BYTES) -> None:
         self.most_bytes = most_bytes
         self.buffer = bytearray()
+        self.at = 0  # what is before this in the buffer has been handed out
 
     def feed(self, data: bytes) -> list[bytes]:
         """The bodies that are whole now. Raises WireError for an empty or oversized frame."""
-        self.buffer += data
+        self.add(data)
         bodies = []
-        at = 0
-        while len(self.buffer) - at >= 4:
-            size = int.from_bytes(self.buffer[at : at + 4], "big")
-            if not 0 < size <= self.most_bytes:
-                raise WireError(f"a frame of {size} bytes; from 1 to {self.most_bytes} are allowed")
-            if len(self.buffer) - at - 4 < size:
-                break
-            bodies.append(bytes(self.buffer[at + 4 : at + 4 + size]))
-            at += 4 + size
-        del self.buffer[:at]
+        while (body := self.next()) is not None:
+            bodies.append(body)
         return bodies
+
+    def add(self, data: bytes) -> None:
+        """What has come, to be asked for by next()."""
+        self.buffer += data
+
+    @property
+    def left_bytes(self) -> int:
+        """How much is not handed out."""
+        return len(self.buffer) - self.at
+
+    @property
+    def whole(self) -> bool:
+        """Is there a whole frame? Raises WireError if what begins there is none."""
+        at = self.at
+        if len(self.buffer) - at < 4:
+            return False
+        size = int.from_bytes(self.buffer[at : at + 4], "big")
+        if not 0 < size <= self.most_bytes:
+            raise WireError(f"a frame of {size} bytes; from 1 to {self.most_bytes} are allowed")
+        return len(self.buffer) - at - 4 >= size
+
+    def next(self) -> bytes | None:
+        """The next body, or None if it is not whole. Raises WireError."""
+        if not self.whole:
+            del self.buffer[: self.at]
+            self.at = 0
+            return None
+        start = self.at + 4
+        self.at = start + int.from_bytes(self.buffer[self.at : start], "big")
+        body = bytes(self.buffer[start : self.at])
+        if self.at == len(self.buffer) or self.at > COMPACT_BYTES:
+            del self.buffer[: self.at]
+            self.at = 0
+        return body
 
 
 def decode(body: bytes) -> Message | Chunk:

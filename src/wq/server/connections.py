@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pwd
 from collections import Counter
+from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
 from wq.core.job import Uid
@@ -12,9 +13,9 @@ from wq.core.requests import LauncherHere, Who
 from wq.protocol import messages
 from wq.protocol.places import PlaceError, peer_uid
 from wq.protocol.wire import PROTOCOL, Frames, WireError
+from wq.server.caps import Caps
 
-MOST_CONNECTIONS_PER_USER = 200
-MOST_OUTPUT_BYTES = 64 << 20
+FULL_BYTES = 1 << 20  # a reader with so much unread gets no more of a listing until he has read it
 HELLO_TIMEOUT_S = 10.0
 FRAME_TIMEOUT_S = 10.0
 
@@ -22,11 +23,17 @@ FRAME_TIMEOUT_S = 10.0
 class Inbox(Protocol):
     """Whoever takes in what arrives: the server's loop."""
 
+    caps: Caps
+
     def arrived(self, peer: Peer, word: Any, seq: int) -> None: ...
     def left(self, peer: Peer) -> None: ...
+    def may_speak(self, peer: Peer) -> bool: ...
+    def read_on(self, peer: Peer) -> None: ...
+    def unread_bytes(self, uid: int) -> int: ...
     def welcome(self, peer: Peer) -> dict[str, object]: ...
 
 
+@lru_cache(maxsize=4096)
 def user_name(uid: int) -> str:
     """The name of a user, or `uid N` if the system knows none."""
     try:
@@ -39,6 +46,7 @@ class Peer(asyncio.Protocol):
     """One connection of a client or launcher."""
 
     counts: ClassVar[Counter[int]] = Counter()  # connections of each uid
+    unfinished: ClassVar[Counter[int]] = Counter()  # bytes of messages of each uid that are not whole
     number: ClassVar[int] = 0
 
     def __init__(self, inbox: Inbox) -> None:
@@ -49,12 +57,19 @@ class Peer(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.here: list[LauncherHere] = []  # words of a launcher about what it has, of which more follow
+        self.begun = 0  # bytes of a message that is not whole
+        self.speaks = False  # it waits for the turn in which its next words are taken
+        self.greeted = False  # as a launcher
+        self.full = False  # much is unread
+        self.stalled: list[Any] = []  # what is not answered before that is read
+        self.held: set[str] = set()  # why nothing is read from it just now
         Peer.number += 1
         self.id = Peer.number
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        transport.set_write_buffer_limits(FULL_BYTES)
         try:
             uid = peer_uid(transport.get_extra_info("socket"))
         except (PlaceError, OSError) as error:
@@ -62,8 +77,9 @@ class Peer(asyncio.Protocol):
             return
         self.who = Who(uid=Uid(uid), user=user_name(uid))
         Peer.counts[uid] += 1
-        if Peer.counts[uid] > MOST_CONNECTIONS_PER_USER:
-            self.refuse(f"you have more than {MOST_CONNECTIONS_PER_USER} connections to this server")
+        most = self.inbox.caps.connections
+        if Peer.counts[uid] > most:
+            self.refuse(f"you have more than {most} connections to this server (cap connections)")
             return
         self.expect(HELLO_TIMEOUT_S)
 
@@ -74,23 +90,44 @@ class Peer(asyncio.Protocol):
         self.timer = asyncio.get_running_loop().call_later(timeout_s, self.close)
 
     def data_received(self, data: bytes) -> None:
+        self.frames.add(data)
+        self.take_words()
+
+    def take_words(self) -> None:
+        """Take what has come word by word, as far as its user may speak just now; the rest in a later turn."""
+        took = False
         try:
-            bodies = self.frames.feed(data)
-            for body in bodies:
-                self.take(body)
+            while self.frames.whole and not self.gone:
+                if not self.inbox.may_speak(self):
+                    self.hold("words")
+                    self.stop_timer()
+                    return
+                took = True
+                self.take(self.frames.next() or b"")
         except WireError as error:
             self.refuse(f"not understood: {error}")
             return
-        if self.frames.buffer:
-            if self.timer is None or (bodies and self.role):  # a frame has begun just now
+        self.let_go("words")
+        self.count_begun(self.frames.left_bytes)
+        if Peer.unfinished[self.who.uid] > self.inbox.caps.bytes:
+            self.refuse(f"you have begun messages of more than {self.inbox.caps.bytes} bytes (cap bytes)")
+        elif self.frames.left_bytes:
+            if self.timer is None or (took and self.role):  # a frame has begun just now
                 self.expect(FRAME_TIMEOUT_S)
-        elif self.timer is not None and self.role:
+        elif self.role:
+            self.stop_timer()
+
+    def stop_timer(self) -> None:
+        if self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
+    def count_begun(self, nbytes: int) -> None:
+        if nbytes != self.begun:
+            Peer.unfinished[self.who.uid] += nbytes - self.begun
+            self.begun = nbytes
+
     def take(self, body: bytes) -> None:
-        if self.transport is None or self.transport.is_closing():
-            return
         if not self.role:
             self.hello(body)
             return
@@ -122,20 +159,40 @@ class Peer(asyncio.Protocol):
         self.close()
 
     def send(self, frame: bytes) -> None:
-        """Send; a reader that never reads is dropped when too much waits for it."""
+        """Send; a reader that never reads is dropped when too much waits for him."""
         if self.transport is None or self.transport.is_closing():
             return
         self.transport.write(frame)
-        if self.transport.get_write_buffer_size() > MOST_OUTPUT_BYTES:
+        if self.unread_bytes > FULL_BYTES and self.inbox.unread_bytes(self.who.uid) > self.inbox.caps.bytes:
             self.transport.abort()
 
-    def listen(self, on: bool) -> None:
-        """Read on, or let the sender wait."""
-        if self.transport is not None and not self.transport.is_closing():
-            if on:
-                self.transport.resume_reading()
-            else:
-                self.transport.pause_reading()
+    @property
+    def gone(self) -> bool:
+        return self.transport is None or self.transport.is_closing()
+
+    @property
+    def unread_bytes(self) -> int:
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self.inbox.read_on(self)
+
+    def hold(self, why: str) -> None:
+        """Read nothing from it until it is let go; there may be several reasons."""
+        if not self.held and self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+        self.held.add(why)
+
+    def let_go(self, why: str) -> None:
+        if why not in self.held:
+            return
+        self.held.discard(why)
+        if not self.held and self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def close(self) -> None:
         if self.transport is not None:
@@ -146,4 +203,5 @@ class Peer(asyncio.Protocol):
             self.timer.cancel()
         if self.who.uid != -1:
             Peer.counts[self.who.uid] -= 1
+            self.count_begun(0)
             self.inbox.left(self)

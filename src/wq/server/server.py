@@ -8,15 +8,15 @@ import os
 import pwd
 import signal
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from wq.core import listing, ranges
+from wq.core import listing, news, ranges
 from wq.core.cluster import LOCALHOST, Node
 from wq.core.engine import planned, tick
 from wq.core.job import HostName, Job, JobId, Uid
@@ -28,6 +28,7 @@ from wq.core.requests import (
     Incoming,
     LauncherGone,
     LauncherHere,
+    Named,
     NodeLooked,
     Order,
     Refresh,
@@ -41,7 +42,9 @@ from wq.formats import FormatError
 from wq.formats.clusterfile import parse_cluster_file
 from wq.protocol import messages, places
 from wq.protocol.wire import PROTOCOL
+from wq.server.caps import Caps
 from wq.server.connections import Peer, user_name
+from wq.server.intake import Intake
 from wq.server.looks import Looks
 from wq.store.database import DiskFailed, NoRoom
 from wq.store.store import SpoolInUse, Store, storable
@@ -50,7 +53,12 @@ PRUNE_EVERY_S = 3600.0
 PAGE_BYTES = 400_000  # of a listing
 FEW_NAMED = 1000  # jobs, that are looked up one by one
 FINISHED_SHOWN_S = 86400.0
-MOST_QUESTIONS = 100  # of one connection, unanswered
+INTERNAL = -1  # the line of what the server tells itself
+TURN_COST = 2000  # of what is taken in in one turn, about as many jobs
+WORDS_A_TURN = 32  # of one user
+STRANGERS_AT_ONCE = 2000  # jobs and tasks that a launcher names
+NEWS_COST = 4  # so many news of attempts cost as much as one job
+LAUNCHER_COST = 1000
 MOST_NAMED = 200  # ids and ranges in one question
 MOST_TASKS_SHOWN = 10_000  # that wait, of one range
 MOST_PARTS = 1000  # of what a launcher has
@@ -76,7 +84,17 @@ class Settings:
     private: bool = False
     ssh_command: str = "ssh"
     block_allowed: bool = True
+    caps: Caps = field(default_factory=Caps)
     look: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What somebody has asked, or the pages of an answer that are still to be sent."""
+
+    peer: Peer
+    word: Any
+    seq: int
 
 
 def clock() -> Now:
@@ -96,11 +114,15 @@ class Server:
         self.settings, self.store, self.log = settings, store, log
         self.queue_name = store.queue_name
         self.uid = Uid(os.getuid())
-        self.queue = Queue(owner=self.uid, block_allowed=settings.block_allowed)
+        self.caps = settings.caps
+        self.queue = Queue(owner=self.uid, block_allowed=settings.block_allowed, most_jobs=self.caps.jobs)
         self.queue.users[self.uid] = user_name(self.uid)
         self.myself = Who(uid=self.uid, user=user_name(self.uid), is_self=True)
-        self.inbox: list[Incoming] = []
-        self.questions: dict[Peer, deque[tuple[Any, int]]] = {}
+        self.intake: Intake[Incoming] = Intake()
+        self.questions: Intake[Question] = Intake()
+        self.talkers: Intake[Peer] = Intake()  # whose next words wait for a turn
+        self.spoken: Counter[int] = Counter()  # words of each user since the last turn
+        self.held: set[int] = set()  # users of whom enough is waiting
         self.has_read_cluster = False  # since the last turn
         self.waiting_for_answer: dict[int, tuple[Peer, int]] = {}
         self.next_mark = 0
@@ -109,6 +131,7 @@ class Server:
         self.told: dict[JobId, tuple[str, int]] = {}
         self.something = asyncio.Event()
         self.stopping = False
+        self.wake_s: float | None = 0.0  # when something is to be decided, though nothing arrives
         self.idle_since = time.monotonic()
         self.no_room: str | None = None  # why the disk takes nothing just now
         self.look_again_s = 0.0
@@ -137,7 +160,8 @@ class Server:
         elif isinstance(word, messages.Hello):
             peer.refuse("one hello is enough")
         elif isinstance(word, messages.Attempts):
-            self.inbox.append(Incoming(who=peer.who, request=messages.reports_of(word)))
+            reports = messages.reports_of(word)
+            self.put(Incoming(who=peer.who, request=reports), 1 + len(reports.news) // NEWS_COST)
         else:
             if isinstance(word, LauncherHere):
                 peer.here.append(word)
@@ -145,39 +169,96 @@ class Server:
                     return
                 word = whole(peer.here)
                 peer.here = []
+                if peer.greeted:
+                    peer.answer(seq, {"error": "a launcher says once what it has", "status": 2})
+                    return
+                peer.greeted = True
                 self.new_launcher(peer)
             if isinstance(word, Refresh) and not self.has_read_cluster:
                 self.has_read_cluster = True
                 trouble = self.read_cluster(look=peer.who.uid in (self.uid, 0))
                 if trouble is not None:
                     peer.answer(seq, {"error": f"{trouble}; the server goes on with what it had", "status": 2})
-                    self.inbox.append(Incoming(who=peer.who, request=word))
+                    self.put(Incoming(who=peer.who, request=word))
                     self.something.set()
                     return
             self.enqueue(peer, word, seq)
         self.something.set()
 
     def asked(self, peer: Peer, word: Any, seq: int) -> None:
-        """A question; whoever has asked many is not listened to until they are answered."""
-        waiting = self.questions.setdefault(peer, deque())
-        waiting.append((word, seq))
-        if len(waiting) > MOST_QUESTIONS:
-            peer.listen(False)
+        """A question; each user gets one answer, or a page of it, in each turn."""
+        question = Question(peer=peer, word=word, seq=seq)
+        if peer.stalled:
+            peer.stalled.append(question)
+        else:
+            self.questions.put(peer.who.uid, question)
+        self.hold_if_enough(peer.who.uid)
 
-    def next_questions(self) -> list[tuple[Peer, Any, int]]:
-        """The oldest of each connection: whoever asks much keeps nobody else waiting."""
-        oldest = []
-        for peer, waiting in list(self.questions.items()):
-            oldest.append((peer, *waiting.popleft()))
-            if not waiting:
-                del self.questions[peer]
-                peer.listen(True)
-        return oldest
+    def may_speak(self, peer: Peer) -> bool:
+        """So many words of each user are taken between two turns; of those who say more, one is heard in each turn."""
+        uid = peer.who.uid
+        self.spoken[uid] += 1
+        if self.spoken[uid] <= WORDS_A_TURN:
+            return True
+        if not peer.speaks:
+            peer.speaks = True
+            self.talkers.put(uid, peer)
+            self.something.set()
+        return False
+
+    def listen(self) -> None:
+        """The next words of those who have said much."""
+        self.spoken.clear()
+        for peer in self.talkers.take(0):
+            peer.speaks = False
+            peer.take_words()
+
+    def put(self, item: Incoming, cost: int = 1) -> None:
+        uid = INTERNAL if item.who.is_self else int(item.who.uid)
+        self.intake.put(uid, item, cost)
+        self.hold_if_enough(uid)
+
+    def hold_if_enough(self, uid: int) -> None:
+        """Nothing more is read of a user while enough of his is waiting: that is the cap of requests."""
+        if uid not in self.held and self.intake.waiting(uid) + self.questions.waiting(uid) > self.caps.requests:
+            self.held.add(uid)
+            for peer in self.peers:
+                if peer.who.uid == uid:
+                    peer.hold("requests")
+
+    def let_go_again(self) -> None:
+        """Read on where less is waiting now."""
+        for uid in list(self.held):
+            if self.intake.waiting(uid) + self.questions.waiting(uid) <= self.caps.requests // 2:
+                self.held.discard(uid)
+                for peer in self.peers:
+                    if peer.who.uid == uid:
+                        peer.let_go("requests")
+
+    def read_on(self, peer: Peer) -> None:
+        """A reader has read: the rest of his answers follows."""
+        for question in peer.stalled:
+            self.questions.put(peer.who.uid, question)
+        peer.stalled = []
+        self.something.set()
+
+    def unread_bytes(self, uid: int) -> int:
+        """What waits to be read by all connections of a user."""
+        return sum(peer.unread_bytes for peer in self.peers if peer.who.uid == uid)
 
     def enqueue(self, peer: Peer, request: Any, seq: int) -> None:
         self.next_mark += 1
         self.waiting_for_answer[self.next_mark] = (peer, seq)
-        self.inbox.append(Incoming(who=peer.who, request=request, reply_to=self.next_mark))
+        cost = 1
+        if isinstance(request, Submit):
+            cost = len(request.jobs)
+        named: list[Named] = []
+        if isinstance(request, LauncherHere):
+            cost = LAUNCHER_COST
+            request, named = news.apart(request, STRANGERS_AT_ONCE)
+        self.put(Incoming(who=peer.who, request=request, reply_to=self.next_mark), cost)
+        for some in named:
+            self.put(Incoming(who=peer.who, request=some), LAUNCHER_COST)
 
     def limit(self, peer: Peer, word: messages.Limit, seq: int) -> None:
         target = None
@@ -198,16 +279,16 @@ class Server:
 
     def left(self, peer: Peer) -> None:
         self.peers.discard(peer)
-        self.questions.pop(peer, None)
+        peer.stalled = []
         if self.launchers.get(peer.who.uid) is peer:
             del self.launchers[peer.who.uid]
-            self.inbox.append(Incoming(who=peer.who, request=LauncherGone()))
+            self.put(Incoming(who=peer.who, request=LauncherGone()))
             self.something.set()
 
     def looked(self, host: HostName, ok: bool, why: str) -> None:
         if not ok or host in self.queue.unseen:
             self.log(f"node {host} {'answers again' if ok else f'is offline: {why}'}")
-        self.inbox.append(Incoming(who=self.myself, request=NodeLooked(host=host, ok=ok, why=why)))
+        self.put(Incoming(who=self.myself, request=NodeLooked(host=host, ok=ok, why=why)))
         self.something.set()
 
     # the cluster
@@ -221,7 +302,7 @@ class Server:
         except OSError as error:
             trouble = f"{self.settings.cluster}: {error.strerror}"
         else:
-            self.inbox.append(Incoming(who=self.myself, request=ClusterRead(nodes=nodes)))
+            self.put(Incoming(who=self.myself, request=ClusterRead(nodes=nodes)))
             if look:
                 self.look_at(nodes)
             self.something.set()
@@ -265,23 +346,27 @@ class Server:
     def turn(self) -> float | None:
         """One turn: what has arrived becomes events, on disk, and then everybody is told. Says when to wake."""
         self.something.clear()
-        inbox, self.inbox = self.inbox, []
-        queries = self.next_questions()
+        self.listen()
+        inbox = self.intake.take(TURN_COST)
+        questions = self.questions.take(0)
         self.has_read_cluster = False
-        if self.questions:
-            self.something.set()
-        draft = self.on_disk(inbox)
+        draft = self.on_disk(inbox) if inbox or self.is_due() else None
         if draft is not None:
+            self.wake_s = draft.wake_s
             draft.settle()
             self.tell(draft)
             for item in inbox:  # reports have no answer
                 self.waiting_for_answer.pop(item.reply_to, None)
-        if queries:
-            self.answer_queries(queries)
-        if self.no_room is not None:
-            return clock().boot_s + FULL_DISK_S
-        assert draft is not None
-        return draft.wake_s
+        for question in questions:
+            self.answer(question)
+        self.let_go_again()
+        if self.questions or self.talkers or (self.intake and self.no_room is None):
+            self.something.set()
+        return self.wake_s if self.no_room is None else clock().boot_s + FULL_DISK_S
+
+    def is_due(self) -> bool:
+        """Is there something to be decided though nothing has arrived?"""
+        return self.no_room is not None or (self.wake_s is not None and self.wake_s <= clock().boot_s)
 
     def on_disk(self, inbox: list[Incoming]) -> Draft | None:
         """What follows from all that has arrived, stored; without room, of that which must be. None: not even that.
@@ -302,7 +387,8 @@ class Server:
         try:
             self.store.commit(draft, urgent=True)
         except NoRoom:
-            self.inbox = inbox + self.inbox
+            for item in reversed(inbox):
+                self.intake.put_back(INTERNAL if item.who.is_self else int(item.who.uid), item)
             return None
         return draft
 
@@ -363,18 +449,31 @@ class Server:
 
     # questions
 
-    def answer_queries(self, queries: list[tuple[Peer, Any, int]]) -> None:
-        for peer, query, seq in queries:
-            match query:
-                case messages.Ls():
-                    self.answer_ls(peer, query, seq)
-                case messages.Stat():
-                    facts = {"nodes": listing.node_rows(self.queue), "counts": listing.counts(self.queue)}
-                    peer.answer(seq, {"ok": facts})
-                case messages.Users():
-                    peer.answer(seq, {"ok": {"users": self.user_rows(query.user)}})
-                case messages.Shutdown():
-                    self.shutdown(peer, seq)
+    def answer(self, question: Question) -> None:
+        """Answer a question, or send the next page of its answer."""
+        peer, word, seq = question.peer, question.word, question.seq
+        if peer.gone:
+            return
+        if peer.full or peer.stalled:
+            peer.stalled.append(question)
+            return
+        match word:
+            case messages.Ls():
+                pages = self.pages_of(word)
+                self.answer(Question(peer=peer, word=pages, seq=seq))
+            case messages.Stat():
+                facts = {"nodes": listing.node_rows(self.queue), "counts": listing.counts(self.queue)}
+                peer.answer(seq, {"ok": facts})
+            case messages.Users():
+                peer.answer(seq, {"ok": {"users": self.user_rows(word.user)}})
+            case messages.Shutdown():
+                self.shutdown(peer, seq)
+            case _:
+                page = next(word)
+                if page is not None:
+                    peer.answer(seq, page)
+                if page is None or "page" in page:
+                    self.questions.put_back(peer.who.uid, question)
 
     def user_rows(self, only: str | None) -> list[dict[str, object]]:
         """Users who have jobs or limits; or the one who is asked for, who may be anybody on this host."""
@@ -384,8 +483,8 @@ class Server:
                 rows = [listing.user_row(self.queue, Uid(pwd.getpwnam(only).pw_uid), only)]
         return rows
 
-    def answer_ls(self, peer: Peer, query: messages.Ls, seq: int) -> None:
-        """In pages below the size of a frame; the last one has the counts."""
+    def pages_of(self, query: messages.Ls) -> Iterator[dict[str, object] | None]:
+        """A listing in pages below the size of a frame; the last one has the counts. None: a pause, for others."""
         if query.ids or query.tasks:
             chosen = self.named(query)
         else:
@@ -397,10 +496,8 @@ class Server:
         if query.users:
             chosen = [one for one in chosen if one.spec.user in query.users]
         why = self.plan().why if query.why else None
-        if query.brief:
-            self.send_rows(peer, seq, listing.brief_rows(self.queue, chosen))
-        else:
-            self.send_rows(peer, seq, listing.rows(self.queue, chosen, why))
+        rows = listing.brief_rows(self.queue, chosen) if query.brief else listing.rows(self.queue, chosen, why)
+        return self.paged(rows)
 
     def named(self, query: messages.Ls) -> list[listing.Listed]:
         """The jobs that are named by their ids, arrays with their tasks; and tasks that are named themselves."""
@@ -430,17 +527,20 @@ class Server:
                 chosen += listing.new_tasks(array, low, high, MOST_TASKS_SHOWN)
         return chosen
 
-    def send_rows(self, peer: Peer, seq: int, rows: Iterable[object]) -> None:
+    def paged(self, rows: Iterable[object]) -> Iterator[dict[str, object] | None]:
         page: list[bytes] = []
         size_bytes = 0
         for row in rows:
+            if row is None:
+                yield None
+                continue
             page.append(msgspec.json.encode(row))
             size_bytes += len(page[-1])
             if size_bytes > PAGE_BYTES:
-                peer.answer(seq, {"page": msgspec.Raw(b"[" + b",".join(page) + b"]")})
+                yield {"page": msgspec.Raw(b"[" + b",".join(page) + b"]")}
                 page, size_bytes = [], 0
         last = msgspec.Raw(b"[" + b",".join(page) + b"]")
-        peer.answer(seq, {"ok": {"jobs": last, "counts": listing.counts(self.queue)}})
+        yield {"ok": {"jobs": last, "counts": listing.counts(self.queue)}}
 
     def shutdown(self, peer: Peer, seq: int) -> None:
         if peer.who.uid not in (self.uid, 0):

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from tests.unit.core.engines import ANZE, BINE, EXITED, MYSELF, OWNER, ROOT, Play, array, spec
 from tests.unit.core.worlds import cluster, need
-from wq.core import commands
 from wq.core.admit import LONGEST_COMMAND, LONGEST_NAME, MOST_CORES
 from wq.core.cluster import NodeState
 from wq.core.engine import planned
@@ -28,6 +27,7 @@ from wq.core.requests import (
     ClusterRead,
     LauncherGone,
     LauncherHere,
+    Named,
     NodeLooked,
     Refresh,
     Remove,
@@ -172,6 +172,7 @@ REQUESTS: dict[str, Request] = {
     "refresh": Refresh(),
     "say that a launcher is here": LauncherHere(),
     "say that a launcher is gone": LauncherGone(),
+    "name jobs that may be over": Named(ids=((1, 9),), tasks=((5, 0, 9),)),
     "report a start": AttemptStarted(id=JobId(3), attempt=NEW_ATTEMPT),
     "report an end": AttemptEnded(id=JOB, attempt=NEW_ATTEMPT, outcome=EXITED),
     "say what is out of sight": Sight(unseen={B: "no answer"}),
@@ -199,6 +200,7 @@ MAY_TOUCH_ANZES: dict[str, set[str]] = {
     "refresh": HIMSELF | OPERATORS,
     "say that a launcher is here": HIMSELF,
     "say that a launcher is gone": HIMSELF,
+    "name jobs that may be over": set(),
     "report a start": HIMSELF,
     "report an end": HIMSELF,
     "say what is out of sight": HIMSELF,
@@ -385,24 +387,24 @@ class TestRemoval:
 
 
 class TestCaps:
-    def test_a_user_has_so_many_unfinished_jobs_and_no_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(commands, "MOST_JOBS_OF_A_USER", 3)
+    def test_a_user_has_so_many_unfinished_jobs_and_no_more(self) -> None:
         play = Play("a:1")
+        play.queue.most_jobs = 3
         play.submit(ANZE, spec(), spec())
         said = play.say(ANZE, Submit(token="more", jobs=(spec(), spec())))
-        assert said == "you have 2 unfinished jobs here; 3 are allowed"
+        assert said == "you have 2 unfinished jobs here; 3 are allowed (cap jobs)"
         assert play.submit(ANZE, spec()) == [3]
         assert play.submit(BINE, spec(), spec(), spec()) == [4, 5, 6]
 
-    def test_those_that_are_over_do_not_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(commands, "MOST_JOBS_OF_A_USER", 1)
+    def test_those_that_are_over_do_not_count(self) -> None:
         play = Play("a:1")
+        play.queue.most_jobs = 1
         for _ in range(3):
             play.ended(play.submit()[0])
 
-    def test_a_repeated_submission_does_not_count_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(commands, "MOST_JOBS_OF_A_USER", 2)
+    def test_a_repeated_submission_does_not_count_twice(self) -> None:
         play = Play("a:1")
+        play.queue.most_jobs = 2
         assert play.submit(ANZE, spec(), spec(), token="t") == play.submit(ANZE, spec(), spec(), token="t")
 
 

@@ -15,7 +15,6 @@ from tests.unit.core.engines import array, spec
 from tests.unit.core.worlds import grant, need
 from wq.core import ranges
 from wq.core import requests as core
-from wq.core.commands import MOST_JOBS_OF_A_USER
 from wq.core.job import AttemptNo, HostName, JobId, Outcome, OutcomeKind, Uid
 from wq.core.queue import joined
 from wq.core.requests import Start
@@ -25,6 +24,7 @@ from wq.launcher.task import Task
 from wq.protocol import messages
 from wq.protocol.messages import FROM_CLIENTS, FROM_LAUNCHERS, NAMES, TO_LAUNCHERS, decode_word, encode_word
 from wq.protocol.wire import MAX_FRAME_BYTES, Frames, WireError, encode
+from wq.server.caps import Caps
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=6)
@@ -94,7 +94,7 @@ class TestTheWords:
         assert len(NAMES) == len({**FROM_LAUNCHERS, **TO_LAUNCHERS})
 
     def test_what_only_the_server_itself_says_cannot_be_said_by_others(self) -> None:
-        ours = {core.ClusterRead, core.NodeLooked, core.LauncherGone, core.SetLimit, core.Reports}
+        ours = {core.ClusterRead, core.NodeLooked, core.LauncherGone, core.Named, core.SetLimit, core.Reports}
         assert not ours & set(FROM_LAUNCHERS.values())
         assert set(typing.get_args(core.Request)) - ours <= set(FROM_LAUNCHERS.values())
 
@@ -176,7 +176,7 @@ class TestSizes:
         """(In several, if none of its jobs has a neighbour.)"""
         entries = [
             Entry(token=f"s{n:08x}-{n:032x}", index=0, task=Task(), id=JobId(10**8 + 2 * n) if n % 2 else None)
-            for n in range(0, MOST_JOBS_OF_A_USER, 5)
+            for n in range(0, Caps().jobs, 5)
         ]
         words = list(here(entries, tuple(entry.token for entry in entries if entry.id is None)))
         assert all(len(encode_word(word)) < MAX_FRAME_BYTES for word in words)

@@ -20,14 +20,8 @@ from tests.unit.server.desk import ANZE, BINE, ME, Office, Visitor, Word, an_off
 from wq.core.cluster import NodeState
 from wq.protocol.messages import FROM_LAUNCHERS
 from wq.protocol.wire import MAX_FRAME_BYTES, PROTOCOL, frame
-from wq.server.connections import (
-    FRAME_TIMEOUT_S,
-    HELLO_TIMEOUT_S,
-    MOST_CONNECTIONS_PER_USER,
-    MOST_OUTPUT_BYTES,
-    Peer,
-)
-from wq.server.server import MOST_QUESTIONS
+from wq.server.connections import FRAME_TIMEOUT_S, HELLO_TIMEOUT_S, Peer
+from wq.server.server import TURN_COST, WORDS_A_TURN
 from wq.store.database import DiskFailed, NoRoom
 from wq.store.store import Store
 
@@ -236,12 +230,51 @@ class TestFairness:
 
         office.loop.run_until_complete(turns_without_a_pause())
 
-    def test_each_connection_gets_one_answer_a_turn(self, office: Office) -> None:
-        eager, patient = office.visitor(ANZE), office.visitor(BINE)
-        eager.say(*[{"type": "stat", "seq": number} for number in range(1, 51)])
+    def test_each_user_gets_one_answer_a_turn(self, office: Office) -> None:
+        eager, patient = [office.visitor(ANZE) for _ in range(20)], office.visitor(BINE)
+        for visitor in eager:
+            visitor.say(*[{"type": "stat", "seq": number} for number in range(1, 51)])
         patient.say({"type": "stat", "seq": 1})
         office.turn()
-        assert (len(eager.heard()), len(patient.heard())) == (1, 1)
+        assert (sum(len(visitor.heard()) for visitor in eager), len(patient.heard())) == (1, 1)
+
+    def test_a_long_listing_goes_out_a_page_a_turn_and_others_in_between(self, office: Office) -> None:
+        launcher = office.launcher()
+        for number in range(5):
+            submitted(launcher, *[job(command="x" * 4000)] * 100, token=f"t{number}")
+        eager, patient = office.visitor(ANZE), office.visitor(BINE)
+        eager.say({"type": "ls", "seq": 1})
+        office.turn()
+        patient.say({"type": "stat", "seq": 1})
+        office.turn()
+        assert len(patient.heard()) == 1
+        said = eager.heard()
+        assert [list(message) for message in said] == [["page", "seq"]] * 2
+        while office.server.something.is_set():
+            office.turn()
+        said += eager.heard()
+        assert sum(len(message["page"]) for message in said[:-1]) + len(said[-1]["ok"]["jobs"]) == 500
+
+    def test_whoever_reads_slowly_has_no_more_made_for_him_meanwhile(self, office: Office) -> None:
+        slow = office.visitor()
+        slow.peer.pause_writing()
+        slow.say({"type": "ls", "seq": 1}, {"type": "stat", "seq": 2})
+        office.turn()
+        office.turn()
+        assert (slow.heard(), office.server.something.is_set()) == ([], False)
+        slow.peer.resume_writing()
+        office.turn()
+        office.turn()
+        assert [message["seq"] for message in slow.heard()] == [1, 2]
+
+    def test_large_requests_of_one_user_are_taken_in_one_after_the_other(self, office: Office) -> None:
+        eager, patient = office.launcher(ANZE), office.launcher(BINE)
+        for number in range(4):
+            eager.say({"type": "submit", "seq": number + 1, "token": f"t{number}", "jobs": [job()] * TURN_COST})
+        patient.say({"type": "submit", "seq": 1, "token": "t", "jobs": [job()]})
+        office.turn()
+        answered = [[message["seq"] for message in one.heard() if "seq" in message] for one in (eager, patient)]
+        assert answered == [[1], [1]]
 
     def test_and_all_of_them_in_the_end_and_in_order(self, office: Office) -> None:
         eager = office.visitor()
@@ -255,18 +288,31 @@ class TestFairness:
         assert not office.server.something.is_set()
 
     def test_whoever_asks_too_much_is_not_listened_to_until_he_has_his_answers(self, office: Office) -> None:
-        eager = office.visitor()
-        eager.say(*[{"type": "stat"}] * (MOST_QUESTIONS + 1))
-        assert eager.wire.paused
-        for _ in range(MOST_QUESTIONS + 1):
+        eager, neighbour = office.visitor(), office.visitor(BINE)
+        eager.say(*[{"type": "stat"}] * 3 * WORDS_A_TURN)
+        neighbour.say({"type": "stat"})
+        assert (eager.wire.paused, neighbour.wire.paused) == (True, False)
+        while office.server.something.is_set():
             office.turn()
         assert not eager.wire.paused
+        assert len(eager.heard()) == 3 * WORDS_A_TURN
+
+    def test_nor_are_his_other_connections_while_much_of_his_waits(self, office: Office) -> None:
+        launcher, other, neighbour = office.launcher(), office.visitor(), office.visitor(BINE)
+        for number in range(office.server.caps.requests // 2000 + 1):
+            launcher.say({"type": "submit", "seq": 1, "token": f"t{number}", "jobs": [job()] * 2000})
+        assert (launcher.wire.paused, other.wire.paused, neighbour.wire.paused) == (True, True, False)
+        while office.server.something.is_set():
+            office.turn()
+        assert (launcher.wire.paused, other.wire.paused) == (False, False)
 
     def test_what_was_asked_by_whoever_has_left_is_forgotten(self, office: Office) -> None:
         eager = office.visitor()
         eager.say(*[{"type": "stat"}] * 50)
         eager.leave()
-        assert office.server.questions == {}
+        for _ in range(50):
+            office.turn()
+        assert not office.server.questions
 
     def test_the_cluster_file_is_read_once_however_many_ask(
         self, office: Office, monkeypatch: pytest.MonkeyPatch
@@ -285,7 +331,7 @@ class TestFairness:
         assert (len(read), len(visitor.heard())) == (1, 20)
 
     def test_a_user_has_so_many_connections_and_no_more(self, office: Office) -> None:
-        visitors = [office.visitor(ANZE) for _ in range(MOST_CONNECTIONS_PER_USER)]
+        visitors = [office.visitor(ANZE) for _ in range(office.server.caps.connections)]
         one_more = office.visitor(ANZE, None)
         assert one_more.wire.closed
         assert "more than 200 connections" in one_more.heard()[0]["error"]
@@ -319,10 +365,31 @@ class TestFairness:
 
     def test_a_reader_that_never_reads_is_dropped(self, office: Office) -> None:
         visitor = office.visitor()
-        visitor.wire.unread_bytes = MOST_OUTPUT_BYTES + 1
+        visitor.wire.unread_bytes = office.server.caps.bytes + 1
         visitor.say({"type": "stat"})
         office.turn()
         assert visitor.wire.closed
+
+    def test_so_is_a_user_with_many_of_them(self, office: Office) -> None:
+        visitors = [office.visitor() for _ in range(20)]
+        for visitor in visitors:
+            visitor.wire.unread_bytes = office.server.caps.bytes // 19
+        visitors[-1].say({"type": "stat"})
+        office.turn()
+        assert visitors[-1].wire.closed
+
+    def test_and_one_who_begins_many_long_messages(self, office: Office) -> None:
+        begun = (1 << 20).to_bytes(4, "big") + b"x" * 1_000_000
+        visitors = [office.visitor() for _ in range(office.server.caps.bytes // len(begun) + 1)]
+        while office.server.something.is_set():
+            office.turn()
+        for visitor in visitors:
+            visitor.send(begun)
+        assert [visitor.wire.closed for visitor in visitors] == [False] * (len(visitors) - 1) + [True]
+        assert "(cap bytes)" in visitors[-1].heard()[-1]["error"]
+        for visitor in visitors:
+            visitor.leave()
+        assert not +Peer.unfinished
 
 
 class TestMemory:
@@ -340,8 +407,10 @@ class TestMemory:
             visitor.leave()
             office.turn()
         server = office.server
-        assert (server.peers, server.launchers, server.questions, server.waiting_for_answer) == (set(), {}, {}, {})
-        assert not +Peer.counts
+        while server.something.is_set():
+            office.turn()
+        assert (server.peers, server.launchers, server.waiting_for_answer) == (set(), {}, {})
+        assert [bool(left) for left in (server.questions, server.intake, +Peer.counts, +Peer.unfinished)] == [False] * 4
 
     def test_a_long_listing_comes_in_pages_below_the_size_of_a_frame(self, office: Office) -> None:
         launcher = office.launcher()
@@ -350,7 +419,8 @@ class TestMemory:
             submitted(launcher, *[long] * 40, token=f"t{number}")
         visitor = office.visitor()
         visitor.say({"type": "ls", "seq": 1, "why": True})
-        office.turn()
+        while office.server.something.is_set():
+            office.turn()
         assert sum(len(answer["page"]) for answer in visitor_pages(visitor)) > 300
 
     def test_told_of_a_waiting_job_once_until_it_changes(self, office: Office) -> None:

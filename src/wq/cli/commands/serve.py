@@ -12,6 +12,8 @@ TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
     import argparse
 
+    from wq.server.caps import Caps
+
 HELP = (
     "Run the server of a cluster, in the foreground, logging to stderr. Without CLUSTER it serves this\n"
     "machine alone. The cluster file has a line for each node: host ncores mem(GB) groups."
@@ -28,6 +30,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-s", "--spool", metavar="SPOOLDIR", help="where the queue is kept (default: below your home)")
     parser.add_argument("--detach", action="store_true", help="go on in the background; nothing if it serves already")
     parser.add_argument("--print-unit", action="store_true", help="print a unit for systemd, and lines for a crontab")
+    parser.add_argument("--caps", metavar="CAPS", help="what one user may have: 'jobs: 250000; connections: 200'")
     parser.add_argument("--no-block", action="store_true", help="refuse jobs of priority block")
     parser.add_argument("--no-look", action="store_true", help="do not look at the nodes by ssh yourself")
     parser.add_argument("--private", action="store_true", help="for yourself alone, as `wq sub` starts it")
@@ -56,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         private=args.private,
         ssh_command=os.environ.get("WQ_SSH") or config.load().get("ssh_command", "ssh"),
         block_allowed=not args.no_block,
+        caps=caps_of(args),
         look=not args.no_look,
     )
     if args.ready_fd is not None:
@@ -121,7 +125,17 @@ def print_unit(args: argparse.Namespace, cluster: Path | None) -> int:
 
 
 def flags(args: argparse.Namespace) -> list[str]:
-    return [flag for flag, given in (("--no-block", args.no_block), ("--no-look", args.no_look)) if given]
+    given = [flag for flag, given in (("--no-block", args.no_block), ("--no-look", args.no_look)) if given]
+    return given if args.caps is None else [*given, "--caps", args.caps]
+
+
+def caps_of(args: argparse.Namespace) -> Caps:
+    from wq.server.caps import Caps, parse_caps
+
+    try:
+        return Caps() if args.caps is None else parse_caps(args.caps)
+    except ValueError as error:
+        raise WqError(str(error), BAD_INPUT) from None
 
 
 def detach(args: argparse.Namespace, cluster: Path | None, spool: Path) -> int:
