@@ -17,7 +17,7 @@ from wq.core import commands, news
 from wq.core.job import HostName, Job, Key, Outcome, OutcomeKind
 from wq.core.lifecycle import Ended
 from wq.core.queue import Draft
-from wq.core.requests import Answer, AttemptEnded, Gones, LauncherHere, Order, Remove, Starts, Who
+from wq.core.requests import Answer, AttemptEnded, Gones, LauncherHere, Order, Remove, Starts, Unfinished, Who
 from wq.launcher.launcher import Launcher
 from wq.launcher.ledger import Action, Ledger, Phase
 from wq.launcher.session import Session
@@ -191,7 +191,7 @@ def a_hello_is_only_greeted(patch: Patch) -> None:
     """P10: whoever comes back is told what is due, and what is over."""
     launcher_here = news.launcher_here
 
-    def greet(draft: Draft, who: Who, request: LauncherHere) -> Answer:
+    def greet(draft: Draft, who: Who, request: LauncherHere) -> Answer | Unfinished:
         before = len(draft.orders)
         answer = launcher_here(draft, who, request)
         del draft.orders[before:]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -10,18 +12,31 @@ from wq.core import ranges
 from wq.core.admit import MOST_CORES, MOST_TASKS, admit
 from wq.core.array import Array
 from wq.core.cluster import NodeState
-from wq.core.job import Job, JobId, JobSpec, Outcome, OutcomeKind, Priority, Requirement, State, Uid
+from wq.core.job import Job, JobId, JobSpec, Key, Outcome, OutcomeKind, Priority, Requirement, State, Uid
 from wq.core.lifecycle import Ended, Requeued, StopRequested, Submitted
 from wq.core.line import Waiting, place_of
 from wq.core.news import remind
 from wq.core.plan import Limit
 from wq.core.queue import ArraySubmitted, AtMostSet, Draft, LimitSet, NodeMarked, TasksRemoved, held_hosts, recall
 from wq.core.ranges import Ranges
-from wq.core.requests import Answer, Refusal, Remove, SetAtMost, SetLimit, SetNode, Submit, Who
+from wq.core.requests import (
+    NO_TASK,
+    Answer,
+    Refusal,
+    Remove,
+    RemoveRest,
+    SetAtMost,
+    SetLimit,
+    SetNode,
+    Submit,
+    Unfinished,
+    Who,
+)
 
 ROOT = Uid(0)
 LONGEST_TOKEN = 100
 MOST_RANGES = 200
+REMOVED_AT_ONCE = 2000  # others have their turn in between
 
 
 def may_change(draft: Draft, who: Who, uid: Uid) -> bool:
@@ -92,7 +107,7 @@ def own_jobs(draft: Draft, who: Who) -> int:
     return draft.queue.line.count(who.uid) + joined + sum(job.spec.uid == who.uid for job in draft.active.values())
 
 
-def remove(draft: Draft, who: Who, request: Remove) -> Answer | Refusal:
+def remove(draft: Draft, who: Who, request: Remove) -> Answer | Refusal | Unfinished:
     """Remove jobs; running ones are ended first. Answers which were, and why others were not."""
     if len(request.ids) + len(request.tasks) > MOST_RANGES:
         return Refusal(
@@ -101,11 +116,37 @@ def remove(draft: Draft, who: Who, request: Remove) -> Answer | Refusal:
     if request.lost and not is_owner(draft, who):
         return Refusal(error=f"only the server's owner ({owner_name(draft)}) and root may declare a job lost")
     arrays, chosen, missing = choose(draft, who, request)
+    facts = remove_all_of(draft, who, arrays, chosen[:REMOVED_AT_ONCE], request)
+    ending = [array.id for array in arrays if may_change(draft, who, array.spec.uid) and ends(draft, request, array)]
+    facts["ending"] = sorted({*facts["ending"], *ending})
+    return answered(facts | {"missing": missing}, chosen[REMOVED_AT_ONCE:], request)
+
+
+def remove_rest(draft: Draft, who: Who, request: RemoveRest) -> Answer | Unfinished:
+    """Go on with a removal."""
+    keys: list[Key] = [JobId(number) if task < 0 else (JobId(number), task) for number, task in request.jobs]
+    found = [job for key in keys[:REMOVED_AT_ONCE] if (job := draft.find(key)) is not None]
+    facts = remove_all_of(draft, who, {}, found, request)
+    later = [job for key in keys[REMOVED_AT_ONCE:] if (job := draft.find(key)) is not None]
+    return answered(facts | {"missing": []}, later, request)
+
+
+def answered(facts: dict[str, Any], later: list[Job], request: Remove | RemoveRest) -> Answer | Unfinished:
+    if not later:
+        return Answer(facts=facts)
+    keys = tuple((int(job.id), NO_TASK if job.task is None else job.task) for job in later)
+    return Unfinished(facts=facts, rest=RemoveRest(jobs=keys, lost=request.lost, grace_s=request.grace_s))
+
+
+def remove_all_of(
+    draft: Draft, who: Who, arrays: Mapping[Array, Ranges], jobs: list[Job], request: Remove | RemoveRest
+) -> dict[str, Any]:
+    """Remove these as far as the sender may. arrays: with the places of their waiting tasks that are meant."""
     removed: list[int] = []
     ending: list[int] = []
     tasks: dict[JobId, Counter[str]] = {}
     refused: dict[JobId, str] = {}
-    meant: list[Waiting] = [*arrays, *chosen]
+    meant: list[Waiting] = [*arrays, *jobs]
     for job in sorted(meant, key=place_of):
         if not may_change(draft, who, job.spec.uid):
             user, owner = job.spec.user, owner_name(draft)
@@ -122,15 +163,17 @@ def remove(draft: Draft, who: Who, request: Remove) -> Answer | Refusal:
             (removed if remove_one(draft, who, job, request) == "removed" else ending).append(int(job.id))
     draft.tally_arrays()
     removed += [number for number in tasks if number not in draft.arrays]
-    ending += [number for number in tasks if number in draft.arrays and means_all(request, number)]
-    facts: dict[str, object] = {
+    return {
         "removed": sorted(removed),
         "ending": sorted(ending),
         "tasks": [{"id": number, "removed": of["removed"], "ending": of["ending"]} for number, of in tasks.items()],
         "refused": [{"id": number, "why": why} for number, why in refused.items()],
-        "missing": missing,
     }
-    return Answer(facts=facts)
+
+
+def ends(draft: Draft, request: Remove, array: Array) -> bool:
+    """Whether an array that was meant as a whole is not over yet."""
+    return array.id in draft.arrays and means_all(request, array.id)
 
 
 def means_all(request: Remove, job_id: int) -> bool:
@@ -166,7 +209,7 @@ def choose(draft: Draft, who: Who, request: Remove) -> tuple[dict[Array, Ranges]
     return arrays, chosen, [number for number in dict.fromkeys(single) if number not in found]
 
 
-def remove_one(draft: Draft, who: Who, job: Job, request: Remove) -> str:
+def remove_one(draft: Draft, who: Who, job: Job, request: Remove | RemoveRest) -> str:
     """End one job; says whether it is gone (removed) or going (ending)."""
     if job.state in (State.QUEUED, State.HELD):
         outcome = Outcome(kind=OutcomeKind.REMOVED, by=who.user, message="removed before it started")

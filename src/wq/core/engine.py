@@ -31,6 +31,7 @@ from wq.core.requests import (
     Refresh,
     Refusal,
     Remove,
+    RemoveRest,
     Reports,
     Request,
     SetAtMost,
@@ -38,6 +39,7 @@ from wq.core.requests import (
     SetNode,
     Sight,
     Submit,
+    Unfinished,
     Who,
 )
 
@@ -47,7 +49,9 @@ def tick(queue: Queue, inbox: Sequence[Incoming], now: Now, *, start: bool = Tru
     draft = Draft(queue, now)
     for item in inbox:
         answer = handle(draft, item.who, item.request)
-        if answer is not None and item.reply_to:
+        if isinstance(answer, Unfinished):
+            draft.unfinished.append((item, answer))
+        elif answer is not None and item.reply_to:
             draft.answers.append((item.reply_to, answer))
     draft.tally_arrays()
     if start:
@@ -97,7 +101,7 @@ def planned(view: Draft | Queue, now: Now) -> Plan:
     )
 
 
-def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | None:
+def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | Unfinished | None:
     """One request or report."""
     if not who.is_self:
         draft.users[who.uid] = who.user
@@ -106,6 +110,8 @@ def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | None:
             return commands.submit(draft, who, request)
         case Remove():
             return commands.remove(draft, who, request)
+        case RemoveRest():
+            return commands.remove_rest(draft, who, request)
         case SetAtMost():
             return commands.set_at_most(draft, who, request)
         case SetLimit():

@@ -24,6 +24,7 @@ from wq.core.requests import (
     Named,
     NodeLooked,
     Sight,
+    Unfinished,
     Who,
 )
 
@@ -31,10 +32,11 @@ PAUSE_FIRST_S = 5.0
 PAUSE_MOST_S = 300.0
 LONGEST_SENTENCE = 1000
 MOST_NAMED = 2_000_000  # jobs and tasks in a launcher's ledger
+LOST_AT_ONCE = 2000  # jobs that a launcher has lost; others have their turn in between
 LONGEST_RUN_S = 1e9  # that is believed
 
 
-def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer:
+def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer | Unfinished:
     """A launcher came (back): tell it what is over, order again what is due, and note what it has lost."""
     draft.present |= {who.uid}
     draft.absent.pop(who.uid, None)
@@ -46,13 +48,17 @@ def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer:
     if ranges.count(ids) + sum(map(ranges.count, tasks.values())) > MOST_NAMED:
         return Answer()  # no launcher has so many
     mine = [job for jobs in (draft.active, draft.queued, draft.held) for job in jobs.values()]
+    nlost = 0
     for job in [job for job in mine if job.spec.uid == who.uid]:
+        if nlost == LOST_AT_ONCE:
+            return Unfinished(facts={}, rest=request)
         if ranges.contains(ids, job.id):
             if job.state is State.QUEUED and job.attempt > 0:
                 draft.orders.append(recall(job))
             elif (order := order_for(job, draft.nodes, draft.pace)) is not None:
                 draft.orders.append(order)
         elif job.spec.token not in request.tokens:
+            nlost += 1
             outcome = Outcome(kind=OutcomeKind.LOST, message="its launcher no longer knows it")
             draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
     for array in [array for array in draft.arrays.values() if array.spec.uid == who.uid]:

@@ -18,7 +18,7 @@ from wq.core.lifecycle import HOLDING_CORES, Ended, Granted, JobEvent, Requeued,
 from wq.core.line import NEW_TASKS, NO_TASK, Line, Place, Shape, Waiting, Walk, shape_of, walks
 from wq.core.plan import Limit
 from wq.core.ranges import Ranges
-from wq.core.requests import Answer, Gone, Gones, Order, Refusal, Start, Starts, Stop
+from wq.core.requests import Answer, Gone, Gones, Incoming, Order, Refusal, Start, Starts, Stop, Unfinished
 
 MOST_JOINED = 5000  # starts in one order
 
@@ -194,6 +194,7 @@ class Draft:
         self.arrays = Layered(queue.arrays)
         self.lanes = Layered(queue.lanes)
         self.pace = Layered(queue.pace)
+        self.unfinished: list[tuple[Incoming, Unfinished]] = []
         self.joined: dict[Key, Waiting] = {}  # the line
         self.left: dict[Key, Waiting] = {}  # the line
         self.tokens = Layered(queue.tokens)

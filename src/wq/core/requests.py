@@ -36,6 +36,14 @@ class Remove(Struct, frozen=True, kw_only=True):
     grace_s: float = 5.0
 
 
+class RemoveRest(Struct, frozen=True, kw_only=True):
+    """What was left for later turns of a removal of very many jobs."""
+
+    jobs: tuple[tuple[int, int], ...]  # (id, task or NO_TASK)
+    lost: bool
+    grace_s: float
+
+
 class SetAtMost(Struct, frozen=True, kw_only=True):
     """How many tasks of an array may run at one time from now on; None: as many as fit."""
 
@@ -153,6 +161,7 @@ class NodeLooked(Struct, frozen=True, kw_only=True):
 Request = (
     Submit
     | Remove
+    | RemoveRest
     | SetAtMost
     | SetLimit
     | SetNode
@@ -193,6 +202,13 @@ class Answer(Struct, frozen=True, kw_only=True):
     """Done: lines for a human, and facts for a program."""
 
     facts: dict[str, object] = field(default_factory=dict)
+
+
+class Unfinished(Struct, frozen=True, kw_only=True):
+    """A part is done; the rest is to come back as the sender's next request. facts: of this part of the answer."""
+
+    facts: dict[str, object]
+    rest: Request
 
 
 class Refusal(Struct, frozen=True, kw_only=True):

@@ -101,6 +101,19 @@ def clock() -> Now:
     return Now(wall_s=time.time(), boot_s=time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
+def merged(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
+    """The facts of two parts of an answer to a removal."""
+    if not one:
+        return other
+    facts = {key: one.get(key, []) + other.get(key, []) for key in {**one, **other}}
+    tasks: dict[int, dict[str, int]] = {}
+    for row in facts.pop("tasks", []):
+        known = tasks.setdefault(row["id"], {"id": row["id"], "removed": 0, "ending": 0})
+        known["removed"] += row["removed"]
+        known["ending"] += row["ending"]
+    return {**facts, "removed": sorted(set(facts["removed"])), "tasks": list(tasks.values())} if facts else {}
+
+
 def this_machine() -> tuple[Node, ...]:
     """All of this machine as a cluster of one node."""
     mem_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -125,6 +138,7 @@ class Server:
         self.held: set[int] = set()  # users of whom enough is waiting
         self.has_read_cluster = False  # since the last turn
         self.waiting_for_answer: dict[int, tuple[Peer, int]] = {}
+        self.partly: dict[int, dict[str, object]] = {}  # answers of which a part is known
         self.next_mark = 0
         self.peers: set[Peer] = set()
         self.launchers: dict[Uid, Peer] = {}
@@ -354,9 +368,11 @@ class Server:
         if draft is not None:
             self.wake_s = draft.wake_s
             draft.settle()
+            self.go_on_later(draft)
             self.tell(draft)
             for item in inbox:  # reports have no answer
-                self.waiting_for_answer.pop(item.reply_to, None)
+                if item.reply_to not in self.partly:
+                    self.waiting_for_answer.pop(item.reply_to, None)
         for question in questions:
             self.answer(question)
         self.let_go_again()
@@ -413,10 +429,19 @@ class Server:
                 rest.append(item)
         return rest
 
+    def go_on_later(self, draft: Draft) -> None:
+        """What is not finished is its sender's next request."""
+        for item, done in draft.unfinished:
+            self.partly[item.reply_to] = merged(self.partly.get(item.reply_to), done.facts)
+            uid = INTERNAL if item.who.is_self else int(item.who.uid)
+            self.intake.put_back(uid, Incoming(who=item.who, request=done.rest, reply_to=item.reply_to))
+
     def tell(self, draft: Draft) -> None:
         """After the commit: answers, orders, and why foreground jobs wait."""
         for mark, answer in draft.answers:  # before the orders: a launcher must know the ids that they name
             peer, seq = self.waiting_for_answer.pop(mark)
+            if isinstance(answer, Answer) and mark in self.partly:
+                answer = Answer(facts=merged(self.partly.pop(mark), answer.facts))
             peer.answer(seq, as_message(answer))
         orders: dict[Uid, list[Order]] = {}
         for order in draft.orders:

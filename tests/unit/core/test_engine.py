@@ -31,6 +31,7 @@ from wq.core.requests import (
     NodeLooked,
     Refresh,
     Remove,
+    RemoveRest,
     Reports,
     Request,
     SetAtMost,
@@ -162,6 +163,7 @@ REQUESTS: dict[str, Request] = {
     "remove a waiting job": Remove(ids=((2, 2),)),
     "remove a range": Remove(ids=((1, 9),)),
     "remove all of one's own": Remove(all=True),
+    "go on with a removal": RemoveRest(jobs=((1, -1), (2, -1)), lost=False, grace_s=1.0),
     "declare a job lost": Remove(ids=((1, 1),), lost=True),
     "declare all lost": Remove(all=True, lost=True),
     "limit oneself": SetLimit(run=0),
@@ -190,6 +192,7 @@ MAY_TOUCH_ANZES: dict[str, set[str]] = {
     "remove a waiting job": HIMSELF | OPERATORS,
     "remove a range": HIMSELF | OPERATORS,
     "remove all of one's own": HIMSELF,
+    "go on with a removal": HIMSELF | OPERATORS,
     "declare a job lost": OPERATORS,
     "declare all lost": set(),  # for the operators it means all of their own
     "limit oneself": HIMSELF,

@@ -94,7 +94,15 @@ class TestTheWords:
         assert len(NAMES) == len({**FROM_LAUNCHERS, **TO_LAUNCHERS})
 
     def test_what_only_the_server_itself_says_cannot_be_said_by_others(self) -> None:
-        ours = {core.ClusterRead, core.NodeLooked, core.LauncherGone, core.Named, core.SetLimit, core.Reports}
+        ours = {
+            core.ClusterRead,
+            core.NodeLooked,
+            core.LauncherGone,
+            core.Named,
+            core.RemoveRest,
+            core.SetLimit,
+            core.Reports,
+        }
         assert not ours & set(FROM_LAUNCHERS.values())
         assert set(typing.get_args(core.Request)) - ours <= set(FROM_LAUNCHERS.values())
 

@@ -267,6 +267,40 @@ class TestFairness:
         office.turn()
         assert [message["seq"] for message in slow.heard()] == [1, 2]
 
+    def test_a_removal_of_very_many_is_done_in_parts_and_answered_once(self, office: Office) -> None:
+        launcher = office.launcher()
+        for number in range(3):
+            submitted(launcher, *[job() for _ in range(2000)], token=f"t{number}")
+        eager, patient = office.visitor(ANZE), office.visitor(BINE)
+        eager.say({"type": "remove", "seq": 1, "ids": [[1, 6000]]})
+        office.turn()
+        patient.say({"type": "stat", "seq": 1})
+        office.turn()
+        assert (eager.heard(), len(patient.heard())) == ([], 1)
+        while office.server.something.is_set():
+            office.turn()
+        (answer,) = eager.heard()
+        facts = answer["ok"]
+        assert sorted([*facts["removed"], *facts["ending"]]) == list(range(1, 6001))
+        assert (facts["missing"], facts["refused"], office.server.partly) == ([], [], {})
+
+    def test_nor_is_everybody_kept_waiting_by_a_launcher_that_has_lost_all(self, office: Office) -> None:
+        launcher = office.launcher()
+        for number in range(3):
+            submitted(launcher, *[job() for _ in range(2000)], token=f"t{number}")
+        launcher.leave()
+        office.turn()
+        again, patient = office.visitor(ANZE, "launcher"), office.visitor(BINE)
+        again.say({"type": "launcher_here", "seq": 1})
+        office.turn()
+        patient.say({"type": "stat", "seq": 1})
+        office.turn()
+        assert len(patient.heard()) == 1
+        assert len(office.server.queue.queued) + len(office.server.queue.active) == 2000
+        while office.server.something.is_set():
+            office.turn()
+        assert len(office.server.queue.queued) + len(office.server.queue.active) == 0
+
     def test_large_requests_of_one_user_are_taken_in_one_after_the_other(self, office: Office) -> None:
         eager, patient = office.launcher(ANZE), office.launcher(BINE)
         for number in range(4):
