@@ -204,9 +204,14 @@ def brief_rows(queue: Queue, chosen: Iterable[Listed]) -> Iterator[BriefRow | No
     tally = tallies(queue, [one for one in ordered if isinstance(one, Array)])
     before: BriefRow | None = None
     last_id = 0
+    last: Listed | None = None
     for number, one in enumerate(ordered, 1):
         if number % PAUSE_ROWS == 0:
             yield None
+        if before is not None and wait_alike(last, one):
+            before[-1] = last_id = one.id
+            last = one
+            continue
         row = brief_row(queue, one, tally)
         if before is not None and one.id == last_id + 1 and row[1:-1] == before[1:-1] and row[11] is None:
             before[-1] = one.id
@@ -215,8 +220,20 @@ def brief_rows(queue: Queue, chosen: Iterable[Listed]) -> Iterator[BriefRow | No
                 yield before
             before = row
         last_id = one.id
+        last = one
     if before is not None:
         yield before
+
+
+def wait_alike(one: Listed | None, other: Listed) -> bool:
+    """Whether two jobs that wait, one after the other, are surely alike in a brief listing."""
+    if not (isinstance(one, Job) and isinstance(other, Job)) or one.id + 1 != other.id:
+        return False
+    if not (one.state is other.state is State.QUEUED and one.task is other.task is None):
+        return False
+    a, b = one.spec, other.spec
+    same = one.submitted_s == other.submitted_s and a.requirement is b.requirement
+    return same and a.uid == b.uid and a.name == b.name
 
 
 def brief_row(queue: Queue, one: Listed, tally: Mapping[JobId, Tally]) -> BriefRow:
