@@ -53,7 +53,10 @@ def run_loop(main: Coroutine[Any, Any, None]) -> NoReturn:
     """
     import asyncio
     import gc
+    import resource
 
+    # A launcher has its user's environment in memory. (Jobs have the soft limit that they were submitted with.)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     gc.set_threshold(50_000, 20, 50)  # a queue of many jobs is many objects, and next to none of them are garbage
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
