@@ -36,7 +36,7 @@ from wq.core.requests import (
 ROOT = Uid(0)
 LONGEST_TOKEN = 100
 MOST_RANGES = 200
-REMOVED_AT_ONCE = 2000  # others have their turn in between
+REMOVED_AT_ONCE = 500  # others have their turn in between
 
 
 def may_change(draft: Draft, who: Who, uid: Uid) -> bool:
@@ -119,23 +119,24 @@ def remove(draft: Draft, who: Who, request: Remove) -> Answer | Refusal | Unfini
     facts = remove_all_of(draft, who, arrays, chosen[:REMOVED_AT_ONCE], request)
     ending = [array.id for array in arrays if may_change(draft, who, array.spec.uid) and ends(draft, request, array)]
     facts["ending"] = sorted({*facts["ending"], *ending})
-    return answered(facts | {"missing": missing}, chosen[REMOVED_AT_ONCE:], request)
+    later = [(int(job.id), NO_TASK if job.task is None else job.task) for job in chosen[REMOVED_AT_ONCE:]]
+    return answered(facts | {"missing": missing}, tuple(later), request)
 
 
 def remove_rest(draft: Draft, who: Who, request: RemoveRest) -> Answer | Unfinished:
     """Go on with a removal."""
-    keys: list[Key] = [JobId(number) if task < 0 else (JobId(number), task) for number, task in request.jobs]
-    found = [job for key in keys[:REMOVED_AT_ONCE] if (job := draft.find(key)) is not None]
+    keys: list[Key] = [JobId(job) if task < 0 else (JobId(job), task) for job, task in request.jobs[:REMOVED_AT_ONCE]]
+    found = [job for key in keys if (job := draft.find(key)) is not None]
     facts = remove_all_of(draft, who, {}, found, request)
-    later = [job for key in keys[REMOVED_AT_ONCE:] if (job := draft.find(key)) is not None]
-    return answered(facts | {"missing": []}, later, request)
+    return answered(facts | {"missing": []}, request.jobs[REMOVED_AT_ONCE:], request)
 
 
-def answered(facts: dict[str, Any], later: list[Job], request: Remove | RemoveRest) -> Answer | Unfinished:
+def answered(
+    facts: dict[str, Any], later: tuple[tuple[int, int], ...], request: Remove | RemoveRest
+) -> Answer | Unfinished:
     if not later:
         return Answer(facts=facts)
-    keys = tuple((int(job.id), NO_TASK if job.task is None else job.task) for job in later)
-    return Unfinished(facts=facts, rest=RemoveRest(jobs=keys, lost=request.lost, grace_s=request.grace_s))
+    return Unfinished(facts=facts, rest=RemoveRest(jobs=later, lost=request.lost, grace_s=request.grace_s))
 
 
 def remove_all_of(

@@ -26,6 +26,7 @@ from wq.core.requests import (
     Incoming,
     LauncherGone,
     LauncherHere,
+    LostRest,
     Named,
     NodeLooked,
     Refresh,
@@ -122,6 +123,8 @@ def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | Unfin
             return commands.refresh(draft, who)
         case LauncherHere():
             return news.launcher_here(draft, who, request)
+        case LostRest():
+            return news.lost_rest(draft, who, request)
         case Named():
             news.named(draft, who, request)
         case LauncherGone():

@@ -84,7 +84,7 @@ class Line:
         """Take out the places of those that have gone, where they are many."""
         for group, nstale in list(self.nstale.items()):
             places = self.groups[group]
-            if nstale * 2 > len(places) or nstale > 1000:
+            if nstale * 2 > len(places) or (nstale > 1000 and nstale * 20 > len(places)):
                 places[:] = [place for place in places if waits(place)]
                 del self.nstale[group]
                 if not places:

@@ -191,7 +191,7 @@ def rows(queue: Queue, chosen: Iterable[Listed], why: Callable[[Waiting], Reason
 
 
 BriefRow: TypeAlias = list[object]
-PAUSE_ROWS = 5000
+PAUSE_ROWS = 1000
 
 
 def brief_rows(queue: Queue, chosen: Iterable[Listed]) -> Iterator[BriefRow | None]:

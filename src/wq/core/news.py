@@ -15,12 +15,14 @@ from wq.core.line import shape_of
 from wq.core.queue import Draft, Pause, TasksRemoved, Unseen, held_hosts, order_for, recall
 from wq.core.ranges import Ranges
 from wq.core.requests import (
+    NO_TASK,
     Answer,
     AttemptEnded,
     AttemptStarted,
     AttemptTakenBack,
     Gone,
     LauncherHere,
+    LostRest,
     Named,
     NodeLooked,
     Sight,
@@ -32,7 +34,7 @@ PAUSE_FIRST_S = 5.0
 PAUSE_MOST_S = 300.0
 LONGEST_SENTENCE = 1000
 MOST_NAMED = 2_000_000  # jobs and tasks in a launcher's ledger
-LOST_AT_ONCE = 2000  # jobs that a launcher has lost; others have their turn in between
+LOST_AT_ONCE = 500  # jobs that a launcher has lost; others have their turn in between
 LONGEST_RUN_S = 1e9  # that is believed
 
 
@@ -47,27 +49,36 @@ def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer | Unf
         tasks[JobId(number)] = ranges.union(tasks.get(JobId(number), ()), ((first, last),))
     if ranges.count(ids) + sum(map(ranges.count, tasks.values())) > MOST_NAMED:
         return Answer()  # no launcher has so many
+    tokens = frozenset(request.tokens)
     mine = [job for jobs in (draft.active, draft.queued, draft.held) for job in jobs.values()]
-    nlost = 0
+    lost: list[tuple[int, int]] = []
     for job in [job for job in mine if job.spec.uid == who.uid]:
-        if nlost == LOST_AT_ONCE:
-            return Unfinished(facts={}, rest=request)
         if ranges.contains(ids, job.id):
             if job.state is State.QUEUED and job.attempt > 0:
                 draft.orders.append(recall(job))
             elif (order := order_for(job, draft.nodes, draft.pace)) is not None:
                 draft.orders.append(order)
-        elif job.spec.token not in request.tokens:
-            nlost += 1
-            outcome = Outcome(kind=OutcomeKind.LOST, message="its launcher no longer knows it")
-            draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
+        elif job.spec.token not in tokens:
+            lost.append((int(job.id), NO_TASK if job.task is None else job.task))
+    answer = lost_rest(draft, who, LostRest(jobs=tuple(lost)))
     for array in [array for array in draft.arrays.values() if array.spec.uid == who.uid]:
-        if array.waiting and not ranges.contains(ids, array.id) and array.spec.token not in request.tokens:
+        if array.waiting and not ranges.contains(ids, array.id) and array.spec.token not in tokens:
             draft.events.append(TasksRemoved(id=array.id, places=array.waiting, by=who.user))
             draft.change_array(array.remove(array.waiting, who.user))
     if request.strangers:
         forget_strangers(draft, who.uid, ids, tasks)
-    return Answer()
+    return answer
+
+
+def lost_rest(draft: Draft, who: Who, request: LostRest) -> Answer | Unfinished:
+    """Jobs that a launcher no longer knows are over."""
+    outcome = Outcome(kind=OutcomeKind.LOST, message="its launcher no longer knows it")
+    for number, task in request.jobs[:LOST_AT_ONCE]:
+        job = draft.find(JobId(number) if task < 0 else (JobId(number), task))
+        if job is not None and job.spec.uid == who.uid:
+            draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
+    later = request.jobs[LOST_AT_ONCE:]
+    return Unfinished(facts={}, rest=LostRest(jobs=later)) if later else Answer()
 
 
 def apart(request: LauncherHere, most: int) -> tuple[LauncherHere, list[Named]]:

@@ -91,6 +91,12 @@ class LauncherHere(Struct, frozen=True, kw_only=True):
     strangers: bool = True  # tell it which of these are over; else that follows in parts
 
 
+class LostRest(Struct, frozen=True, kw_only=True):
+    """What was left for later turns of very many jobs that a launcher has lost."""
+
+    jobs: tuple[tuple[int, int], ...]  # (id, task or NO_TASK)
+
+
 class Named(Struct, frozen=True, kw_only=True):
     """Jobs, and tasks of arrays (job, first, last), that a launcher has: it is told which of them are over."""
 
@@ -168,6 +174,7 @@ Request = (
     | Refresh
     | LauncherHere
     | LauncherGone
+    | LostRest
     | Named
     | AttemptStarted
     | AttemptEnded

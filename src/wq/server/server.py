@@ -55,6 +55,7 @@ FEW_NAMED = 1000  # jobs, that are looked up one by one
 FINISHED_SHOWN_S = 86400.0
 INTERNAL = -1  # the line of what the server tells itself
 TURN_COST = 2000  # of what is taken in in one turn, about as many jobs
+SLICE_S = 0.03  # of making a long listing, in one turn
 WORDS_A_TURN = 32  # of one user
 STRANGERS_AT_ONCE = 2000  # jobs and tasks that a launcher names
 NEWS_COST = 4  # so many news of attempts cost as much as one job
@@ -494,7 +495,9 @@ class Server:
             case messages.Shutdown():
                 self.shutdown(peer, seq)
             case _:
-                page = next(word)
+                began = time.monotonic()
+                while (page := next(word)) is None and time.monotonic() - began < SLICE_S:
+                    pass
                 if page is not None:
                     peer.answer(seq, page)
                 if page is None or "page" in page:

@@ -100,6 +100,7 @@ class TestTheWords:
             core.LauncherGone,
             core.Named,
             core.RemoveRest,
+            core.LostRest,
             core.SetLimit,
             core.Reports,
         }
