@@ -76,6 +76,13 @@ def still_serves(queue: Queue, pid: int | None, user: User) -> None:
     assert queue.server_pid == pid
 
 
+def is_refused(queue: Queue, user: User, requirement: object) -> None:
+    """A job with this requirement, as no client would send it."""
+    job = {"uid": -1, "user": "", "name": "x", "command": "x", "requirement": requirement}
+    said = talk(queue, user, {"type": "submit", "seq": 1, "token": "", "jobs": [job]}, role="launcher", wait_s=0.3)
+    assert "error" in said[0]
+
+
 def killed(queue: Queue, pid: int) -> None:
     """kill -9 of the server, and the next one."""
     rig.signal_all([pid])
@@ -162,9 +169,7 @@ def test_9_fewer_than_no_cores(queue: Queue, dana: User, erin: User) -> None:
     pid = queue.server_pid
     assert "-3" in queue.wq(dana, "sub", "-b", "-r", "N: -3", "-c", "true", status=2).stderr
     for n in (-3, 0, 1 << 70, "4", 1e400, float("nan")):
-        job = {"uid": -1, "user": "", "name": "x", "command": "x", "requirement": {"n": n}}
-        said = talk(queue, erin, {"type": "submit", "seq": 1, "token": "", "jobs": [job]}, role="launcher", wait_s=0.3)
-        assert "error" in said[0]
+        is_refused(queue, erin, {"n": n})
     still_serves(queue, pid, dana)
 
 
@@ -203,9 +208,7 @@ def test_13_a_requirement_that_is_none(queue: Queue, dana: User, erin: User) -> 
     queue.wq(dana, "sub", "-b", "five.yaml", cwd=work, status=2)
     wrong: list[object] = [5, "N: 5", [], None, {"n": {}}]
     for requirement in wrong:
-        job = {"uid": -1, "user": "", "name": "x", "command": "x", "requirement": requirement}
-        said = talk(queue, erin, {"type": "submit", "seq": 1, "token": "", "jobs": [job]}, role="launcher", wait_s=0.3)
-        assert "error" in said[0]
+        is_refused(queue, erin, requirement)
     still_serves(queue, pid, dana)
 
 

@@ -209,10 +209,12 @@ def _keep_open(now: _Pass, kinds: dict[tuple[Uid, Shape], list[_Open]], kind: tu
 def _feed_into(lanes: list[_Open], job: Waiting, most: int, feeds: list[Feed], *, capped: bool) -> int:
     """Feed a job, or up to so many tasks of an array, into lanes, the shortest first; answers how many went.
 
+    Jobs that follow one another go into one lane as long as it has room: so they are one range wherever they are kept.
     capped: only so many tasks of its array may run, so that they keep to lanes of their own.
     """
     fed = 0
-    for one in sorted(lanes, key=lambda one: one.size):
+    last = feeds[-1].lane if feeds else None
+    for one in sorted(lanes, key=lambda one: (one.name != last, one.size)):
         ntasks = min(one.room, most - fed)
         if ntasks and (not capped or one.lane.opened_by == job.id):
             feeds.append(Feed(job=job, lane=one.name, ntasks=ntasks))

@@ -97,7 +97,7 @@ class Peer(asyncio.Protocol):
         """Take what has come word by word, as far as its user may speak just now; the rest in a later turn."""
         took = False
         try:
-            while self.frames.whole and not self.gone:
+            while not self.gone and self.frames.whole:
                 if not self.inbox.may_speak(self):
                     self.hold("words")
                     self.stop_timer()
@@ -106,6 +106,8 @@ class Peer(asyncio.Protocol):
                 self.take(self.frames.next() or b"")
         except WireError as error:
             self.refuse(f"not understood: {error}")
+            return
+        if self.gone:  # nothing of it counts any more
             return
         self.let_go("words")
         self.count_begun(self.frames.left_bytes)

@@ -102,6 +102,11 @@ def clock() -> Now:
     return Now(wall_s=time.time(), boot_s=time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
+def line_of(who: Who) -> int:
+    """In whose line a request waits."""
+    return INTERNAL if who.is_self else int(who.uid)
+
+
 def merged(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
     """The facts of two parts of an answer to a removal."""
     if not one:
@@ -137,6 +142,7 @@ class Server:
         self.talkers: Intake[Peer] = Intake()  # whose next words wait for a turn
         self.spoken: Counter[int] = Counter()  # words of each user since the last turn
         self.held: set[int] = set()  # users of whom enough is waiting
+        self.kept_back: dict[int, list[Peer]] = {}  # theirs who have more to say
         self.has_read_cluster = False  # since the last turn
         self.waiting_for_answer: dict[int, tuple[Peer, int]] = {}
         self.partly: dict[int, dict[str, object]] = {}  # answers of which a part is known
@@ -212,14 +218,22 @@ class Server:
     def may_speak(self, peer: Peer) -> bool:
         """So many words of each user are taken between two turns; of those who say more, one is heard in each turn."""
         uid = peer.who.uid
+        if uid in self.held:  # also on a connection that is new
+            if not peer.speaks:
+                peer.speaks = True
+                self.kept_back.setdefault(uid, []).append(peer)
+            return False
         self.spoken[uid] += 1
-        if self.spoken[uid] <= WORDS_A_TURN:
-            return True
+        if self.spoken[uid] > WORDS_A_TURN:
+            self.hear_later(peer)
+            return False
+        return True
+
+    def hear_later(self, peer: Peer) -> None:
         if not peer.speaks:
             peer.speaks = True
-            self.talkers.put(uid, peer)
+            self.talkers.put(peer.who.uid, peer)
             self.something.set()
-        return False
 
     def listen(self) -> None:
         """The next words of those who have said much."""
@@ -229,9 +243,8 @@ class Server:
             peer.take_words()
 
     def put(self, item: Incoming, cost: int = 1) -> None:
-        uid = INTERNAL if item.who.is_self else int(item.who.uid)
-        self.intake.put(uid, item, cost)
-        self.hold_if_enough(uid)
+        self.intake.put(line_of(item.who), item, cost)
+        self.hold_if_enough(line_of(item.who))
 
     def hold_if_enough(self, uid: int) -> None:
         """Nothing more is read of a user while enough of his is waiting: that is the cap of requests."""
@@ -249,6 +262,9 @@ class Server:
                 for peer in self.peers:
                     if peer.who.uid == uid:
                         peer.let_go("requests")
+                for peer in self.kept_back.pop(uid, []):
+                    peer.speaks = False
+                    self.hear_later(peer)
 
     def read_on(self, peer: Peer) -> None:
         """A reader has read: the rest of his answers follows."""
@@ -405,7 +421,7 @@ class Server:
             self.store.commit(draft, urgent=True)
         except NoRoom:
             for item in reversed(inbox):
-                self.intake.put_back(INTERNAL if item.who.is_self else int(item.who.uid), item)
+                self.intake.put_back(line_of(item.who), item)
             return None
         return draft
 
@@ -434,8 +450,7 @@ class Server:
         """What is not finished is its sender's next request."""
         for item, done in draft.unfinished:
             self.partly[item.reply_to] = merged(self.partly.get(item.reply_to), done.facts)
-            uid = INTERNAL if item.who.is_self else int(item.who.uid)
-            self.intake.put_back(uid, Incoming(who=item.who, request=done.rest, reply_to=item.reply_to))
+            self.intake.put_back(line_of(item.who), Incoming(who=item.who, request=done.rest, reply_to=item.reply_to))
 
     def tell(self, draft: Draft) -> None:
         """After the commit: answers, orders, and why foreground jobs wait."""
@@ -590,6 +605,7 @@ class Server:
         """Prune old rows now and then; a private server without work goes away."""
         while True:
             try:
+                user_name.cache_clear()
                 self.store.prune(time.time())
                 self.queue.tokens = self.store.tokens()
             except NoRoom as error:

@@ -301,6 +301,25 @@ class TestFairness:
             office.turn()
         assert len(office.server.queue.queued) + len(office.server.queue.active) == 0
 
+    def test_nor_is_what_he_says_on_a_new_connection(self, office: Office) -> None:
+        launcher = office.launcher()
+        for number in range(office.server.caps.requests // 2000 + 1):
+            launcher.say({"type": "submit", "seq": 1, "token": f"t{number}", "jobs": [job()] * 2000})
+        late = office.visitor(ANZE)
+        late.say({"type": "stat", "seq": 1})
+        assert late.heard() == []
+        while office.server.something.is_set():
+            office.turn()
+        assert [message.get("seq") for message in late.heard()] == [None, 1]
+
+    def test_who_leaves_with_much_unsaid_leaves_nothing_behind(self, office: Office) -> None:
+        eager = office.visitor()
+        eager.say(*[{"type": "stat"}] * 3 * WORDS_A_TURN)
+        eager.leave()
+        while office.server.something.is_set():
+            office.turn()
+        assert not +Peer.unfinished
+
     def test_large_requests_of_one_user_are_taken_in_one_after_the_other(self, office: Office) -> None:
         eager, patient = office.launcher(ANZE), office.launcher(BINE)
         for number in range(4):

@@ -1,5 +1,5 @@
--- Version 3: arrays. One row an array; grants as ranges of tasks (and of jobs that go behind others in a lane); a row for each task of which more is to be known, which
--- stays when the task is over.
+-- Version 3: arrays. One row an array; grants as ranges of tasks, and of jobs that go behind others in a lane; a row for each
+-- task of which more is to be known, which stays when the task is over.
 CREATE TABLE arrays (
     id INTEGER PRIMARY KEY,
     uid INTEGER NOT NULL,
