@@ -401,7 +401,7 @@ class Launcher:
         if entry.phase is not Phase.INTENDED and entry.att not in self.outputs.expected:
             if entry.number is not None:
                 self.task_over(entry)
-            elif entry.plain:
+            elif not entry.task.foreground:  # whose end is acknowledged when its client has it
                 self.acknowledge(entry)
         self.forget_if_over(entry)
         self.act([])

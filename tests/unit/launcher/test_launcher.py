@@ -210,6 +210,14 @@ class TestWhatIsOver:
         house.server_up()
         assert house.reports == ["here 1", "tell ended 1.1 exited 0"]
 
+    def test_also_if_it_was_taken_back_just_before(self, house: House) -> None:
+        """Its submission was refused in the end, and it was short."""
+        house.job()
+        house.says_ended()
+        house.entries[1].cancelled = True
+        house.gone(1)
+        assert house.sent == ["a: ack 1.1"]
+
     def test_a_job_is_forgotten_when_both_know(self, house: House) -> None:
         house.job()
         house.says_ended()
