@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.e2e.rig import User, run_as, wait_for
-from tests.e2e.users import Owned
+from tests.e2e.users import Owned, Place
 
 PATIENCE_S = 30.0
 PROMPT = "here$"
@@ -21,9 +21,18 @@ _numbers = itertools.count()
 class Terminal(Owned):
     """One window with a plain shell in it, whose prompt is PROMPT."""
 
-    def __init__(self, user: User, *, env: Mapping[str, str], cwd: Path, columns: int = 80, rows: int = 24) -> None:
+    def __init__(
+        self,
+        user: User,
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        columns: int = 80,
+        rows: int = 24,
+        at: Place | None = None,
+    ) -> None:
         super().__init__()
-        self.user = user
+        self.user, self.at = user, at
         self._socket = f"wqtest-{os.getpid()}-{next(_numbers)}"
         self._undo.callback(self.close_window)
         shell = ["env", f"PS1={PROMPT} ", "bash", "--norc", "--noprofile"]
@@ -37,7 +46,7 @@ class Terminal(Owned):
 
     def _tmux(self, *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
         argv = ["tmux", "-L", self._socket, *words]
-        return run_as(self.user, argv, env=env, cwd=cwd, check=True).stdout.strip("\n")
+        return run_as(self.user, argv, env=env, cwd=cwd, at=self.at, check=True).stdout.strip("\n")
 
     # ---- hands
 
@@ -78,14 +87,14 @@ class Terminal(Owned):
     def settings(self) -> str:
         """What stty says of it."""
         tty = self._tmux("display-message", "-p", "#{pane_tty}")
-        return run_as(self.user, ["sh", "-c", 'stty -g <"$0"', tty], check=True).stdout
+        return run_as(self.user, ["sh", "-c", 'stty -g <"$0"', tty], at=self.at, check=True).stdout
 
     # ---- its end
 
     def close_window(self) -> None:
         """As with the button of a window: SIGHUP for what runs in it."""
         argv = ["tmux", "-L", self._socket, "kill-server"]
-        run_as(self.user, argv)
+        run_as(self.user, argv, at=self.at)
 
     def kill(self) -> None:
         """kill -9 of the terminal itself."""

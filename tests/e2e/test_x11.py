@@ -85,6 +85,17 @@ def test_in_a_batch(queue: Queue, dana: User, display: dict[str, str]) -> None:
     check(read(work / f"look-{job}.wqlog"))
 
 
+def test_from_another_host(queue: Queue, dana: User, display: dict[str, str]) -> None:
+    """Through the server's host: from here to there, and from there to the node."""
+    config = dana.home / ".wqrc"
+    dana.write(config, f"server: node4\nremote_command: {queue.path}/wq\n")
+    try:
+        done = queue.wq(dana, "sub", "-r", "X:1", "-c", f"cat; {LOOK}; exit 3", env=display, stdin="in\n", status=3)
+    finally:
+        config.unlink()
+    check(done.stdout.removeprefix("in\n"))
+
+
 def test_a_window_stays_open_as_long_as_the_job_and_its_connection_no_longer(
     queue: Queue, dana: User, display: dict[str, str]
 ) -> None:

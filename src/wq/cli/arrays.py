@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from wq.cli import carried
 from wq.cli.errors import BAD_INPUT, WqError
 from wq.formats import FormatError
 from wq.formats.array import RESERVED, ArrayError, parse_array, parse_at_most, wire_array
@@ -73,8 +74,7 @@ def read(path: str, files: list[str]) -> tuple[bytes, str]:
     source = "standard input" if path == "-" else path
     try:
         if path != "-":
-            with open(path, "rb") as f:
-                return f.read(MAX_ROWS_BYTES + 1), source
+            return carried.contents(path, MAX_ROWS_BYTES), source
         if sys.stdin is None:
             raise WqError("standard input is closed", BAD_INPUT)
         return sys.stdin.buffer.read(MAX_ROWS_BYTES + 1), source

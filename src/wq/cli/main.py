@@ -25,8 +25,8 @@ VERBS = {
     "shutdown": "stop the server",
     "launcher": "bring your launchers back, after a reboot",
 }
-HIDDEN = {"run_launcher"}
-WITHOUT_SERVER = {"serve", "launcher", "run_launcher"}
+HIDDEN = {"run_launcher", "afar"}
+WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar"}
 VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
     --array --each-line --each-csv --param --at-most --caps""".split()
@@ -110,13 +110,13 @@ def fill_standard_streams() -> None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
-def guarded(verb: str, words: list[str]) -> int:
-    """Run a verb; whatever fails is one line on stderr, never a traceback."""
+def guarded(verb: str, words: list[str], *, afar: bool = False) -> int:
+    """Run a verb; whatever fails is one line on stderr, never a traceback. afar: it is of a client on another host."""
     from wq.cli.errors import AWAY, FAILED, WqError
     from wq.protocol.wire import WireError
 
     try:
-        return dispatch(verb, words)
+        return dispatch(verb, words, afar=afar)
     except WireError as error:
         complain(f"what the other side says is not understood: {error}")
         return FAILED
@@ -148,7 +148,7 @@ def complain(sentence: str) -> None:
     print(f"wq: {printable(sentence)}", file=sys.stderr)
 
 
-def dispatch(verb: str, words: list[str]) -> int:
+def dispatch(verb: str, words: list[str], *, afar: bool = False) -> int:
     """Parse the options of one verb and run it, here or on the server's host."""
     from wq.cli import config, options
 
@@ -163,10 +163,10 @@ def dispatch(verb: str, words: list[str]) -> int:
     args.port = port_number(args.port)
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    if verb not in WITHOUT_SERVER and config.server_host() is not None:
+    if verb not in WITHOUT_SERVER and not afar and config.server_host() is not None:
         from wq.cli import remote
 
-        remote.go_there_if_configured(verb, words, tail, port_given=port_given)
+        remote.go_there_if_configured(verb, words, args, port_given=port_given)
     status: int = command.run(args)
     sys.stdout.flush()
     return status

@@ -786,8 +786,11 @@ class Launcher:
         """Keep a connection with X forwarding open as long as the job lives."""
         assert self.book is not None
         theirs = self.book.setting(entry.token).env
-        display: dict[str, str] = {k: theirs[k] for k in ("DISPLAY", "XAUTHORITY") if k in theirs}
-        env = {**self.session_of_user.env, **display}
+        env = dict(self.session_of_user.env)
+        for name in ("DISPLAY", "XAUTHORITY"):  # both of them of the job's own display, or none
+            env.pop(name, None)
+            if name in theirs:
+                env[name] = theirs[name]
         null = asyncio.subprocess.DEVNULL
         process = await asyncio.create_subprocess_exec(
             *argv, stdin=null, stdout=null, stderr=null, env=env, start_new_session=True, cwd="/"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import wq
-from wq.cli import config, main, remote
+from wq.cli import config, main
 from wq.cli.errors import WqError
 from wq.cli.main import HIDDEN, VALUED, VERBS, find_verb
 from wq.protocol.wire import WireError
@@ -178,7 +178,7 @@ class TestWhatGoesWrong:
         capfd: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        def fail(verb: str, words: list[str]) -> int:
+        def fail(verb: str, words: list[str], **_: object) -> int:
             raise error
 
         monkeypatch.setattr(main, "dispatch", fail)
@@ -236,105 +236,3 @@ class TestWhatGoesWrong:
         done = run("ls", "-h", stdout=writing, capture_output=False, stderr=subprocess.PIPE)
         os.close(writing)
         assert "Traceback" not in done.stderr
-
-
-class TestAnotherHost:
-    """`server: HEAD`: the command runs there, through ssh."""
-
-    def there(self, patch: pytest.MonkeyPatch, *words: str, env: dict[str, str] | None = None) -> list[str]:
-        """The argv of ssh."""
-        called: list[list[str]] = []
-
-        def take_over(program: str, argv: list[str]) -> None:
-            called.append(argv)
-            raise SystemExit(0)
-
-        def call(argv: list[str]) -> int:
-            called.append(argv)
-            return 0
-
-        patch.setenv("WQ_SERVER", "head.example.org")
-        for name, value in (env or {}).items():
-            patch.setenv(name, value)
-        patch.setattr(os, "execvp", take_over)
-        patch.setattr(subprocess, "call", call)
-        with pytest.raises(SystemExit):
-            main.main([*words])
-        (argv,) = called
-        return argv
-
-    def script(self, argv: list[str]) -> str:
-        """What the shell there runs, its quotes taken away once."""
-        import shlex
-
-        words = shlex.split(argv[-1])
-        assert words[:3] == ["exec", "/bin/sh", "-c"]
-        return words[3]
-
-    def test_is_called_by_its_name_behind_dashes_with_nothing_forwarded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        argv = self.there(monkeypatch, "ls", "-f")
-        at = argv.index("--")
-        assert argv[at + 1] == "head.example.org"
-        assert {"-a", "-x"} <= set(argv[:at])
-        assert self.script(argv) == "WQ_SERVER= exec wq ls -f"
-
-    @pytest.mark.parametrize("words", [["-p", "6000"], ["-p6000"], ["--port", "6000"], ["--port=6000"]], ids=str)
-    def test_the_port_that_was_given_wins_there_too(self, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
-        script = self.script(self.there(monkeypatch, *words, "ls", env={"WQ_PORT": "7000"}))
-        assert "6000" in script
-        assert "7000" not in script
-
-    def test_the_environments_port_goes_along(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert "ls -p 7000" in self.script(self.there(monkeypatch, "ls", env={"WQ_PORT": "7000"}))
-
-    def test_every_word_arrives_as_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        import shlex
-
-        words = ["sub", "-b", "--", "./fit", "a b", "$(touch X)", "'", "-p", "--"]
-        script = self.script(self.there(monkeypatch, *words))
-        command = script[script.index("exec wq") :]
-        assert shlex.split(command) == ["exec", "wq", *words]
-
-    def test_a_submission_goes_to_the_same_directory_or_is_refused(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        place = tmp_path / "it's $HOME"
-        place.mkdir()
-        monkeypatch.chdir(place)
-        script = self.script(self.there(monkeypatch, "sub", "-b", "-c", "pwd"))
-        there = script.replace("exec wq sub -b -c pwd", "exec pwd")
-        done = subprocess.run(["/bin/sh", "-c", there], capture_output=True, text=True, check=False)
-        assert (done.stdout, done.returncode) == (f"{place}\n", 0)
-        place.rmdir()
-        done = subprocess.run(["/bin/sh", "-c", there], capture_output=True, text=True, check=False, cwd="/")
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("wq: the directory ")
-
-    @pytest.mark.parametrize("name", ["-oProxyCommand=x", "a b", "user@host", "$(x)", "a;b"])
-    def test_an_evil_name_is_never_called(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
-    ) -> None:
-        monkeypatch.setenv("WQ_SERVER", name)
-        monkeypatch.setattr(subprocess, "call", lambda argv: pytest.fail(f"called {argv}"))
-        assert main.main(["ls"]) == 2
-        assert "is not the name of a host" in capsys.readouterr().err
-
-    def test_one_that_cannot_be_reached_is_a_server_that_is_away(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        monkeypatch.setenv("WQ_SERVER", "head")
-        monkeypatch.setattr(subprocess, "call", lambda argv: 255)
-        assert main.main(["ls"]) == 75
-        assert "head cannot be reached" in capsys.readouterr().err
-
-    @pytest.mark.parametrize("name", ["localhost", os.uname().nodename])
-    def test_this_host_is_no_other(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        monkeypatch.setenv("WQ_SERVER", name)
-        monkeypatch.setattr(subprocess, "call", lambda argv: pytest.fail(f"called {argv}"))
-        remote.go_there_if_configured("ls", [], None, port_given=False)
-
-    def test_a_server_is_served_here(self, tmp_path: Path) -> None:
-        env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "WQ_SERVER": "head", "WQ_SSH": "/nosuch/ssh"}
-        done = run("serve", "nosuch.txt", "-s", str(tmp_path / "spool"), env=env, cwd=tmp_path)
-        assert done.returncode == 2
-        assert "nosuch.txt" in done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from wq.cli import config
+from wq.cli import carried, config
 from wq.cli.connection import connect
 from wq.cli.errors import AWAY, BAD_INPUT, ServerDown, WqError
 from wq.cli.link import LauncherLink
@@ -45,7 +45,7 @@ requeue, array; see docs/jobfile.md
 While the server is away -b keeps jobs here until it is back; with -q it does not."""
 LIMITS = {"core": 4, "data": 2, "fsize": 1, "memlock": 8, "nofile": 7, "stack": 3, "as": 9}
 TRUE = ("true", "yes", "1", "on")
-MOST_TEXT = 64 << 20  # characters of a job file; with one more than that it is too large
+MOST_TEXT = 64 << 20  # bytes (on standard input: characters) of a job file
 MANY_FILES = 20  # from here on reading them may take a while
 MOST_LAUNCHERS = 5  # that may die before they answer
 OWN = ("command", "job_name")  # what most jobs of a file have of their own
@@ -269,8 +269,11 @@ def read_text(path: str, source: str) -> str:
             if sys.stdin is None:
                 raise WqError("standard input is closed", BAD_INPUT)
             return sys.stdin.read(MOST_TEXT + 1)
-        with open(path, encoding="utf-8") as f:
-            return f.read(MOST_TEXT + 1)
+        data = carried.contents(path, MOST_TEXT)
+        if len(data) > MOST_TEXT:
+            raise WqError(f"{source}: the text is too large; at most {MOST_TEXT} bytes", BAD_INPUT)
+        text = data.decode()
+        return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
     except UnicodeDecodeError:
         raise WqError(f"{source}: not UTF-8 text", BAD_INPUT) from None
     except OSError as error:

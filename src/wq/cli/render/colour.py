@@ -51,5 +51,10 @@ PLAIN = Style(enabled=False)
 
 
 def style_for(stream: TextIO, environ: Mapping[str, str]) -> Style:
-    """Colour for a terminal that can show it, unless NO_COLOR says otherwise (https://no-color.org: set, not empty)."""
-    return Style(enabled=stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb")
+    """Colour for a terminal that can show it, unless NO_COLOR says otherwise (https://no-color.org: set, not empty).
+
+    FORCE_COLOR says that there is such a terminal, though it cannot be seen from here.
+    """
+    if environ.get("NO_COLOR"):
+        return PLAIN
+    return Style(enabled=bool(environ.get("FORCE_COLOR")) or (stream.isatty() and environ.get("TERM") != "dumb"))
