@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import pwd
+import resource
+import socket
 from collections import Counter
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol
@@ -18,6 +22,12 @@ from wq.server.caps import Caps
 FULL_BYTES = 1 << 20  # a reader with so much unread gets no more of a listing until he has read it
 HELLO_TIMEOUT_S = 10.0
 FRAME_TIMEOUT_S = 10.0
+BACKLOG = 512
+ACCEPTED_A_TURN = 32
+KEPT_FILES = 64  # open files that are kept for the database and for the owner's own connections
+REFUSED_S = 1.0  # a connection that was refused stays open for so long: its owner has to wait before he comes again
+MOST_REFUSED = 4096  # that are kept so
+PAUSE_S = 0.2  # before connections are accepted again, when the system has no more files
 
 
 class Inbox(Protocol):
@@ -40,6 +50,86 @@ def user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"
+
+
+def refusal(error: str) -> bytes:
+    return messages.encode_message({"error": error, "status": 2})
+
+
+def too_many(most: int) -> str:
+    return f"you have more than {most} connections to this server (cap connections)"
+
+
+class Door:
+    """The listening socket. Whoever has too many connections already is turned away before one is made of it.
+
+    A refusal costs a tenth of what asyncio needs to take a connection in, and its socket is closed a little later:
+    those who come again and again keep nobody else waiting.
+    """
+
+    def __init__(self, inbox: Inbox, listening: socket.socket) -> None:
+        self.inbox, self.listening = inbox, listening
+        self.loop = asyncio.get_running_loop()
+        self.coming: set[asyncio.Task[object]] = set()
+        self.refused = refusal(too_many(inbox.caps.connections))
+        self.nrefused = 0
+        self.most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - KEPT_FILES
+        listening.setblocking(False)
+        self.open()
+
+    def open(self) -> None:
+        if self.listening.fileno() != -1:
+            self.loop.add_reader(self.listening.fileno(), self.take_in)
+
+    def close(self) -> None:
+        if self.listening.fileno() != -1:
+            self.loop.remove_reader(self.listening.fileno())
+            self.listening.close()
+
+    def take_in(self) -> None:
+        """Some of those who wait at the door; the loop calls again if there are more."""
+        for _ in range(ACCEPTED_A_TURN):
+            try:
+                conn, _ = self.listening.accept()
+            except (BlockingIOError, ConnectionError):
+                return
+            except OSError:  # no more files, in this process or on the whole system
+                self.loop.remove_reader(self.listening.fileno())
+                self.loop.call_later(PAUSE_S, self.open)
+                return
+            conn.setblocking(False)
+            why = self.why_not(conn)
+            if why:
+                self.turn_away(conn, why)
+                continue
+            made = self.loop.create_task(self.loop.connect_accepted_socket(lambda: Peer(self.inbox), conn))
+            self.coming.add(made)
+            made.add_done_callback(self.coming.discard)
+
+    def turn_away(self, conn: socket.socket, why: bytes) -> None:
+        with contextlib.suppress(OSError):
+            conn.send(why)
+        if self.nrefused < MOST_REFUSED and conn.fileno() < self.most // 2:
+            self.nrefused += 1
+            self.loop.call_later(REFUSED_S, self.close_refused, conn)
+        else:
+            conn.close()
+
+    def close_refused(self, conn: socket.socket) -> None:
+        self.nrefused -= 1
+        conn.close()
+
+    def why_not(self, conn: socket.socket) -> bytes:
+        """The refusal of a connection; empty if it may come in."""
+        try:
+            uid = peer_uid(conn)
+        except (PlaceError, OSError) as error:
+            return refusal(str(error))
+        if Peer.counts[uid] >= self.inbox.caps.connections:
+            return self.refused
+        if conn.fileno() >= self.most and uid not in (0, os.getuid()):
+            return refusal("this server has no room for more connections now")
+        return b""
 
 
 class Peer(asyncio.Protocol):
@@ -79,7 +169,7 @@ class Peer(asyncio.Protocol):
         Peer.counts[uid] += 1
         most = self.inbox.caps.connections
         if Peer.counts[uid] > most:
-            self.refuse(f"you have more than {most} connections to this server (cap connections)")
+            self.refuse(too_many(most))
             return
         self.expect(HELLO_TIMEOUT_S)
 
@@ -157,7 +247,7 @@ class Peer(asyncio.Protocol):
 
     def refuse(self, error: str) -> None:
         """Say why, and close."""
-        self.send(messages.encode_message({"error": error, "status": 2}))
+        self.send(refusal(error))
         self.close()
 
     def send(self, frame: bytes) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import pwd
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -43,7 +44,7 @@ from wq.formats.clusterfile import parse_cluster_file
 from wq.protocol import messages, places
 from wq.protocol.wire import PROTOCOL
 from wq.server.caps import Caps
-from wq.server.connections import Peer, user_name
+from wq.server.connections import BACKLOG, Door, Peer, user_name
 from wq.server.intake import Intake
 from wq.server.looks import Looks
 from wq.store.database import DiskFailed, NoRoom
@@ -681,19 +682,23 @@ async def serve(settings: Settings, ready: Callable[[], None], log: Callable[[st
         store.close()
 
 
-async def listen(server: Server, path: str, meeting: str, *, private: bool) -> asyncio.Server:
+async def listen(server: Server, path: str, meeting: str, *, private: bool) -> Door:
     """The socket: open to all users of this host, a private queue's to its owner alone."""
     if await somebody_answers(path):
         raise ServeError(f"another server already serves this port ({path}); choose another one with -p")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
+    listening = socket.socket(socket.AF_UNIX)
     old = os.umask(0o177 if private else 0o111)
     try:
-        return await asyncio.get_running_loop().create_unix_server(lambda: Peer(server), path, backlog=512)
+        listening.bind(path)
+        listening.listen(BACKLOG)
     except OSError as error:
+        listening.close()
         raise ServeError(f"cannot make the socket in {meeting}: {error.strerror}") from None
     finally:
         os.umask(old)
+    return Door(server, listening)
 
 
 async def somebody_answers(path: str) -> bool:
