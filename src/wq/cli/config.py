@@ -14,6 +14,7 @@ from wq.cli.errors import BAD_INPUT, WqError
 KEYS = {
     "server": "the host where the server is; commands run there through ssh",
     "server_user": "whose server to trust on this host",
+    "install_owner": "whose wq to run, if it belongs neither to you nor to root",
     "remote_command": "how to call wq on the server's host (default: wq)",
     "ssh_command": "how to call ssh (default: ssh; WQ_SSH wins)",
     "nodes": "any: use whatever nodes the server names",

@@ -112,10 +112,13 @@ def fill_standard_streams() -> None:
 
 def guarded(verb: str, words: list[str], *, afar: bool = False) -> int:
     """Run a verb; whatever fails is one line on stderr, never a traceback. afar: it is of a client on another host."""
+    from wq.cli import install
     from wq.cli.errors import AWAY, FAILED, WqError
     from wq.protocol.wire import WireError
 
     try:
+        if not install.looks_safe():
+            install.check()
         return dispatch(verb, words, afar=afar)
     except WireError as error:
         complain(f"what the other side says is not understood: {error}")

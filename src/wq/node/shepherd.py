@@ -316,15 +316,20 @@ def base_of(name):
     One that is there stays where it is: who looked elsewhere would find that its jobs had never been started.
     """
     for base in BASES:
-        try:
-            if os.lstat(os.path.join(base, name)).st_uid == os.getuid():
-                return base
-        except OSError:
-            pass
-    for base in BASES:
-        if os.access(base, os.W_OK):
+        if owner_of(os.path.join(base, os.path.dirname(name))) == owner_of(os.path.join(base, name)) == os.getuid():
             return base
+    for base in BASES:
+        if os.access(base, os.W_OK) and owner_of(os.path.join(base, os.path.dirname(name))) in (None, os.getuid()):
+            return base  # (one where somebody else has planted something at our name is left alone)
     return BASES[-1]
+
+
+def owner_of(path):
+    """The uid that this name itself belongs to, be it a link; None if there is no such name."""
+    try:
+        return os.lstat(path).st_uid
+    except OSError:
+        return None
 
 
 def enter_spool(key):
@@ -343,7 +348,7 @@ def enter_spool(key):
                 raise Trouble("cannot make {}: {}".format(path, error.strerror))
         made = os.lstat(path)
         if not stat.S_ISDIR(made.st_mode) or made.st_uid != uid or made.st_mode & 0o077:
-            raise Trouble("{} is not a private directory of uid {}".format(path, uid))
+            raise Trouble("{} is not a private directory of uid {}; its owner is uid {}".format(path, uid, made.st_uid))
     os.chdir(path)
     return path
 
