@@ -81,8 +81,22 @@ class LaunchersEnd:
     def write(self, data: bytes) -> None:
         self.wire.to_server(data)
 
+    async def drain(self) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
     def close(self) -> None:
         self.wire.end_for_server()
+
+    @property
+    def transport(self) -> LaunchersEnd:
+        return self
+
+    def abort(self) -> None:
+        self.wire.end_for_server()
+        self.wire.end_for_launcher()
 
 
 class Connection:

@@ -30,6 +30,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     boots: dict[str, str] = {}
     rank_lost: str | None = None
     reboots: int = 0
+    replaced: int = 0
     again: bool = False
     kept: bool = False
     server_knows: bool
@@ -236,6 +237,7 @@ def stored_of(entry: Entry) -> Stored:
         boots={str(host): boot for host, boot in entry.boots.items()},
         rank_lost=entry.rank_lost,
         reboots=entry.reboots,
+        replaced=entry.replaced,
         again=entry.again,
         kept=entry.kept,
         server_knows=entry.server_knows,
@@ -254,7 +256,8 @@ def take_in(entry: Entry, stored: Stored) -> None:
     entry.cancelled, entry.ran_before = stored.cancelled, stored.ran_before
     entry.boots = {HostName(host): boot for host, boot in stored.boots.items()}
     entry.rank_lost = HostName(stored.rank_lost) if stored.rank_lost is not None else None
-    entry.reboots, entry.again, entry.kept = stored.reboots, stored.again, stored.kept
+    entry.reboots, entry.replaced = stored.reboots, stored.replaced
+    entry.again, entry.kept = stored.again, stored.kept
     entry.server_knows, entry.node_done, entry.over_tasks = stored.server_knows, stored.node_done, stored.over_tasks
 
 

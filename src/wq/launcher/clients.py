@@ -15,6 +15,7 @@ from wq.protocol.wire import PROTOCOL, STREAM_MARK, Frames, WireError, encode_ch
 
 MOST_SUBMISSION_BYTES = 256 << 20
 STDIN_WINDOW_BYTES = 256 << 10
+MOST_MENTIONED_BYTES = 256 << 10
 
 
 class Hello(msgspec.Struct, kw_only=True):
@@ -116,6 +117,11 @@ class Client(asyncio.Protocol):
     def say(self, message: dict[str, Any]) -> None:
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(messages.encode_message(message))
+
+    def mention(self, message: dict[str, Any]) -> None:
+        """Say what may also be left out: a server can cause it without end, and this client may not read just now."""
+        if self.waiting_bytes() < MOST_MENTIONED_BYTES:
+            self.say(message)
 
     def send_chunk(self, channel: int, payload: bytes) -> None:
         if self.transport is not None and not self.transport.is_closing():

@@ -239,6 +239,8 @@ class Launcher:
         if self.queue and queue != self.queue:
             remember_queue(self.settings.state, queue)
             self.log("this port serves another queue now; this launcher goes, the next one has its ledger")
+            with contextlib.suppress(OSError):  # which may have work to do: the next command brings it
+                (self.settings.state / places.UNFINISHED).touch()
             self.done.set()
             return
         if self.book is None:
@@ -331,7 +333,7 @@ class Launcher:
                 entry = self.ledger.by_id.get(order.id) if order.task is None else None
                 client = self.client_of(entry)
                 if client is not None and not order.unsent:
-                    client.say({"type": "stopping", "by": order.by})
+                    client.mention({"type": "stopping", "by": order.by})
                 self.act(self.ledger.ordered_stop(order))
             case Starts():
                 self.ordered_starts(order)
@@ -342,7 +344,8 @@ class Launcher:
             case messages.Waiting():
                 client = self.client_of(self.ledger.by_id.get(JobId(order.id)))
                 if client is not None:
-                    client.say({"type": "waiting", "reason": order.reason, "code": order.code, "ahead": order.ahead})
+                    told = {"reason": order.reason, "code": order.code, "ahead": order.ahead}
+                    client.mention({"type": "waiting", **told})
 
     def fence(self, hosts: tuple[HostName, ...]) -> tuple[HostName, str] | None:
         """The first of these hosts to which no connection is made, and why."""
@@ -367,12 +370,7 @@ class Launcher:
         hosts = order.allocation.hosts
         fence = self.fence(hosts)
         if fence is not None:
-            host, why = fence
-            actions = self.ledger.ordered_start(order)
-            entry = self.entry_of(order)
-            if entry is not None and entry.phase is Phase.INTENDED and not entry.maybe_sent:
-                actions = self.ledger.taken_back(entry, host, why)
-            self.act(actions)
+            self.act(self.ledger.refused_start(order, *fence))
             return
         entry = self.entry_of(order)
         before = entry.att if entry is not None else ""
@@ -383,7 +381,7 @@ class Launcher:
             self.outputs.done(before)
         client = self.client_of(entry)
         if client is not None:
-            client.say({"type": "starting", "hosts": list(hosts)})
+            client.mention({"type": "starting", "hosts": list(hosts)})
 
     def entry_of(self, order: Start) -> Entry | None:
         return self.ledger.by_id.get(order.id if order.task is None else (order.id, order.task))
@@ -396,8 +394,7 @@ class Launcher:
             self.act(self.ledger.stop(entry, 2.0))
         client = self.client_of(entry)
         if client is not None and entry.outcome is None:
-            outcome = outcome or Outcome(kind=OutcomeKind.LOST, message="the server no longer knows it")
-            self.end_client(client, outcome)
+            self.end_client(client, believed(outcome))
         if entry.phase is not Phase.INTENDED and entry.att not in self.outputs.expected:
             if entry.number is not None:
                 self.task_over(entry)
@@ -929,6 +926,13 @@ def remember_queue(state: Path, queue: str) -> None:
         with contextlib.suppress(OSError):
             new.write_text(queue, "utf-8")
             new.replace(state / "queue")
+
+
+def believed(outcome: Outcome | None) -> Outcome:
+    """Of a job that is not over here a server may say that it is removed or lost, but not how it exited."""
+    if outcome is None or outcome.kind in (OutcomeKind.EXITED, OutcomeKind.SIGNALLED):
+        return Outcome(kind=OutcomeKind.LOST, message="the server no longer knows it")
+    return Outcome(kind=outcome.kind, by=outcome.by, message=outcome.message)
 
 
 def say_progress(client: Client, most: int, done: int) -> None:

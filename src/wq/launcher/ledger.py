@@ -21,6 +21,7 @@ from wq.launcher.task import ID_MARK, TASK_MARK, Task
 
 JOBS = -1  # where a chunk has the index of its array, and is of jobs
 MOST_REBOOTS = 5  # that a job is started again after: it may be what brings the nodes down
+MOST_REPLACED = 5  # attempts that the server may take for lost before the job is not started again
 
 
 class Phase(StrEnum):
@@ -77,6 +78,7 @@ class Entry:
     ran_before: bool = False  # an earlier attempt may have written output
     rank_lost: HostName | None = None  # the node that was rebooted while a remote process of the attempt ran there
     reboots: int = 0  # of nodes, that ended attempts of it
+    replaced: int = 0  # attempts that may have run, and that the server took for lost
     again: bool = False  # a reboot ended the attempt, and it is to have another one
     kept: bool = False  # its end is stored here, for the server is away
     server_knows: bool = False  # the server has the end on its disk
@@ -242,6 +244,16 @@ def start_of(order: Starts, number: int, task: int, attempt: int) -> Start:
     )
 
 
+def replaces(entry: Entry) -> bool:
+    """Whether another attempt would come after one of which nobody knows how it ended."""
+    return entry.phase is Phase.INTENDED and entry.maybe_sent
+
+
+def may_be_replaced(entry: Entry) -> bool:
+    """Whether the user lets a job run again on the server's word that its attempt is lost; only some times."""
+    return entry.task.requeue and not entry.task.foreground and entry.replaced < MOST_REPLACED
+
+
 def ended_unknown(order: Start, outcome: Outcome) -> AttemptEnded:
     """The report of the end of an attempt that this ledger did not begin."""
     return AttemptEnded(id=order.id, task=order.task, attempt=order.attempt, outcome=outcome)
@@ -341,6 +353,14 @@ class Ledger:
             self.urgent = True
         return entries
 
+    def may_have(self, token: str, ids: list[int]) -> bool:
+        """False if other entries have one of these ids, or these entries others: a server could mix up jobs by that."""
+        for index, number in enumerate(ids):
+            ours, theirs = self.entries.get((token, index, None)), self.by_id.get(JobId(number))
+            if (theirs is not None and theirs is not ours) or (ours is not None and ours.id not in (None, number)):
+                return False
+        return True
+
     def drop(self, entry: Entry) -> None:
         """Forget an entry."""
         if self.entries.pop(entry.key, None) is None:
@@ -425,22 +445,13 @@ class Ledger:
 
     def ordered_start(self, order: Start) -> list[Action]:
         """One start per attempt, whatever the server repeats."""
-        entry = self.by_id.get(order.id if order.task is None else (order.id, order.task))
-        if entry is None and order.task is not None:
-            entry = self.split_off(order.id, order.task)
-        if entry is None and self.nwithout_id and order.id not in self.by_id:
-            return []  # of a submission whose answer is still to come; it is ordered again after that
-        if entry is None or entry.is_array:
-            lost = Outcome(kind=OutcomeKind.LOST, message="its launcher no longer knows it")
-            return [Tell(report=ended_unknown(order, lost))]
-        if order.attempt <= entry.attempt:
-            return self.repeat(entry)
-        if entry.phase is Phase.INTENDED and entry.main_end is not None:
-            return self.ended_after_all(entry, order)
-        if entry.phase is Phase.ENDED and not entry.again:  # the server took it for lost: its end is the job's
-            outcome = entry.outcome or Outcome(kind=OutcomeKind.LOST, message="nobody knows how it ended")
-            return [Tell(report=ended_unknown(order, outcome))]
+        entry = self.entry_for(order)
+        said = self.without_start(entry, order)
+        if said is not None:
+            return said
+        assert entry is not None
         left = self.leftovers(entry)
+        entry.replaced += replaces(entry)
         entry.ran_before = entry.ran_before or entry.again or (entry.phase is Phase.INTENDED and entry.maybe_sent)
         entry.phase = Phase.INTENDED
         entry.outcome, entry.again, entry.boots, entry.rank_lost = None, False, {}, None
@@ -456,6 +467,44 @@ class Ledger:
             self.into_chunk(entry)
         self.change(entry)
         return [*left, NeedLinks(hosts=entry.allocation.hosts), *self.try_start(entry)]
+
+    def refused_start(self, order: Start, host: HostName, why: str) -> list[Action]:
+        """An attempt that is not begun, as it is to be on a node that is refused: nothing of the job changes."""
+        entry = self.entry_for(order)
+        said = self.without_start(entry, order)
+        if said is not None:
+            return said
+        assert entry is not None
+        if entry.number is not None and not entry.attempt:  # split off for nothing
+            self.drop(entry)
+        report = AttemptTakenBack(id=order.id, task=order.task, attempt=order.attempt, host=host, why=why)
+        return [Tell(report=report)]
+
+    def entry_for(self, order: Start) -> Entry | None:
+        """The entry that an order is about; a task of an array has its own from now on."""
+        entry = self.by_id.get(order.id if order.task is None else (order.id, order.task))
+        if entry is None and order.task is not None:
+            entry = self.split_off(order.id, order.task)
+        return entry
+
+    def without_start(self, entry: Entry | None, order: Start) -> list[Action] | None:
+        """The answer to an order after which nothing is to be started; None if it is to be obeyed."""
+        if entry is None and self.nwithout_id and order.id not in self.by_id:
+            return []  # of a submission whose answer is still to come; it is ordered again after that
+        if entry is None or entry.is_array:
+            lost = Outcome(kind=OutcomeKind.LOST, message="its launcher no longer knows it")
+            return [Tell(report=ended_unknown(order, lost))]
+        if order.attempt <= entry.attempt:
+            return self.repeat(entry)
+        if entry.phase is Phase.INTENDED and entry.main_end is not None:
+            return self.ended_after_all(entry, order)
+        if entry.phase is Phase.ENDED and not entry.again:  # the server took it for lost: its end is the job's
+            outcome = entry.outcome or Outcome(kind=OutcomeKind.LOST, message="nobody knows how it ended")
+            return [Tell(report=ended_unknown(order, outcome))]
+        if replaces(entry) and not may_be_replaced(entry):
+            lost = Outcome(kind=OutcomeKind.LOST, message="its attempt is lost, and it is not started again")
+            return [Tell(report=ended_unknown(order, lost))]
+        return None
 
     def ordered_starts(self, order: Starts) -> list[Action]:
         """Starts of one lane: as so many orders, but first attempts, on a node that is there, cost little."""

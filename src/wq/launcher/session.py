@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +15,16 @@ from typing import Any
 import msgspec
 
 from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Request
+from wq.launcher.orders import nonsense
 from wq.protocol import messages, places
 from wq.protocol.wire import PROTOCOL, Frames, Message, WireError
 
 AGAIN_FIRST_S = 0.1
 AGAIN_MOST_S = 5.0
+ANSWER_S = 120.0  # who has not answered by then is left, and asked again on another connection
+QUEUE_NAME = re.compile(r"[A-Za-z0-9]{1,64}")  # it becomes part of a file's name
+LONGEST_SENTENCE = 1000  # of a server
+STATUSES = (1, 2, 75)  # that a refusal may have
 
 
 class ServerAway(Exception):
@@ -59,9 +65,13 @@ class Session:
         """Connect, again and again, until cancelled."""
         wait_s = AGAIN_FIRST_S
         while True:
-            with contextlib.suppress(OSError, WireError, places.PlaceError, ServerAway):
+            try:
                 await self.one_connection()
                 wait_s = AGAIN_FIRST_S
+            except WireError as error:
+                self.trouble = f"the server is not understood: {error}"[:LONGEST_SENTENCE]
+            except (OSError, places.PlaceError, ServerAway):
+                pass
             self.writer = None
             self.connected.clear()
             for question in self.asked.values():
@@ -90,42 +100,52 @@ class Session:
                     if welcomed:
                         self.take(body)
                         continue
-                    message = msgspec.json.decode(body)
+                    message = decoded(body)
                     self.refuses = "ok" not in message
                     if self.refuses:
-                        self.trouble = str(message.get("error", "the server refuses"))
+                        self.trouble = str(message.get("error", "the server refuses"))[:LONGEST_SENTENCE]
                         raise ServerAway(self.trouble)
+                    facts = facts_of(message)
+                    queue = facts.get("queue")
+                    if not isinstance(queue, str) or not QUEUE_NAME.fullmatch(queue):
+                        raise WireError("a welcome without the name of a queue")
                     welcomed, self.trouble = True, "the server is away"
                     self.writer = writer
-                    self.on_up(message["ok"])
+                    self.on_up(facts)
                     self.connected.set()
+                await writer.drain()  # who does not read our answers is not listened to
         finally:
             writer.close()
 
     def take(self, body: bytes) -> None:
-        if messages.read_head(body).type:
+        """An order, or the answer to a question. Raises WireError for what is neither."""
+        if head_of(body).type:
             word, _ = messages.decode_word(body, messages.TO_LAUNCHERS)
+            wrong = nonsense(word)
+            if wrong is not None:
+                raise WireError(f"an order that makes no sense ({wrong})")
             self.on_order(word)
             return
-        message = msgspec.json.decode(body)
+        message = decoded(body)
         seq = message.get("seq")
-        question = self.asked.pop(seq, None) if isinstance(seq, int) else None
+        question = self.asked.get(seq) if isinstance(seq, int) else None
         if question is None:
             return
         if "ok" in message and question.at_once is not None:
             question.at_once(facts_of(message))
+        self.asked.pop(question.seq, None)
         if not question.answer.done():
             question.answer.set_result(message)
 
     def report(self, request: Request) -> None:
         """Say something that needs no answer. Lost if the server is away: it is said again after the next hello."""
-        if self.writer is not None:
+        if self.writer is not None and not self.writer.is_closing():
             self.writer.write(messages.encode_word(request))
 
     def report_many(self, news: list[AttemptStarted | AttemptEnded | AttemptTakenBack]) -> None:
         """Say many things of attempts, as few words."""
         for at in range(0, len(news), messages.MOST_GROUPED):
-            if self.writer is not None:
+            if self.writer is not None and not self.writer.is_closing():
                 self.writer.write(messages.encode_word(messages.attempts_of(news[at : at + messages.MOST_GROUPED])))
 
     async def ask(self, request: Request, at_once: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
@@ -136,23 +156,46 @@ class Session:
         if self.writer is None:
             raise ServerAway(self.trouble)
         self.seq += 1
-        question = Question(answer=asyncio.get_running_loop().create_future(), at_once=at_once)
+        question = Question(seq=self.seq, answer=asyncio.get_running_loop().create_future(), at_once=at_once)
         self.asked[self.seq] = question
         self.writer.write(messages.encode_word(request, self.seq))
-        answer = await question.answer
+        writer = self.writer
+        try:
+            answer = await asyncio.wait_for(question.answer, ANSWER_S)
+        except TimeoutError:
+            writer.transport.abort()  # on the next connection it is asked again
+            raise ServerAway("the server does not answer") from None
         if "ok" in answer:
             return facts_of(answer)
         status = answer.get("status")
         for_now = answer.get("for_now") is True
-        raise Refused(str(answer.get("error")), status if isinstance(status, int) else 1, for_now=for_now)
+        sentence = str(answer.get("error"))[:LONGEST_SENTENCE]
+        raise Refused(sentence, status if status in STATUSES else 1, for_now=for_now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A request on its way."""
 
+    seq: int
     answer: asyncio.Future[Message]
     at_once: Callable[[dict[str, Any]], None] | None
+
+
+def decoded(body: bytes) -> Message:
+    """A message as it came. Raises WireError."""
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(str(error)) from None
+
+
+def head_of(body: bytes) -> messages.Head:
+    """What every message has. Raises WireError."""
+    try:
+        return messages.read_head(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(str(error)) from None
 
 
 def facts_of(message: Message) -> dict[str, Any]:

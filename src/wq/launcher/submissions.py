@@ -6,6 +6,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -13,8 +14,10 @@ from wq.core.requests import Remove, Submit
 from wq.launcher.book import Book
 from wq.launcher.clients import Sub
 from wq.launcher.ledger import Action, Entry, Ledger, Phase
+from wq.launcher.orders import MOST_ID
 from wq.launcher.session import Refused, ServerAway, Session
 from wq.launcher.task import ID_MARK, LISTED_COMMAND, TASK_MARK, Task, listed
+from wq.protocol.wire import WireError
 from wq.store.database import NoRoom
 
 JOBS_PER_MESSAGE = 2000
@@ -132,8 +135,19 @@ class Submissions:
         setting = self.book.setting(token)
         jobs = tuple(listed(entry.task, setting) for entry in self.by_token[token])
         submit = Submit(token=servers_name(token), jobs=jobs)
-        await self.session.ask(submit, at_once=lambda facts: self.accepted(token, facts["ids"]))
+        await self.session.ask(submit, at_once=lambda facts: self.accepted(token, self.ids_in(facts, token, len(jobs))))
         self.by_token.pop(token, None)
+
+    def ids_in(self, facts: dict[str, Any], token: str, njobs: int) -> list[int]:
+        """The ids that the server gives to a submission. Raises WireError if they cannot be: it counts as no answer."""
+        ids = facts.get("ids")
+        if not isinstance(ids, list) or len(ids) != njobs:
+            raise WireError("a submission is not answered with its ids")
+        if not all(type(number) is int and 1 <= number < MOST_ID for number in ids) or len(set(ids)) < len(ids):
+            raise WireError("ids that cannot be")
+        if not self.ledger.may_have(token, ids):
+            raise WireError("a submission is given ids of another one")
+        return ids
 
     def accepted(self, token: str, ids: list[int]) -> None:
         """The server has given ids. They get to our disk with the orders that follow, and before these are obeyed.

@@ -150,6 +150,7 @@ class Desk:
                 cancelled=old.cancelled,
                 boots=old.boots,
                 reboots=old.reboots,
+                replaced=old.replaced,
                 again=old.again,
                 ran_before=old.ran_before,
                 server_knows=old.server_knows,

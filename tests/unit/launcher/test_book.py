@@ -69,6 +69,7 @@ def full_entry() -> Entry:
         boots={HostName("a"): "boot 1", HostName("b"): "boot 7"},
         rank_lost=HostName("b"),
         reboots=2,
+        replaced=1,
         again=True,
         ran_before=True,
         kept=True,

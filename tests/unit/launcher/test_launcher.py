@@ -10,14 +10,16 @@ from msgspec.structs import replace
 
 from tests.unit.launcher.desk import start, view
 from tests.unit.launcher.house import House, a_house, batch, foreground_task
-from wq.core.job import Allocation, HostName, Outcome, OutcomeKind, Slice
+from wq.core.job import Allocation, AttemptNo, HostName, Outcome, OutcomeKind, Slice
 from wq.core.requests import Start, Submit
 from wq.launcher import submissions as submissions_module
+from wq.launcher.clients import MOST_MENTIONED_BYTES
 from wq.launcher.launcher import CONNECT_PATIENCE_S, KEEPING_PATIENCE_S, LATER_S, remembered_queue
 from wq.launcher.ledger import Phase
 from wq.launcher.outputs import NO_ROOM_AGAIN_S
 from wq.launcher.session import Refused
 from wq.protocol import known, places
+from wq.protocol.messages import Waiting
 
 
 @pytest.fixture
@@ -815,11 +817,70 @@ class TestTheFence:
             house.start(1, "a:0")
             assert house.opened == []
 
+    def test_a_grant_that_is_refused_changes_nothing_for_what_runs(self, house: House) -> None:
+        house.job()
+        house.says_started()
+        house.order(replace(start_on("user@host"), attempt=AttemptNo(2)))
+        assert (house.sent, house.opened) == ([], ["a"])
+        assert house.reports == ["tell started 1.1", "tell taken back 1.2 because of user@host: no host name"]
+        house.says_ended()
+        assert house.reports == ["tell ended 1.1 exited 0"]
+
+    def test_nor_is_anything_begun_on_a_node_that_was_accepted_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        with a_house(monkeypatch, server_uid=4242) as house:
+            known.remember(1, 4242, "owner", ["a"])
+            house.job()
+            known.remember(1, 4242, "owner", ["b"])
+            house.submits(batch())
+            house.accept()
+            house.start(2, "a:1")
+            assert house.sent == []
+            assert house.reports[-1].startswith("tell taken back 2.1 because of a:")
+
     def test_a_replayed_grant_starts_nothing(self, house: House) -> None:
         house.job()
         for _ in range(100):
             house.start(1, "a:0")
         assert house.sent == []
+
+
+class TestAServerThatLies:
+    def test_how_a_job_exited_is_not_for_a_server_to_say(self, house: House) -> None:
+        house.server_up()
+        client = house.submits(foreground_task())
+        house.accept()
+        house.gone(1, Outcome(kind=OutcomeKind.EXITED, exit_status=0))
+        told = client.heard[-1]["outcome"]
+        assert (told["kind"], told["exit_status"]) == ("lost", None)
+
+    def test_nor_with_a_status_where_it_has_one(self, house: House) -> None:
+        house.server_up()
+        client = house.submits(foreground_task())
+        house.accept()
+        house.gone(1, Outcome(kind=OutcomeKind.REMOVED, by="bine", exit_status=0, signal=1 << 70))
+        told = client.heard[-1]["outcome"]
+        assert (told["kind"], told["by"], told["exit_status"], told["signal"]) == ("removed", "bine", None, None)
+
+    def test_a_client_that_does_not_read_is_not_told_without_end(self, house: House) -> None:
+        house.server_up()
+        client = house.submits(foreground_task())
+        house.accept()
+        heard = len(client.heard)
+        client.waiting_bytes = lambda: MOST_MENTIONED_BYTES  # type: ignore[method-assign]
+        for _ in range(100):
+            house.order(Waiting(id=1, reason="x", code="x", ahead=1))
+            house.start(1, "a:0")
+        assert len(client.heard) == heard
+
+    def test_for_another_queue_the_work_of_this_one_is_not_forgotten(self, house: House) -> None:
+        house.job()
+        (house.place / places.UNFINISHED).unlink()
+        house.inside(lambda: house.launcher.server_up({"queue": "q2"}))
+        assert house.launcher.done.is_set()
+        assert (house.place / places.UNFINISHED).exists()
 
 
 def start_on(host: str) -> Start:

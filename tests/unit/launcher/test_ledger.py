@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from tests.unit.launcher.desk import Desk, running, start, stop, view
 from wq.core.job import HostName, JobId, Outcome, OutcomeKind
-from wq.launcher.ledger import MOST_REBOOTS, Phase, ended, outcome_of
+from wq.launcher.ledger import MOST_REBOOTS, MOST_REPLACED, Phase, ended, outcome_of
 
 
 class TestP3TheIntentComesFirst:
@@ -390,6 +390,24 @@ class TestDeclaredLost:
         desk.ledger.rank_started(desk.entry(), "1.1/7.1", HostName("b"))
         actions = desk.ordered(start(1, "c:0", attempt=2))
         assert actions == ["a: stop 1.1 2 s", "b: stop 1.1/7.1 2 s", "links c"]
+
+    @pytest.mark.parametrize("more", [{"requeue": False}, {"foreground": True}], ids=str)
+    def test_a_job_that_is_to_run_once_is_not_run_again_on_anybodys_word(self, more: dict[str, bool]) -> None:
+        desk = running()
+        desk.entry().task = replace(desk.entry().task, **more)
+        assert desk.ordered(start(1, "a:0", attempt=2)) == ["tell ended 1.2 lost"]
+        assert desk.ended(exit=3) == ["finished 1.1"]
+
+    def test_nor_is_any_job_again_and_again(self) -> None:
+        desk = running()
+        for attempt in range(2, MOST_REPLACED + 2):
+            assert desk.ordered(start(1, "a:0", attempt=attempt))[-1] == f"start 1.{attempt}"
+            desk = desk.restarted()
+            desk.up("a")
+        desk.entry().started = True
+        for attempt in (MOST_REPLACED + 2, 100):
+            assert desk.ordered(start(1, "a:0", attempt=attempt)) == [f"tell ended 1.{attempt} lost"]
+        assert desk.entry().attempt == MOST_REPLACED + 1
 
     def test_what_was_never_sent_leaves_nothing(self) -> None:
         desk = Desk()

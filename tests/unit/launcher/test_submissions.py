@@ -15,7 +15,7 @@ from wq.core.requests import Submit
 from wq.launcher import submissions
 from wq.launcher.session import Refused
 from wq.protocol.messages import encode_word
-from wq.protocol.wire import MAX_FRAME_BYTES
+from wq.protocol.wire import MAX_FRAME_BYTES, WireError
 
 
 @pytest.fixture
@@ -134,3 +134,52 @@ class TestRepeats:
         house.refuse(Refused("no such group", 2))
         assert house.launcher.ledger.entries == {}
         assert "no such group" in house.notes[-1]
+
+
+class TestIds:
+    """Whatever a server answers: an id is a number, and of one job."""
+
+    @pytest.mark.parametrize(
+        "ids",
+        [
+            None,
+            "x",
+            {},
+            [],
+            [7],
+            [7, 8, 9],
+            [7, 7],
+            [7, 0],
+            [7, -1],
+            [7, 1 << 62],
+            [7, True],
+            [7, 8.0],
+            [7, "8"],
+            [7, 1],
+        ],
+        ids=str,
+    )
+    def test_such_an_answer_counts_as_none(self, house: House, ids: object) -> None:
+        house.submits(batch())
+        house.accept()
+        client = house.submits(batch(), batch())
+        (_, at_once, _) = house.session.asked[-1]
+        with pytest.raises(WireError):
+            at_once({"ids": ids})
+        with pytest.raises(WireError):
+            at_once({})
+        with pytest.raises(WireError):
+            at_once({"ids": [7, 1]})  # which the first job has
+        assert list(house.entries) == [1]
+        house.next_id = 5
+        house.accept()
+        assert list(house.entries) == [1, 5, 6]
+        assert "ok" in client.heard[-1]
+
+    def test_nor_does_a_job_get_another_one(self, house: House) -> None:
+        house.submits(batch(), batch())
+        (_, at_once, _) = house.session.asked[0]
+        house.accept()
+        with pytest.raises(WireError):
+            at_once({"ids": [3, 4]})
+        house.inside(lambda: at_once({"ids": [1, 2]}))
