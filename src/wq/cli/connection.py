@@ -6,25 +6,30 @@ import os
 import sys
 
 from wq.cli import config
-from wq.cli.errors import AWAY, FAILED, ServerDown, WqError
+from wq.cli.errors import AWAY, ServerDown, WqError, failure
 from wq.cli.link import look_after, send
 from wq.protocol import places, sockets
-from wq.protocol.wire import PROTOCOL, Frames, decode
+from wq.protocol.wire import PROTOCOL, Frames, WireError, decode
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
     from typing import Any
 
 ANSWER_TIMEOUT_S = 60.0
+MOST_LISTING_BYTES = 1 << 30  # of all pages of one answer
+LONGEST_SENTENCE = 4000  # of a server
 
 
 class Server:
     """A connection to a server. uid: whose it is; private: of one's own, started when needed."""
 
+    heard = False  # something of any server, which may be nonsense
+
     def __init__(self, sock: sockets.socket, uid: int, port: int, *, private: bool) -> None:
         self.sock, self.uid, self.port, self.private = sock, uid, port, private
         self.frames = Frames(64 << 20)
         self.bodies: list[bytes] = []
+        self.heard_bytes = 0
         sock.settimeout(ANSWER_TIMEOUT_S)
         send(sock, {"type": "hello", "version": PROTOCOL, "role": "client"})
         self.welcome: dict[str, Any] = {}
@@ -40,14 +45,25 @@ class Server:
             if not data:
                 raise WqError("the server closed the connection", AWAY)
             self.bodies = self.frames.feed(data)
-        message = decode(self.bodies.pop(0))
-        assert isinstance(message, dict)
+        Server.heard = True
+        body = self.bodies.pop(0)
+        self.heard_bytes += len(body)
+        message = decode(body)
+        if not isinstance(message, dict):
+            raise WireError("a chunk of a stream")
         if "error" in message:
-            status, theirs = message.get("status"), message.get("version")
+            theirs = message.get("version")
             if isinstance(theirs, int) and theirs != PROTOCOL:
                 raise WqError(self.of_another_version(theirs))
-            raise WqError(str(message["error"]), status if isinstance(status, int) else FAILED)
+            raise WqError(str(message["error"])[:LONGEST_SENTENCE], failure(message.get("status")))
         return message
+
+    def facts_in(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Raises WireError if there are none."""
+        facts = message.get("ok")
+        if not isinstance(facts, dict):
+            raise WireError("an answer without facts")
+        return facts
 
     def of_another_version(self, theirs: int) -> str:
         from wq import __version__
@@ -63,14 +79,17 @@ class Server:
         """The facts of the answer to one request. Raises WqError with what the server says against it."""
         send(self.sock, {"type": kind, **fields})
         if not self.welcome:
-            self.welcomed(self.receive()["ok"])
+            self.welcomed(self.facts_in(self.receive()))
         pages: list[Any] = []
+        self.heard_bytes = 0
         while True:
             message = self.receive()
             if "page" in message:
+                if self.heard_bytes > MOST_LISTING_BYTES:
+                    raise WqError(f"the server's answer is longer than {MOST_LISTING_BYTES >> 20} MiB; ask for less")
                 pages += message["page"]
                 continue
-            facts: dict[str, Any] = message["ok"]
+            facts = self.facts_in(message)
             if pages:
                 facts["jobs"] = pages + facts["jobs"]
             return facts
@@ -104,7 +123,7 @@ class Server:
     def hello_only(self) -> dict[str, Any]:
         """The server's welcome, when nothing else is asked."""
         if not self.welcome:
-            self.welcomed(self.receive()["ok"])
+            self.welcomed(self.facts_in(self.receive()))
         return self.welcome
 
 

@@ -66,15 +66,19 @@ def run_loop(main: Coroutine[Any, Any, None]) -> NoReturn:
     os._exit(0)
 
 
+told: set[int] = set()  # to whom we have said that we are ready
+
+
 def say_ready(fd: int | None) -> None:
     """Tell whoever started us that we are ready."""
     if fd is not None:
         os.write(fd, READY)
         os.close(fd)
+        told.add(fd)
 
 
 def say_trouble(fd: int | None, sentence: str) -> None:
-    """Tell whoever started us why we do not start."""
-    if fd is not None:
+    """Tell whoever started us why we do not start; once we are ready that number may be of another file of ours."""
+    if fd is not None and fd not in told:
         os.write(fd, sentence.encode("utf-8", "replace") + b"\n")
         os.close(fd)

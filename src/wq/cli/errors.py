@@ -7,6 +7,11 @@ BAD_INPUT = 2
 AWAY = 75
 
 
+def failure(status: object) -> int:
+    """The exit status that the other side gives to a refusal: one of ours, and never that of success."""
+    return status if isinstance(status, int) and status in (BAD_INPUT, AWAY) else FAILED
+
+
 class WqError(Exception):
     """Its text is the line for stderr. status: 2 bad input, 75 server away, 1 another failure."""
 

@@ -6,7 +6,7 @@ import os
 import sys
 
 from wq.cli import config
-from wq.cli.errors import AWAY, FAILED, ServerDown, WqError
+from wq.cli.errors import AWAY, ServerDown, WqError, failure
 from wq.protocol import places, sockets
 from wq.protocol.wire import PROTOCOL, Frames, Message, decode, encode
 
@@ -140,7 +140,7 @@ class LauncherLink:
             )
         if status == AWAY and isinstance(self.queue, ServerDown):
             return WqError(f"{self.queue}; nothing was kept", AWAY)
-        return WqError(str(message["error"]), status if isinstance(status, int) else FAILED)
+        return WqError(str(message["error"]), failure(status))
 
     def pid(self) -> int:
         """The launcher's process, as the kernel says."""

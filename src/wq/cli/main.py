@@ -138,6 +138,22 @@ def guarded(verb: str, words: list[str], *, afar: bool = False) -> int:
         drop_stdout()
         complain(f"{error.strerror}: {error.filename}" if error.filename else str(error))
         return 1
+    except Exception as error:
+        from wq.cli import connection
+
+        if not connection.Server.heard:
+            raise
+        complain(f"what the server says makes no sense, or this is a bug: {where(error)}")
+        return FAILED
+
+
+def where(error: Exception) -> str:
+    """An error and its place, in a few words."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace is not None else "?"
+    return f"{type(error).__name__} at {place}: {str(error)[:200]}"
 
 
 def drop_stdout() -> None:

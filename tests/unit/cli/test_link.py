@@ -179,3 +179,16 @@ class TestVersions:
 
     def test_another_refusal_is_what_the_server_says(self) -> None:
         assert self.told({"error": "too many connections", "status": 2}) == "too many connections"
+
+
+def test_who_has_said_that_it_is_ready_says_no_trouble_into_another_file(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    daemon.say_ready(write_end)
+    other = os.open(tmp_path / "precious", os.O_RDWR | os.O_CREAT)
+    assert other == write_end
+    daemon.say_trouble(write_end, "the disk has failed")
+    os.close(other)
+    assert os.read(read_end, 100) == daemon.READY
+    os.close(read_end)
+    assert (tmp_path / "precious").read_bytes() == b""
+    daemon.told.clear()

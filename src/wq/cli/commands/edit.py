@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
 
         print(json.dumps(facts))
     elif facts["at_most"] is None:
-        print(f"job {facts['id']}: as many tasks at one time as fit")
+        print(f"job {job}: as many tasks at one time as fit")
     else:
-        print(f"job {facts['id']}: at most {facts['at_most']} tasks at one time")
+        print(f"job {job}: at most {int(facts['at_most'])} tasks at one time")
     return 0
 
 

@@ -36,8 +36,10 @@ def run(args: argparse.Namespace) -> int:
 
         print(json.dumps(facts))
         return 0
+    from wq.cli.render.sanitise import printable
+
     shown = [f"{key}: {facts[key]}" for key in ("run", "cores") if facts[key] is not None]
-    print(f"{facts['user']}: {'; '.join(shown) or 'no limit'}")
+    print(printable(f"{facts['user']}: {'; '.join(shown) or 'no limit'}"))
     return 0
 
 

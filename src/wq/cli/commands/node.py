@@ -50,17 +50,18 @@ def run(args: argparse.Namespace) -> int:
 
         print(json.dumps(facts))
     elif facts["lost"]:
-        print(f"jobs that ran there: {', '.join(map(str, facts['lost']))}")
+        print(f"jobs that ran there: {', '.join(str(int(job)) for job in facts['lost'])}")
     return 0
 
 
 def accept(args: argparse.Namespace) -> int:
     """The user's word that his jobs may run on all nodes that the cluster has now."""
+    from wq.cli.connection import user_name
     from wq.protocol import known
 
     server = connect(args.port)
     nodes = [str(node) for node in server.hello_only()["nodes"]]
-    known.remember(server.port, server.uid, str(server.welcome["owner_name"]), nodes)
+    known.remember(server.port, server.uid, user_name(server.uid), nodes)
     server.ask("refresh")
     if args.json:
         import json

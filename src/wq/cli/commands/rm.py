@@ -57,7 +57,8 @@ def report(facts: dict[str, list[Any]]) -> None:
     whole = {*facts["removed"], *facts["ending"]}
     for some in facts.get("tasks", ()):
         if some["id"] not in whole:
-            print(f"of array {some['id']}: {some['removed']} tasks removed, {some['ending']} being ended")
+            number, removed, ending = (int(some[key]) for key in ("id", "removed", "ending"))
+            print(f"of array {number}: {removed} tasks removed, {ending} being ended")
     if not any(facts.values()):
         print("there is nothing to remove")
     for refusal in facts["refused"]:

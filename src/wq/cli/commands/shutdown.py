@@ -22,6 +22,7 @@ def run(args: argparse.Namespace) -> int:
     facts = server.ask("shutdown")
     while server.sock.recv(4096):
         pass  # until it is gone
-    if facts["running"]:
-        print(f"{facts['running']} running jobs go on; they are found again when the server is started")
+    running = int(facts["running"])
+    if running:
+        print(f"{running} running jobs go on; they are found again when the server is started")
     return 0

@@ -28,6 +28,7 @@ LETTERS = {"queued": "W", "starting": "R", "running": "R", "stopping": "E", "hel
 FIELDS = tuple(
     "id task user state priority ncores nhosts name submitted_at started_at ended_at counts out_of_sight last".split()
 )
+MOST_LINES = 20_000_000  # for which a row may stand
 _ID, _TASK, _STATE = map(FIELDS.index, ("id", "task", "state"))
 _COUNTS, _DARK, _LAST = map(FIELDS.index, ("counts", "out_of_sight", "last"))
 
@@ -41,6 +42,7 @@ def listing(rows: Sequence[Listed], now_s: float, style: Style = PLAIN) -> list[
         return [" ".join(HEADER), _footer([[]] * len(FIELDS), [])]
     found: Sequence[Row] = rows if isinstance(rows[0], list) else [brief(row) for row in rows]
     columns = _turned(found)
+    _check(columns)
     statuses = _statuses(columns)
     titles, cells = zip(*_columns(columns, statuses, now_s, style), strict=True)
     if all(columns[at].count(None) == len(found) for at in (_TASK, _LAST)):
@@ -80,6 +82,16 @@ def in_the_dark(rows: Sequence[Listed]) -> list[dict[str, Any]]:
             for number in range(found[_ID], (found[_LAST] or found[_ID]) + 1):
                 dark.setdefault(number, {"id": number, "out_of_sight": found[_DARK]})
     return list(dark.values())
+
+
+def _check(columns: Sequence[Sequence[Any]]) -> None:
+    """What is shown as a number is one, and nobody is to draw lines for ever. Raises ValueError."""
+    for at in (_ID, _TASK, _LAST):
+        if not {int, type(None)}.issuperset(map(type, columns[at])):
+            raise ValueError("an id that is no number")
+    many = sum(last - first for first, last in zip(columns[_ID], columns[_LAST], strict=True) if last is not None)
+    if many > MOST_LINES:
+        raise ValueError("a listing without end")
 
 
 def _columns(
@@ -132,7 +144,7 @@ def _statuses(columns: Sequence[Sequence[Any]]) -> Sequence[str]:
 
 def _in_letters(counts: Sequence[int]) -> str:
     """How many tasks of an array wait, run, are done and have failed, as one word: `W8120/R48/D1832`."""
-    return "/".join(f"{letter}{number}" for letter, number in zip("WRDF", counts, strict=True) if number) or "W0"
+    return "/".join(f"{letter}{int(number)}" for letter, number in zip("WRDF", counts, strict=True) if number) or "W0"
 
 
 def _turned(rows: Sequence[Row]) -> Sequence[Sequence[Any]]:

@@ -8,9 +8,9 @@ if TYPE_CHECKING:
 
 
 def numbers(ids: Iterable[int]) -> str:
-    """Sorted, neighbours folded."""
+    """Sorted, neighbours folded. Raises ValueError, TypeError for what is no number."""
     runs: list[list[int]] = []
-    for number in sorted(ids):
+    for number in sorted(map(int, ids)):
         if runs and number == runs[-1][1] + 1:
             runs[-1][1] = number
         else:

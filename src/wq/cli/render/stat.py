@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from .colour import Style
 
+_MOST_CORES = 100_000  # of one node; no more is drawn
+
 
 def bars(
     nodes: Sequence[Mapping[str, Any]], summary: Mapping[str, int] | None = None, style: Style = PLAIN
@@ -36,7 +38,7 @@ def bars(
 
 
 def _bar(node: Mapping[str, Any]) -> str:
-    ncores = max(0, node["ncores"])
+    ncores = min(max(0, int(node["ncores"])), _MOST_CORES)
     used = min(len(node["used"]), ncores)
     if node["state"] == "offline":
         return f"[{'X' * ncores}]"
