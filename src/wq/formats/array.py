@@ -19,6 +19,7 @@ MAX_TASKS = 10_000_000
 MAX_PIECES = 10_000
 LINE = "line"  # the one column of a file of lines
 RESERVED = ("task", "hostfile", "threads")  # placeholders that are no columns
+TOO_MANY = f"the array has more than {MAX_TASKS} tasks; allowed: at most {MAX_TASKS}"
 ALLOWED = "allowed: numbers and ranges such as 0-99, 1,5,10-20:2 or 0-99%50 (at most 50 at once)"
 
 
@@ -141,13 +142,16 @@ def _item(item: str, text: str) -> Piece:
         raise ArrayError(f"the range {quoted(item)} goes down; allowed: first-last, as in {last}-{first}")
     if step < 1:
         raise ArrayError(f"the step of {quoted(item)} is 0; allowed: a whole number from 1")
+    if (last - first) // step >= MAX_TASKS:  # at once: they are not counted first
+        raise ArrayError(TOO_MANY)
     return first, first + (last - first) // step * step, step
 
 
 def _number(text: str) -> int | None:
     text = text.strip()
-    if text.isascii() and text.isdigit() and len(text.lstrip("0")) <= 10 and int(text) <= MAX_TASK:
-        return int(text)
+    digits = text.lstrip("0") or "0"
+    if text.isascii() and text.isdigit() and len(digits) <= 10 and int(digits) <= MAX_TASK:
+        return int(digits)
     return None
 
 
@@ -256,7 +260,7 @@ class _Pieces:
     def _counted(self, more: int) -> None:
         self.total += more
         if self.total > MAX_TASKS:
-            raise ArrayError(f"the array has more than {MAX_TASKS} tasks; allowed: at most {MAX_TASKS}")
+            raise ArrayError(TOO_MANY)
 
 
 def _range(piece: Sequence[int]) -> range:

@@ -84,6 +84,7 @@ class _Shell:
         self.text = text
         self.at = 0
         self.stack = [(BARE, "")]
+        self.lines: dict[bool, dict[str, int]] = {}  # where each line begins for the last time; True: its tabs cut
         self.announced: list[Heredoc] = []
         self.open: list[Heredoc] = []
 
@@ -158,9 +159,19 @@ class _Shell:
             end += 1
         written = text[start:end]
         word = "".join(c for c in written if c not in "'\"\\")
-        if word and any((line.lstrip("\t") if tabs else line) == word for line in text[end:].split("\n")[1:]):
+        if word and self._last_line(word, tabs) > end:
             self.announced.append((word, tabs, word != written))
             self.at = end
+
+    def _last_line(self, word: str, tabs: bool) -> int:
+        """Where the last line begins that is this word; -1: none is. (Looked up: a text may announce very many.)"""
+        if tabs not in self.lines:
+            found = self.lines[tabs] = {}
+            at = 0
+            for line in self.text.split("\n"):
+                found[line.lstrip("\t") if tabs else line] = at
+                at += len(line) + 1
+        return self.lines[tabs].get(word, -1)
 
     def _line_of_heredoc(self) -> None:
         """At the beginning of a line: is it the last of the heredoc?"""

@@ -30,6 +30,12 @@ class Hello(msgspec.Struct, kw_only=True):
     ssh_command: str | None = None
 
 
+class Cancel(msgspec.Struct, kw_only=True):
+    """End the foreground job."""
+
+    grace_s: float = 2.0
+
+
 class Sub(msgspec.Struct, kw_only=True):
     """A submission. A foreground one has a single task. stems: of outputs that are to be named by the id.
 
@@ -43,8 +49,17 @@ class Sub(msgspec.Struct, kw_only=True):
     keep: bool = False
     token: str = ""
 
+    def __post_init__(self) -> None:
+        """What no command of ours says. Raises ValueError."""
+        if len(self.stems) != len(self.tasks):
+            raise ValueError("as many stems as tasks are wanted")
+        if any(step < 1 for task in self.tasks if task.array is not None for _, _, step in task.array.tasks):
+            raise ValueError("an array with a step below 1")
+
 
 read_sub = msgspec.json.Decoder(Sub).decode
+read_hello = msgspec.json.Decoder(Hello).decode
+read_cancel = msgspec.json.Decoder(Cancel).decode
 
 
 class House(Protocol):
@@ -83,7 +98,7 @@ class Client(asyncio.Protocol):
         try:
             for body in self.frames.feed(data):
                 self.take(body)
-        except (WireError, msgspec.MsgspecError, KeyError, ValueError) as error:
+        except (WireError, msgspec.MsgspecError, ValueError, RecursionError) as error:
             self.say({"error": f"not understood: {error}", "status": 1})
             self.close()
 
@@ -91,13 +106,11 @@ class Client(asyncio.Protocol):
         if body[0] == STREAM_MARK:
             self.house.stdin(self, body[2:])
             return
-        if self.known and messages.read_head(body).type == "sub":  # it may be long
+        kind = messages.read_head(body).type
+        if self.known and kind == "sub":
             self.house.submitted(self, read_sub(body))
-            return
-        message: dict[str, Any] = msgspec.json.decode(body)
-        kind = message.pop("type")
-        if kind == "hello":
-            hello = msgspec.convert(message, Hello)
+        elif kind == "hello":
+            hello = read_hello(body)
             if hello.version != PROTOCOL:
                 error = f"your launcher speaks version {PROTOCOL}, this wq {hello.version}"
                 self.say({"error": error, "status": 1, "version": PROTOCOL})
@@ -110,7 +123,7 @@ class Client(asyncio.Protocol):
         elif kind == "eof":
             self.house.stdin(self, None)
         elif kind == "cancel":
-            self.house.cancel(self, float(message.get("grace_s", 2.0)))
+            self.house.cancel(self, read_cancel(body).grace_s)
         else:
             raise WireError("a message of no known type")
 

@@ -12,6 +12,7 @@ from typing import Any
 from wq.backends import ssh
 from wq.core.cluster import LOCALHOST
 from wq.core.job import HostName
+from wq.launcher import heard
 from wq.node import shepherd
 
 OPENED_AT_ONCE = 4
@@ -157,6 +158,7 @@ class Link:
             while True:
                 self.unanswered = 0
                 for word in frames.feed(data):
+                    heard.check(word)
                     self.on_word(self.host, word)
                 data = await self.process.stdout.read(1 << 18)
                 if not data:

@@ -129,10 +129,15 @@ class Frames:
 def unpack(body):
     """One frame's body: an object, or a chunk as (att, channel, offset, bytes)."""
     if body[:1] == b"\x01":
+        if len(body) < 11:
+            raise ValueError("a chunk of {} bytes".format(len(body)))
         _, channel, offset, size = struct.unpack_from(">BBQB", body)
         name = body[11 : 11 + size].decode()
         return (name, channel, offset, body[11 + size :])
-    message = json.loads(body.decode("utf-8", "surrogateescape"))
+    try:
+        message = json.loads(body.decode("utf-8", "surrogateescape"))
+    except RecursionError:
+        raise ValueError("nested too deeply")
     if not isinstance(message, dict):
         raise ValueError("not an object")
     return message
