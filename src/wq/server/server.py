@@ -62,7 +62,7 @@ STRANGERS_AT_ONCE = 2000  # jobs and tasks that a launcher names
 NEWS_COST = 4  # so many news of attempts cost as much as one job
 LAUNCHER_COST = 1000
 MOST_NAMED = 200  # ids and ranges in one question
-MOST_TASKS_SHOWN = 10_000  # that wait, of one range
+MOST_TASKS_SHOWN = 10_000  # that wait, in one answer
 MOST_PARTS = 1000  # of what a launcher has
 PRIVATE_IDLE_S = 1800.0
 FULL_DISK_S = 1.0  # between two looks at a full disk
@@ -561,14 +561,31 @@ class Server:
         for array in arrays:
             over = "state = 'done'" if query.finished else "state = 'done' AND (kind != 'exited' OR exit_status != 0)"
             chosen += self.store.tasks_of(array, over)
-        for job_id, low, high in tasks:
+        return chosen + self.named_tasks(tasks, live)
+
+    def named_tasks(self, tasks: tuple[tuple[int, int, int], ...], live: list[Job]) -> list[listing.Listed]:
+        """Tasks by ranges of their numbers: each once, however often it is named; of those that wait so many in all."""
+        wanted: dict[int, ranges.Ranges] = {}
+        for job_id, low, last in tasks:
+            if low <= (high := min(last, ranges.MOST)):
+                wanted[job_id] = ranges.union(wanted.get(job_id, ()), ((low, high),))
+        theirs = [job for job in live if job.task is not None and job.id in wanted]
+        chosen: list[listing.Listed] = []
+        room = MOST_TASKS_SHOWN
+        for job_id, spans in wanted.items():
             known = self.queue.arrays.get(JobId(job_id))
             found = [known] if known is not None else self.store.finished_arrays(ids=[(job_id, job_id)])
+            mine = (
+                [job for job in theirs if job.id == job_id and ranges.contains(spans, job.task or 0)] if found else []
+            )
+            chosen += mine
             for array in found:
-                chosen += [job for job in live if job.id == job_id and job.task is not None and low <= job.task <= high]
-                span = (storable(low), storable(high))
-                chosen += self.store.tasks_of(array, "state = 'done' AND task BETWEEN ? AND ?", span)
-                chosen += listing.new_tasks(array, low, high, MOST_TASKS_SHOWN)
+                for low, high in spans:
+                    span = (storable(low), storable(high))
+                    chosen += self.store.tasks_of(array, "state = 'done' AND task BETWEEN ? AND ?", span)
+                    new = listing.new_tasks(array, low, high, room)
+                    room -= len(new)
+                    chosen += new
         return chosen
 
     def paged(self, rows: Iterable[object]) -> Iterator[dict[str, object] | None]:

@@ -21,7 +21,7 @@ from wq.core.cluster import NodeState
 from wq.protocol.messages import FROM_LAUNCHERS
 from wq.protocol.wire import MAX_FRAME_BYTES, PROTOCOL, frame
 from wq.server.connections import FRAME_TIMEOUT_S, HELLO_TIMEOUT_S, Peer
-from wq.server.server import TURN_COST, WORDS_A_TURN
+from wq.server.server import MOST_TASKS_SHOWN, TURN_COST, WORDS_A_TURN
 from wq.store.database import DiskFailed, NoRoom
 from wq.store.store import Store
 
@@ -475,6 +475,22 @@ class TestMemory:
         while office.server.something.is_set():
             office.turn()
         assert sum(len(answer["page"]) for answer in visitor_pages(visitor)) > 300
+
+    def test_tasks_that_are_named_again_and_again_are_shown_once(self, office: Office) -> None:
+        """(Two hundred times ten thousand of them kept everybody waiting for fourteen seconds.)"""
+        launcher = office.launcher()
+        many = job(array={"pieces": [[0, 99_999, 1]]}, requirement={"n": 4})
+        submitted(launcher, many, many)
+        spans = [[1 + n % 2, n % 7, 1 << 70] for n in range(200)]
+        visitor = office.visitor(BINE)
+        visitor.say({"type": "ls", "seq": 1, "tasks": [*spans, [1, 5, 2], [1, -(1 << 70), 9], [9, 0, 9]]})
+        office.turn()
+        while office.server.something.is_set():
+            office.turn()
+        rows = [row for answer in visitor.heard() for row in answer.get("page") or answer["ok"]["jobs"]]
+        named = [(row["id"], row["task"]) for row in rows]
+        assert len(named) == len(set(named))
+        assert MOST_TASKS_SHOWN <= len(named) < MOST_TASKS_SHOWN + 10
 
     def test_told_of_a_waiting_job_once_until_it_changes(self, office: Office) -> None:
         launcher = office.launcher()
