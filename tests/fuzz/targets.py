@@ -217,6 +217,9 @@ def orders() -> Iterator[Call]:
             def write(self, data: bytes | bytearray | memoryview) -> None:
                 pass
 
+            async def drain(self) -> None:
+                pass
+
         async def connect(_: str) -> tuple[asyncio.StreamReader, Writer]:
             reader = asyncio.StreamReader(loop=house.loop)
             reader.feed_data(said)
@@ -235,7 +238,7 @@ def orders() -> Iterator[Call]:
                 on_order=launcher.ordered,
                 on_down=launcher.server_down,
             )
-            talk.asked[1] = session.Question(answer=house.loop.create_future(), at_once=lambda facts: None)
+            talk.asked[1] = session.Question(seq=1, answer=house.loop.create_future(), at_once=lambda facts: None)
             with bugs_of(house):
                 house.loop.run_until_complete(talk.one_connection())
             launcher.done.clear()
