@@ -538,7 +538,8 @@ class Server:
                 chosen += self.store.finished(ids=None, since_s=since_s)
                 chosen += self.store.finished_arrays(ids=None, since_s=since_s)
         if query.users:
-            chosen = [one for one in chosen if one.spec.user in query.users]
+            users = frozenset(query.users)  # there may be very many
+            chosen = [one for one in chosen if one.spec.user in users]
         why = self.plan().why if query.why else None
         rows = listing.brief_rows(self.queue, chosen) if query.brief else listing.rows(self.queue, chosen, why)
         return self.paged(rows)
