@@ -68,8 +68,14 @@ def parse(text: str, path: str) -> dict[str, str]:
             continue
         if not colon or key != key.strip() or not key.isidentifier() or value[:1] in "\"'[{&*!|>%@`" or " #" in value:
             return parse_yaml(text, path)
+        if key in settings:
+            raise given_twice(path, key)
         settings[key] = value
     return settings
+
+
+def given_twice(path: str, key: str) -> WqError:
+    return WqError(f"{path}: the key {key!r} is given twice", BAD_INPUT)
 
 
 def parse_yaml(text: str, path: str) -> dict[str, str]:
@@ -88,6 +94,9 @@ def parse_yaml(text: str, path: str) -> dict[str, str]:
                 break
         else:
             if maps:
+                twice = [key for at, key in enumerate(words[::2]) if key in words[: 2 * at : 2]]
+                if twice:
+                    raise given_twice(path, twice[0])
                 return dict(zip(words[::2], words[1::2], strict=True))
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise WqError(f"{path}: not YAML: {' '.join(str(error).split())}", BAD_INPUT) from None

@@ -133,3 +133,9 @@ def test_plain_lines_are_read_without_the_yaml_library() -> None:
     script += "config.parse('server: h\\nnodes: any\\n', 'x'); print('yaml' in sys.modules)"
     run = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
+
+
+@pytest.mark.parametrize("text", ["server: a\nnodes: any\nserver: b\n", '"server": a\n"server": b\n'])
+def test_a_key_that_is_given_twice_is_refused(text: str) -> None:
+    with pytest.raises(WqError, match="'server' is given twice"):
+        config.parse(text, "rc")
