@@ -511,17 +511,17 @@ def test_a_flood(siege: Siege) -> None:
     tasks = [[number, -1, 1] for number in range(3_000_000, 3_020_000)]
     place = start(1)["allocation"]
     many = {"type": "starts", "uid": 0, "lane": "1.1", "allocation": place, "declared": [4], "patience_s": 1.0}
-    siege.say(*[{**many, "tasks": tasks[:1000]}] * 100)
+    siege.say(*[{**many, "tasks": tasks[:1000]}] * 20)
     siege.say(
-        start(3_000_000), {"type": "waiting", "id": 1, "reason": "x" * 500, "code": "x", "ahead": 1}, times=50_000
+        start(3_000_000), {"type": "waiting", "id": 1, "reason": "x", "code": "x", "ahead": 1}, times=50_000
     )
     siege.wq("ls")
     assert resident_mb(pid) < 200
     siege.command(deaf=True)
-    siege.command(shout=[{**many, "tasks": tasks}], times=100)
-    for _ in range(5):
+    siege.command(shout=[{**many, "tasks": tasks}], times=30)
+    for _ in range(3):
         siege.wq("ls")
-        assert resident_mb(pid) < 300
+    assert resident_mb(pid) < 200
     siege.command(close=True)
     siege.meet()
 
