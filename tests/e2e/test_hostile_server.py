@@ -396,14 +396,23 @@ def with_text(value: Any, text: str) -> Any:
     return text if isinstance(value, str) else value
 
 
-@pytest.mark.parametrize("words", ASKED, ids=" ".join)
-def test_a_terminal_shows_what_is_said_and_does_nothing(
-    queue: Queue, dana: User, script: Path, words: tuple[str, ...]
-) -> None:
-    """Without a job that runs: it is the client alone that is told so."""
-    kind, facts = ASKED[words]
+def test_a_terminal_shows_what_is_said_and_does_nothing(siege: Siege) -> None:
+    for words, (kind, facts) in ASKED.items():
+        siege.plan(**{kind: [{"ok": facts}]})
+        assert siege.wq(*words, status=None).returncode == (1 if words[0] == "rm" else 0)
+        for said in evil_answers(facts):
+            siege.plan(**{kind: said})
+            done = siege.wq(*words, status=None)
+            assert 0 <= done.returncode <= 75, (words, said)
+            if "error" in str(said[0]):
+                assert done.returncode, (words, said)
+                assert len(done.stderr) < 10_000
+
+
+def evil_answers(facts: Word) -> list[list[Any]]:
+    """What may be said instead of these."""
     deep = hostile_module.frame(b'{"ok":' + b"[" * 200_000 + b"}").hex()
-    answers: list[list[Any]] = [
+    return [
         [{"ok": with_text(facts, EVIL)}],
         [{"ok": with_text(facts, "")}],
         [{"ok": with_text(facts, "x" * 100_000)}],
@@ -428,16 +437,6 @@ def test_a_terminal_shows_what_is_said_and_does_nothing(
         ["00000009", 5, "close"],
         ["close"],
     ]
-    queue.wait_for_end(queue.batch(dana, "true"))
-    with Siege(queue, dana, script) as siege:
-        siege.begin()
-        siege.plan(**{kind: [{"ok": facts}]})
-        siege.wq(*words, status=None)
-        for said in answers:
-            siege.plan(**{kind: said})
-            done = siege.wq(*words, status=None)
-            assert 0 <= done.returncode <= 75
-            assert (done.returncode and len(done.stderr) < 10_000) or "error" not in str(said[0])
 
 
 def test_who_waits_can_go(siege: Siege) -> None:
@@ -512,9 +511,7 @@ def test_a_flood(siege: Siege) -> None:
     place = start(1)["allocation"]
     many = {"type": "starts", "uid": 0, "lane": "1.1", "allocation": place, "declared": [4], "patience_s": 1.0}
     siege.say(*[{**many, "tasks": tasks[:1000]}] * 20)
-    siege.say(
-        start(3_000_000), {"type": "waiting", "id": 1, "reason": "x", "code": "x", "ahead": 1}, times=50_000
-    )
+    siege.say(start(3_000_000), {"type": "waiting", "id": 1, "reason": "x", "code": "x", "ahead": 1}, times=50_000)
     siege.wq("ls")
     assert resident_mb(pid) < 200
     siege.command(deaf=True)
