@@ -21,9 +21,21 @@ from msgspec.structs import replace
 from tests.sim.wires import Connection, Ssh
 from wq.core import lifecycle, ranges
 from wq.core.array import Array
-from wq.core.job import AttemptNo, HostName, Job, JobId, Key, OutcomeKind, State
+from wq.core.job import AttemptNo, HostName, Job, JobId, Key, OutcomeKind, State, Waits
 from wq.core.lifecycle import TABLE, Ended, Granted, Submitted, advance
-from wq.core.queue import ArrayEnded, ArraySubmitted, AtMostSet, Draft, Event, LimitSet, NodeMarked, TasksRemoved
+from wq.core.queue import (
+    ArrayEnded,
+    ArrayHeld,
+    ArraySubmitted,
+    AtMostSet,
+    Draft,
+    Edited,
+    Event,
+    LimitSet,
+    NodeMarked,
+    TasksFreed,
+    TasksRemoved,
+)
 from wq.core.ranges import Ranges
 from wq.launcher.clients import Client, Hello, Sub
 from wq.launcher.launcher import Launcher
@@ -231,7 +243,11 @@ class Shadow:
             if job in arrays:
                 history.setdefault(job, []).append((at_s, kind, msgspec.json.decode(body)))
             elif kind == "Submitted":
-                self.jobs[job] = Job(id=job, spec=rows[job].spec, state=State.QUEUED, submitted_s=at_s)
+                waits = msgspec.convert(msgspec.json.decode(body).get("waits"), Waits | None)
+                state = State.QUEUED if waits is None else State.HELD
+                self.jobs[job] = Job(id=job, spec=rows[job].spec, state=state, submitted_s=at_s, waits=waits)
+            elif kind == "Edited":
+                self.jobs[job] = replace(self.jobs[job], spec=msgspec.json.decode(body, type=Edited).spec)
             else:
                 self.jobs[job] = advance(self.jobs[job], msgspec.json.decode(body, type=getattr(lifecycle, kind)))
         if self.jobs != rows:
@@ -271,6 +287,15 @@ class Shadow:
                 self.arrays[event.id] = replace(self.arrays[event.id], at_most=event.at_most)
             case ArrayEnded():
                 self.arrays[event.id] = replace(self.arrays[event.id], ended_s=event.at_s)
+            case ArrayHeld():
+                self.arrays[event.id] = replace(self.arrays[event.id], waits=event.waits)
+            case TasksFreed():
+                self.arrays[event.id] = self.arrays[event.id].free(event.places)
+            case Edited():
+                if event.id in self.arrays:
+                    self.arrays[event.id] = replace(self.arrays[event.id], spec=event.spec)
+                else:
+                    self.jobs[event.id] = replace(self.jobs[event.id], spec=event.spec)
             case Submitted():
                 self.jobs[event.job.key] = event.job
             case _:
@@ -288,9 +313,9 @@ class Shadow:
         nover = sum(task.state is State.DONE for task in tasks)
         if array.live != len(tasks) - nover:
             raise Broken(f"array {array.id} has {array.live} live tasks, {tasks}")
-        parts = [ranges.count(array.waiting), ranges.count(array.removed), len(tasks)]
+        parts = [*map(ranges.count, (array.waiting, array.blocked, array.removed)), len(tasks)]
         granted = ranges.of(place for task in tasks for place in places_of(array, task))
-        whole = ranges.union(ranges.union(array.waiting, array.removed), granted)
+        whole = ranges.union(ranges.union(array.unstarted, array.removed), granted)
         if sum(parts) != array.size or whole != ((0, array.size - 1),):
             raise Broken(f"tasks of array {array.id} are lost, or more than one thing: {array}")
 
@@ -321,7 +346,16 @@ def read_array(array: Array, tasks: list[Job], history: list[tuple[float, str, A
             found = replace(found, at_most=body["at_most"])
         elif kind == "ArrayEnded":
             found = replace(found, ended_s=at_s)
-        elif kind != "ArraySubmitted":
+        elif kind == "ArrayHeld":
+            found = replace(found, waits=msgspec.convert(body["waits"], Waits | None))
+        elif kind == "TasksFreed":
+            found = found.free(as_ranges(body["places"]))
+        elif kind == "ArraySubmitted":
+            first = {name: as_ranges(body.get(name, [])) for name in ("blocked", "removed")}
+            waiting = ranges.minus(ranges.minus(found.waiting, first["blocked"]), first["removed"])
+            waits = msgspec.convert(body.get("waits"), Waits | None)
+            found = replace(found, waiting=waiting, waits=waits, removed_by=body.get("removed_by", ""), **first)
+        elif kind != "Edited":
             for number in ranges.numbers(as_ranges(body["tasks"])):
                 if number not in kinds:
                     place = next(place for place, _ in array.tasks.places(number, number))

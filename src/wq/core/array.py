@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from wq.core import ranges
-from wq.core.job import ArraySpec, Job, JobId, JobSpec, State
+from wq.core.job import ArraySpec, Job, JobId, JobSpec, State, Waits
 from wq.core.ranges import Ranges
 
 
@@ -18,6 +18,7 @@ class Array(Struct, frozen=True, kw_only=True):
     """An array in the queue. Times are seconds since 1970, for display only.
 
     waiting: the places of tasks that no attempt was ever made of. removed: of those that never will be.
+    blocked: the places of tasks that wait for a task of another array. waits: what all its new tasks wait for.
     live: how many tasks are split off and not over. failed: how many ended otherwise than with exit status 0.
     at_most: how many may run at one time. over: its last task has ended.
     """
@@ -33,6 +34,8 @@ class Array(Struct, frozen=True, kw_only=True):
     at_most: int | None = None
     started_s: float | None = None
     ended_s: float | None = None
+    blocked: Ranges = ()
+    waits: Waits | None = None
 
     @property
     def tasks(self) -> ArraySpec:
@@ -46,11 +49,21 @@ class Array(Struct, frozen=True, kw_only=True):
     @property
     def ndone(self) -> int:
         """How many tasks are over, the removed ones too."""
-        return self.size - ranges.count(self.waiting) - self.live
+        return self.size - ranges.count(self.waiting) - ranges.count(self.blocked) - self.live
 
     @property
     def over(self) -> bool:
-        return not self.waiting and not self.live
+        return not self.waiting and not self.blocked and not self.live
+
+    @property
+    def in_line(self) -> bool:
+        """It has tasks whose turn may come."""
+        return bool(self.waiting) and self.waits is None
+
+    @property
+    def unstarted(self) -> Ranges:
+        """The places of all tasks that no attempt was ever made of, and that are not removed."""
+        return ranges.union(self.waiting, self.blocked) if self.blocked else self.waiting
 
     def split_off(self, most: int, now_s: float) -> tuple[Array, list[Job]]:
         """(what is left, jobs for the first tasks that wait)."""
@@ -64,8 +77,17 @@ class Array(Struct, frozen=True, kw_only=True):
         return replace(self, waiting=left, live=self.live + len(jobs), started_s=started_s), jobs
 
     def remove(self, places: Ranges, by: str) -> Array:
-        """Without these of its waiting tasks."""
-        left = self.waiting
+        """Without these of its tasks that have not started."""
+        left, blocked = self.waiting, self.blocked
         for first, last in places:
             left = ranges.without(left, first, last)
-        return replace(self, waiting=left, removed=ranges.union(self.removed, places), removed_by=by)
+            blocked = ranges.without(blocked, first, last) if blocked else blocked
+        removed = ranges.union(self.removed, places)
+        return replace(self, waiting=left, blocked=blocked, removed=removed, removed_by=by)
+
+    def free(self, places: Ranges) -> Array:
+        """These tasks have nothing of another array to wait for any more."""
+        left = self.blocked
+        for first, last in places:
+            left = ranges.without(left, first, last)
+        return replace(self, blocked=left, waiting=ranges.union(self.waiting, places))

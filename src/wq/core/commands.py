@@ -12,20 +12,23 @@ from wq.core import ranges
 from wq.core.admit import MOST_CORES, MOST_TASKS, admit
 from wq.core.array import Array
 from wq.core.cluster import NodeState
-from wq.core.job import Job, JobId, JobSpec, Key, Outcome, OutcomeKind, Priority, Requirement, State, Uid
+from wq.core.dependencies import AtFirst, CannotWait, at_first, wait_for
+from wq.core.job import Job, JobId, JobSpec, Key, Outcome, OutcomeKind, Priority, Requirement, State, Uid, Waits
 from wq.core.lifecycle import Ended, Requeued, StopRequested, Submitted
 from wq.core.line import Waiting, place_of
 from wq.core.news import remind
 from wq.core.plan import Limit
-from wq.core.queue import ArraySubmitted, AtMostSet, Draft, LimitSet, NodeMarked, TasksRemoved, held_hosts, recall
+from wq.core.queue import ArraySubmitted, AtMostSet, Draft, LimitSet, NodeMarked, held_hosts, recall
 from wq.core.ranges import Ranges
 from wq.core.requests import (
     NO_TASK,
     Answer,
+    Edit,
     Refusal,
     Remove,
     RemoveRest,
     SetAtMost,
+    SetHold,
     SetLimit,
     SetNode,
     Submit,
@@ -75,30 +78,48 @@ def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
             trouble = "priority: block is not allowed in this queue; low, med or high are"
         if trouble is not None:
             return Refusal(error=f"{spec.name}: {trouble}" if len(request.jobs) > 1 else trouble)
-    ids = []
     same: dict[Requirement, Requirement] = {}  # jobs that are alike share theirs
+    new: dict[int, AtFirst] = {}
+    specs: dict[int, JobSpec] = {}
     for index, spec in enumerate(request.jobs):
-        job_id = JobId(draft.next_id)
-        draft.next_id += 1
         need = same.setdefault(spec.requirement, spec.requirement)
         spec = replace(spec, uid=who.uid, user=who.user, token=request.token, index=index, requirement=need)
-        if spec.array is None:
-            draft.apply(Submitted(job=Job(id=job_id, spec=spec, state=State.QUEUED, submitted_s=draft.now.wall_s)))
-        else:
-            submit_array(draft, job_id, spec)
-        ids.append(job_id)
+        try:
+            first = at_first(draft, spec, specs, request.past)
+        except CannotWait as error:
+            return Refusal(error=f"{spec.name}: {error}" if len(request.jobs) > 1 else str(error), status=1)
+        new[draft.next_id + index], specs[draft.next_id + index] = first, first.spec
+    ids = [JobId(number) for number in new]
+    draft.next_id += len(ids)
+    for job_id in ids:
+        enter(draft, job_id, new[job_id])
     if request.token:
         draft.tokens[key] = tuple(ids)
     return Answer(facts={"ids": list(ids)})
 
 
-def submit_array(draft: Draft, job_id: JobId, spec: JobSpec) -> None:
-    assert spec.array is not None
+def enter(draft: Draft, job_id: JobId, first: AtFirst) -> None:
+    """A new job stands in the line, or waits for something else first."""
+    spec, now_s = first.spec, draft.now.wall_s
+    if spec.array is None:
+        state = State.QUEUED if first.waits is None else State.HELD
+        draft.apply(Submitted(job=Job(id=job_id, spec=spec, state=state, submitted_s=now_s, waits=first.waits)))
+        return
     everything = ((0, spec.array.size - 1),)
-    at_most, now_s = spec.array.at_most, draft.now.wall_s
-    array = Array(id=job_id, spec=spec, submitted_s=now_s, waiting=everything, at_most=at_most)
+    array = Array(
+        id=job_id,
+        spec=spec,
+        submitted_s=now_s,
+        waiting=ranges.minus(ranges.minus(everything, first.blocked), first.doomed),
+        blocked=first.blocked,
+        removed=first.doomed,
+        removed_by="their counterparts had ended otherwise" if first.doomed else "",
+        at_most=spec.array.at_most,
+        waits=first.waits,
+    )
     draft.events.append(ArraySubmitted(array=array))
     draft.change_array(array)
+    draft.note_waits(array)
 
 
 def own_jobs(draft: Draft, who: Who) -> int:
@@ -155,8 +176,7 @@ def remove_all_of(
         elif isinstance(job, Array):
             places = arrays[job]
             if places:
-                draft.events.append(TasksRemoved(id=job.id, places=places, by=who.user))
-                draft.change_array(draft.arrays[job.id].remove(places, who.user))
+                draft.remove_tasks(draft.arrays[job.id], places, who.user)
             tasks.setdefault(job.id, Counter())["removed"] += ranges.count(places)
         elif job.task is not None:
             tasks.setdefault(job.id, Counter())[remove_one(draft, who, job, request)] += 1
@@ -186,7 +206,7 @@ def choose(draft: Draft, who: Who, request: Remove) -> tuple[dict[Array, Ranges]
     """(arrays, with the places of their waiting tasks that are meant; jobs and tasks; ids that are not there)."""
     live = [*draft.active.values(), *draft.queued.values(), *draft.held.values()]
     if request.all:
-        own = {array: array.waiting for array in draft.arrays.values() if array.spec.uid == who.uid}
+        own = {array: array.unstarted for array in draft.arrays.values() if array.spec.uid == who.uid}
         return own, [job for job in live if job.spec.uid == who.uid], []
 
     def means(job: Job) -> bool:
@@ -198,11 +218,11 @@ def choose(draft: Draft, who: Who, request: Remove) -> tuple[dict[Array, Ranges]
     arrays: dict[Array, Ranges] = {}
     for array in draft.arrays.values():
         if means_all(request, array.id):
-            arrays[array] = array.waiting
+            arrays[array] = array.unstarted
             continue
         for it, low, high in request.tasks:
             if it == array.id:
-                places = [ranges.within(array.waiting, *pair) for pair in array.tasks.places(low, high)]
+                places = [ranges.within(array.unstarted, *pair) for pair in array.tasks.places(low, high)]
                 arrays[array] = ranges.union(arrays.get(array, ()), tuple(pair for some in places for pair in some))
     chosen = [job for job in live if means(job)]
     found = {int(job.id) for job in chosen} | {int(array.id) for array in arrays}
@@ -223,6 +243,83 @@ def remove_one(draft: Draft, who: Who, job: Job, request: Remove | RemoveRest) -
         return "ending"
     draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
     return "removed"
+
+
+def set_hold(draft: Draft, who: Who, request: SetHold) -> Answer | Refusal:
+    """Take jobs that wait out of the line, or let them back in."""
+    if len(request.ids) > MOST_RANGES:
+        return Refusal(error=f"{len(request.ids)} ids and ranges are too many at once; at most {MOST_RANGES}")
+    arrays, jobs, missing = choose(draft, who, Remove(ids=request.ids, all=request.all))
+    done: list[int] = []
+    refused: dict[int, str] = {}
+    meant: list[Waiting] = [*arrays, *(job for job in jobs if job.task is None)]
+    for job in sorted(meant, key=place_of):
+        why = may_not_hold(draft, who, job, held=request.held)
+        if why is not None:
+            if not request.all:
+                refused[job.id] = why
+            continue
+        waits = job.waits or Waits()
+        if request.held:
+            by_owner = who.uid != job.spec.uid
+            wait_for(draft, job, replace(waits, held_by=who.user, by_owner=by_owner))
+        elif waits.held_by is not None:
+            wait_for(draft, job, replace(waits, held_by=None, by_owner=False))
+        done.append(int(job.id))
+    facts = {"changed": done, "refused": [{"id": number, "why": why} for number, why in refused.items()]}
+    return Answer(facts=facts | {"missing": missing})
+
+
+def may_not_hold(draft: Draft, who: Who, job: Waiting, *, held: bool) -> str | None:
+    """Why the sender cannot hold this job, or release it."""
+    if not may_change(draft, who, job.spec.uid):
+        user, owner = job.spec.user, owner_name(draft)
+        return f"it belongs to {user}; only {user}, the server's owner ({owner}) and root may"
+    if isinstance(job, Job) and job.state not in (State.QUEUED, State.HELD):
+        return "it does not wait any more"
+    if isinstance(job, Array) and not job.unstarted:
+        return "none of its tasks waits any more"
+    waits = job.waits
+    if waits is None or waits.held_by is None:
+        return None if held else "it is not held"
+    if waits.by_owner and not is_owner(draft, who):
+        return f"it is held by {waits.held_by}, and only the server's owner ({owner_name(draft)}) may release it"
+    return None
+
+
+def edit(draft: Draft, who: Who, request: Edit) -> Answer | Refusal:
+    """Change a job that waits; its name also later."""
+    job = draft.arrays.get(request.id) or draft.find(request.id)
+    if job is None:
+        return Refusal(error=f"no job {request.id} is in the queue", status=1)
+    if not may_change(draft, who, job.spec.uid):
+        user, owner = job.spec.user, owner_name(draft)
+        why = f"job {request.id} belongs to {user}; only {user}, the server's owner ({owner}) and root may change it"
+        return Refusal(error=why, status=1)
+    waiting = isinstance(job, Array) or job.state in (State.QUEUED, State.HELD)
+    if not waiting and (request.requirement is not None or request.begin_s is not None):
+        return Refusal(error=f"job {request.id} does not wait any more; its name can still be changed", status=1)
+    if isinstance(job, Array) and request.requirement is not None and job.live:
+        return Refusal(error=f"tasks of array {request.id} run already; its name can still be changed", status=1)
+    spec = replace(
+        job.spec,
+        name=job.spec.name if request.name is None else request.name,
+        requirement=job.spec.requirement if request.requirement is None else request.requirement,
+        max_fails=job.spec.max_fails if request.max_fails is None else request.max_fails,
+    )
+    trouble = admit(spec, draft.nodes, set())
+    if trouble is None and spec.requirement.priority is Priority.BLOCK and not draft.queue.block_allowed:
+        trouble = "priority: block is not allowed in this queue; low, med or high are"
+    if trouble is not None:
+        return Refusal(error=trouble)
+    if spec != job.spec:
+        draft.describe(job, spec)
+    if request.begin_s is not None:
+        job = draft.arrays.get(request.id) or draft.find(request.id)
+        assert job is not None
+        begin_s = request.begin_s if request.begin_s > draft.now.wall_s else None
+        wait_for(draft, job, replace(job.waits or Waits(), begin_s=begin_s))
+    return Answer(facts={"id": request.id})
 
 
 def set_at_most(draft: Draft, who: Who, request: SetAtMost) -> Answer | Refusal:

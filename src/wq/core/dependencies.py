@@ -13,12 +13,15 @@ from msgspec.structs import replace
 
 from wq.core import ranges
 from wq.core.array import Array
-from wq.core.job import After, AfterKind, ArraySpec, Job, JobId, JobSpec, Outcome, OutcomeKind, State, Waits
+from wq.core.job import After, AfterKind, ArraySpec, JobId, JobSpec, Outcome, OutcomeKind, State, Waits
 from wq.core.lifecycle import Ended, Held, Released, StopRequested
+from wq.core.line import Waiting
+from wq.core.plan import Reason, ReasonCode
 from wq.core.queue import Draft
 from wq.core.ranges import Ranges
 from wq.core.requests import Past
 
+MOST_SAID = 5  # in a reason
 MOST_AFTER = 200  # that one job waits for
 LONGEST_SLEEP_S = 3600.0  # the wall clock may be set meanwhile
 STOP_GRACE_S = 5.0
@@ -116,10 +119,11 @@ def by_task(
     bad = ranges.union(known.bad if known is not None else (), places(tasks, lately))
     if other is not None:
         bad = ranges.union(bad, other.removed)
+    bad = ranges.minus(bad, blocked)
     good = ranges.minus(ranges.minus(((0, tasks.size - 1),), blocked), bad)
     match after.kind:
         case AfterKind.OK:
-            return blocked, ranges.minus(bad, blocked)
+            return blocked, bad
         case AfterKind.NOTOK:
             return blocked, good
         case AfterKind.ANY:
@@ -130,6 +134,26 @@ def places(tasks: ArraySpec, numbers: Sequence[int]) -> Ranges:
     """The places of the tasks with these numbers."""
     found = [pair for low, high in ranges.of(numbers) for pair in tasks.places(low, high)]
     return ranges.union(tuple(found), ())
+
+
+def reason(job: Waiting) -> Reason | None:
+    """Why it is not in the line; None if it is."""
+    waits = job.waits
+    if waits is not None and waits.held_by is not None:
+        return Reason(code=ReasonCode.HOLD, text=f"held by {waits.held_by}; `wq release {job.id}` lets it go")
+    if waits is not None and waits.after:
+        kinds = {AfterKind.OK: "success", AfterKind.NOTOK: "failure", AfterKind.ANY: "end"}
+        named = [f"the {kinds[after.kind]} of {after.job}" for after in waits.after[:MOST_SAID]]
+        more = len(waits.after) - len(named)
+        return Reason(
+            code=ReasonCode.DEPENDENCY, text=f"for {', '.join(named)}{f' and {more} more' if more > 0 else ''}"
+        )
+    if waits is not None and waits.begin_s is not None:
+        return Reason(code=ReasonCode.BEGIN, text="until its time has come")
+    if isinstance(job, Array) and job.blocked and not job.waiting:
+        other = next((after.job for after in job.spec.after if after.each), None)
+        return Reason(code=ReasonCode.DEPENDENCY, text=f"for tasks of {other}")
+    return None
 
 
 # ---- when something has ended, or a time has come
@@ -182,7 +206,7 @@ def tasks_came(draft: Draft, waiting: JobId, ended: JobId, tasks: Mapping[int, b
         draft.remove_tasks(draft.arrays[array.id], lost, f"its counterpart in array {ended}, which {what}")
 
 
-def give_up(draft: Draft, job: Job | Array, why: str) -> None:
+def give_up(draft: Draft, job: Waiting, why: str) -> None:
     """It will never run."""
     if isinstance(job, Array):
         draft.remove_tasks(job, job.unstarted, why)
@@ -191,7 +215,7 @@ def give_up(draft: Draft, job: Job | Array, why: str) -> None:
         draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
 
 
-def wait_for(draft: Draft, job: Job | Array, waits: Waits) -> None:
+def wait_for(draft: Draft, job: Waiting, waits: Waits) -> None:
     """What it waits for from now on; nothing: it stands in the line."""
     if isinstance(job, Array):
         draft.hold_array(job, None if waits.over else waits)
@@ -204,7 +228,8 @@ def wait_for(draft: Draft, job: Job | Array, waits: Waits) -> None:
 def begin(draft: Draft) -> None:
     """The time of some has come."""
     draft.next_begin_s = float("inf")
-    for job in [*draft.held.values(), *draft.arrays.values()]:
+    everybody: list[Waiting] = [*draft.held.values(), *draft.arrays.values()]
+    for job in everybody:
         if job.waits is None or job.waits.begin_s is None:
             continue
         if job.waits.begin_s <= draft.now.wall_s:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from wq.core import commands, news
+from wq.core import commands, dependencies, news
 from wq.core.array import Array
 from wq.core.job import Allocation, AttemptNo, HostName, Uid
 from wq.core.lifecycle import Granted
@@ -23,6 +23,7 @@ from wq.core.requests import (
     AttemptStarted,
     AttemptTakenBack,
     ClusterRead,
+    Edit,
     Incoming,
     LauncherGone,
     LauncherHere,
@@ -36,6 +37,7 @@ from wq.core.requests import (
     Reports,
     Request,
     SetAtMost,
+    SetHold,
     SetLimit,
     SetNode,
     Sight,
@@ -54,11 +56,13 @@ def tick(queue: Queue, inbox: Sequence[Incoming], now: Now, *, start: bool = Tru
             draft.unfinished.append((item, answer))
         elif answer is not None and item.reply_to:
             draft.answers.append((item.reply_to, answer))
-    draft.tally_arrays()
+    dependencies.resolve(draft)
     if start:
         start_jobs(draft)
     draft.orders = joined(draft.orders)
-    draft.wake_s = min((p.until_s for p in draft.pauses.values() if p.until_s > now.boot_s), default=None)
+    wakes = [pause.until_s for pause in draft.pauses.values() if pause.until_s > now.boot_s]
+    begin_s = dependencies.wake_s(draft)
+    draft.wake_s = min([*wakes, *([begin_s] if begin_s is not None else [])], default=None)
     return draft
 
 
@@ -113,6 +117,10 @@ def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | Unfin
             return commands.remove(draft, who, request)
         case RemoveRest():
             return commands.remove_rest(draft, who, request)
+        case SetHold():
+            return commands.set_hold(draft, who, request)
+        case Edit():
+            return commands.edit(draft, who, request)
         case SetAtMost():
             return commands.set_at_most(draft, who, request)
         case SetLimit():

@@ -70,6 +70,11 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cpu_s: float | None = None
 
     @property
+    def ok(self) -> bool:
+        """It did what it was to do."""
+        return self.kind is OutcomeKind.EXITED and self.exit_status == 0
+
+    @property
     def shell_status(self) -> int:
         """The status a shell would show: the exit status, or 128 plus the signal's number."""
         if self.exit_status is not None:
@@ -123,11 +128,48 @@ class ArraySpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return tuple(found)
 
 
+class AfterKind(StrEnum):
+    """How the other job must end: with success, otherwise, or in any way."""
+
+    OK = "ok"
+    NOTOK = "notok"
+    ANY = "any"
+
+
+class After(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job waits for the end of another one. job: its id; -k: the k-th job of the same submission, from 1.
+
+    each: both are arrays, and each task waits for the one of the same number.
+    """
+
+    job: int
+    kind: AfterKind = AfterKind.OK
+    each: bool = False
+
+
+class Waits(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a job waits for before it may stand in the line: a word (held_by: whose), others' ends, a time.
+
+    by_owner: the server's owner said so, and the job's user cannot undo it. begin_s: seconds since 1970.
+    """
+
+    held_by: str | None = None
+    by_owner: bool = False
+    after: tuple[After, ...] = ()
+    begin_s: float | None = None
+
+    @property
+    def over(self) -> bool:
+        """There is nothing left to wait for."""
+        return self.held_by is None and not self.after and self.begin_s is None
+
+
 class JobSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the server knows of a job: enough to place and to list it, nothing to run it.
 
     command: for listings only; never executed by anybody (empty if the user keeps it private).
     token, index: the submission it came with, so that a repeated one gives the same id.
+    after, begin_s, hold: what it waits for at first. max_fails: with more failed tasks an array is stopped.
     """
 
     uid: Uid
@@ -142,12 +184,17 @@ class JobSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     token: str = ""
     index: int = 0
     array: ArraySpec | None = None
+    after: tuple[After, ...] = ()
+    begin_s: float | None = None
+    hold: bool = False
+    max_fails: int | None = None
 
 
 class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A job in the queue, or one task of an array there. Times are seconds since 1970, for display only.
 
     lane: the name of the lane where it runs or waits for its turn, if that is not its own.
+    waits: what it waits for while it is held.
     """
 
     id: JobId
@@ -164,6 +211,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stop_grace_s: float | None = None
     requeued_why: str | None = None  # what became of the attempt before this one
     lane: str | None = None
+    waits: Waits | None = None
 
     @property
     def key(self) -> Key:

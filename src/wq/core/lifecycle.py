@@ -10,7 +10,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wq.core.job import Allocation, AttemptNo, Job, JobId, Outcome, State
+from wq.core.job import Allocation, AttemptNo, Job, JobId, Outcome, State, Waits
 
 
 class Submitted(Struct, frozen=True, kw_only=True):
@@ -20,8 +20,11 @@ class Submitted(Struct, frozen=True, kw_only=True):
 
 
 class Held(Struct, frozen=True, kw_only=True):
+    """It leaves the line until there is nothing left to wait for; said again when that changes."""
+
     id: JobId
     task: int | None = None
+    waits: Waits
 
 
 class Released(Struct, frozen=True, kw_only=True):
@@ -78,7 +81,7 @@ class Ended(Struct, frozen=True, kw_only=True):
 JobEvent = Submitted | Held | Released | Granted | Started | StopRequested | Requeued | Ended
 
 TABLE: dict[State, dict[type, State]] = {
-    State.HELD: {Released: State.QUEUED, Ended: State.DONE},
+    State.HELD: {Held: State.HELD, Released: State.QUEUED, Ended: State.DONE},
     State.QUEUED: {Held: State.HELD, Granted: State.STARTING, Ended: State.DONE},
     State.STARTING: {
         Started: State.RUNNING,
@@ -121,7 +124,11 @@ def advance(job: Job, event: JobEvent) -> Job:
         case Ended():
             started_s = job.started_s if job.started_s is not None else event.started_s
             return replace(job, state=state, outcome=event.outcome, ended_s=event.at_s, started_s=started_s)
-        case Held() | Released() | Submitted():
+        case Held():
+            return replace(job, state=state, waits=event.waits)
+        case Released():
+            return replace(job, state=state, waits=None)
+        case Submitted():
             return replace(job, state=state)
 
 

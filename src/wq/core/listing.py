@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from wq.core import ranges
+from wq.core import dependencies, ranges
 from wq.core.array import Array
 from wq.core.cluster import Node
-from wq.core.job import Allocation, Job, JobId, JobSpec, State, Uid
+from wq.core.job import Allocation, Job, JobId, JobSpec, State, Uid, Waits
 from wq.core.lifecycle import HOLDING_CORES
 from wq.core.line import Waiting
 from wq.core.plan import Limit, Reason
@@ -57,6 +57,7 @@ def job_row(job: Job, reason: Reason | None = None, dark: Row | None = None) -> 
         "hosts": [{"host": part.host, "cores": list(part.cores)} for part in held.slices] if held else [],
         "attempt": job.attempt,
         "requeued_why": job.requeued_why,
+        "waits": waits_row(job.waits),
         "out_of_sight": dark,
         "array": None,
         "submitted_at": job.submitted_s,
@@ -76,6 +77,14 @@ def job_row(job: Job, reason: Reason | None = None, dark: Row | None = None) -> 
     }
 
 
+def waits_row(waits: Waits | None) -> Row | None:
+    """What keeps it out of the line: whose word, the jobs that it waits for, the time."""
+    if waits is None:
+        return None
+    after = [{"job": after.job, "kind": after.kind.value} for after in waits.after]
+    return {"held_by": waits.held_by, "after": after, "begin": waits.begin_s}
+
+
 def spec_row(job_id: JobId, spec: JobSpec) -> Row:
     """What a job was from the beginning."""
     need = spec.requirement
@@ -91,6 +100,9 @@ def spec_row(job_id: JobId, spec: JobSpec) -> Row:
         "requeue": spec.requeue,
         "foreground": spec.foreground,
         "submit_dir": spec.submit_dir,
+        "after": [{"job": after.job, "kind": after.kind.value, "each": after.each} for after in spec.after],
+        "begin": spec.begin_s,
+        "max_fails": spec.max_fails,
         "requirement": {
             "group": list(need.groups),
             "notgroup": list(need.notgroups),
@@ -126,13 +138,16 @@ def tallies(queue: Queue, arrays: Iterable[Array]) -> dict[JobId, Tally]:
 def array_counts(array: Array, tally: Tally) -> tuple[int, int, int, int]:
     """How many tasks (wait, run, are over, of these have failed)."""
     nrunning = min(len(tally.lanes), array.live)
-    return ranges.count(array.waiting) + array.live - nrunning, nrunning, array.ndone, array.failed
+    nwaiting = ranges.count(array.waiting) + ranges.count(array.blocked)
+    return nwaiting + array.live - nrunning, nrunning, array.ndone, array.failed
 
 
 def array_state(array: Array, tally: Tally) -> str:
     if array.ended_s is not None:
         return "done"
-    return "running" if tally.lanes else "queued"
+    if tally.lanes:
+        return "running"
+    return "queued" if array.in_line or array.live else "held"
 
 
 def array_row(array: Array, tally: Tally, reason: Reason | None = None) -> Row:
@@ -151,6 +166,7 @@ def array_row(array: Array, tally: Tally, reason: Reason | None = None) -> Row:
         "hosts": [{"host": host, "cores": sorted(those)} for host, those in cores.items()],
         "attempt": 0,
         "requeued_why": None,
+        "waits": waits_row(array.waits),
         "out_of_sight": tally.dark,
         "array": {
             "tasks": array.size,
@@ -184,9 +200,13 @@ def rows(queue: Queue, chosen: Iterable[Listed], why: Callable[[Waiting], Reason
         if isinstance(one, Array):
             nwaiting, *_ = array_counts(one, tally[one.id])
             waiting = again.get(one.id) if one.ended_s is not None or not nwaiting else one
-            yield array_row(one, tally[one.id], why(waiting) if why is not None and waiting is not None else None)
+            held = dependencies.reason(one) if one.ended_s is None else None
+            found = why(waiting) if held is None and why is not None and waiting is not None else held
+            yield array_row(one, tally[one.id], found)
         else:
-            reason = why(one) if why is not None and shown_state(one) == State.QUEUED.value else None
+            reason = dependencies.reason(one) if one.state is State.HELD else None
+            if reason is None and why is not None and shown_state(one) == State.QUEUED.value:
+                reason = why(one)
             yield job_row(one, reason, out_of_sight(queue, one))
 
 
@@ -260,7 +280,7 @@ def live_jobs(queue: Queue) -> list[Job]:
 
 def new_tasks(array: Array, low: int, high: int, most: int) -> list[Job]:
     """The first of the tasks with numbers from low to high that no attempt was ever made of, as jobs."""
-    places = [pair for some in array.tasks.places(low, high) for pair in ranges.within(array.waiting, *some)]
+    places = [pair for some in array.tasks.places(low, high) for pair in ranges.within(array.unstarted, *some)]
     taken, _ = ranges.split(tuple(places), most)
     tasks = map(array.tasks.number, ranges.numbers(taken))
     spec, at_s = array.spec, array.submitted_s
@@ -312,13 +332,10 @@ def counts(queue: Queue) -> Row:
     running_arrays = {job.id for job in queue.active.values() if job.task is not None}
     running = sum(job.task is None for job in queue.active.values()) + len(running_arrays)
     again = sum(isinstance(key, tuple) for key in queue.queued)
-    waiting = len(queue.queued) - again + len(queue.arrays) - len(running_arrays)
-    return {
-        "jobs": running + waiting + len(queue.held),
-        "running": running,
-        "waiting": waiting,
-        "held": len(queue.held),
-    }
+    held_arrays = {one.id for one in queue.arrays.values() if not one.in_line and not one.live}
+    held = sum(job.task is None for job in queue.held.values()) + len(held_arrays)
+    waiting = len(queue.queued) - again + len(queue.arrays) - len(running_arrays | held_arrays)
+    return {"jobs": running + waiting + held, "running": running, "waiting": waiting, "held": held}
 
 
 def user_rows(queue: Queue, only: str | None = None) -> list[Row]:
@@ -340,8 +357,9 @@ def user_row(queue: Queue, uid: Uid, name: str) -> Row:
     jobs = [job for job in queue.active.values() if job.spec.uid == uid]
     running = {job.id for job in jobs}
     waiting = sum(job.spec.uid == uid and job.task is None for job in queue.queued.values())
-    waiting += sum(array.id not in running for array in arrays)
-    held = sum(job.spec.uid == uid for job in queue.held.values())
+    held_arrays = sum(not array.in_line and not array.live for array in arrays)
+    waiting += sum(array.id not in running for array in arrays) - held_arrays
+    held = sum(job.spec.uid == uid and job.task is None for job in queue.held.values()) + held_arrays
     own, owner = queue.limits.get((uid, False), Limit()), queue.limits.get((uid, True), Limit())
     both = effective_limit([own, owner])
     return {

@@ -8,11 +8,11 @@ from msgspec.structs import replace
 
 from wq.core import ranges
 from wq.core.cluster import Node
-from wq.core.job import HostName, JobId, Key, Outcome, OutcomeKind, State, Uid
+from wq.core.job import HostName, JobId, Key, Outcome, OutcomeKind, State, Uid, Waits
 from wq.core.lane import paced
-from wq.core.lifecycle import Ended, Requeued, Started
+from wq.core.lifecycle import Ended, Held, Requeued, Started
 from wq.core.line import shape_of
-from wq.core.queue import Draft, Pause, TasksRemoved, Unseen, held_hosts, order_for, recall
+from wq.core.queue import Draft, Pause, Unseen, held_hosts, order_for, recall
 from wq.core.ranges import Ranges
 from wq.core.requests import (
     NO_TASK,
@@ -36,6 +36,7 @@ LONGEST_SENTENCE = 1000
 MOST_NAMED = 2_000_000  # jobs and tasks in a launcher's ledger
 LOST_AT_ONCE = 500  # jobs that a launcher has lost; others have their turn in between
 LONGEST_RUN_S = 1e9  # that is believed
+LONGEST_WAIT_S = 30 * 86400.0  # before another attempt
 
 
 def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer | Unfinished:
@@ -62,9 +63,8 @@ def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer | Unf
             lost.append((int(job.id), NO_TASK if job.task is None else job.task))
     answer = lost_rest(draft, who, LostRest(jobs=tuple(lost)))
     for array in [array for array in draft.arrays.values() if array.spec.uid == who.uid]:
-        if array.waiting and not ranges.contains(ids, array.id) and array.spec.token not in tokens:
-            draft.events.append(TasksRemoved(id=array.id, places=array.waiting, by=who.user))
-            draft.change_array(array.remove(array.waiting, who.user))
+        if array.unstarted and not ranges.contains(ids, array.id) and array.spec.token not in tokens:
+            draft.remove_tasks(array, array.unstarted, who.user)
     if request.strangers:
         forget_strangers(draft, who.uid, ids, tasks)
     return answer
@@ -157,6 +157,9 @@ def report(draft: Draft, who: Who, news: AttemptStarted | AttemptEnded | Attempt
                 draft.pace[kind] = paced(draft.pace.get(kind), news.run_s)
             if news.again and not job.spec.foreground and job.state is not State.STOPPING:
                 draft.apply(Requeued(id=job.id, task=job.task, why=outcome.message or ""))
+                if 0 < news.wait_s <= LONGEST_WAIT_S:
+                    waits = Waits(begin_s=draft.now.wall_s + news.wait_s)
+                    draft.apply(Held(id=job.id, task=job.task, waits=waits))
                 return
             if job.state is State.STOPPING:
                 outcome = replace(outcome, kind=OutcomeKind.REMOVED, by=job.stop_by)

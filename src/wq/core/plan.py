@@ -53,6 +53,9 @@ class ReasonCode(StrEnum):
     NODE_DOWN = "NodeDown"
     NODE_PAUSED = "NodePaused"
     LAUNCHER_AWAY = "LauncherAway"
+    HOLD = "Hold"
+    DEPENDENCY = "Dependency"
+    BEGIN = "Begin"
 
 
 class Reason(Struct, frozen=True, kw_only=True):

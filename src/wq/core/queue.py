@@ -9,13 +9,14 @@ from typing import assert_never
 from msgspec import Struct
 from msgspec.structs import replace
 
+from wq.core import ranges
 from wq.core.array import Array
 from wq.core.cluster import Node, NodeState
-from wq.core.job import Allocation, AttemptNo, HostName, Job, JobId, Key, OutcomeKind, State, Uid
+from wq.core.job import Allocation, AttemptNo, HostName, Job, JobId, JobSpec, Key, State, Uid, Waits
 from wq.core.lane import Lane, lane_of, patience_s
 from wq.core.layered import Layered
-from wq.core.lifecycle import HOLDING_CORES, Ended, Granted, JobEvent, Requeued, Submitted, advance
-from wq.core.line import NEW_TASKS, NO_TASK, Line, Place, Shape, Waiting, Walk, shape_of, walks
+from wq.core.lifecycle import HOLDING_CORES, Ended, Granted, Held, JobEvent, Requeued, Submitted, advance
+from wq.core.line import NEW_TASKS, NO_TASK, Line, Place, Shape, Waiting, Walk, place_of, shape_of, walks
 from wq.core.plan import Limit
 from wq.core.ranges import Ranges
 from wq.core.requests import Answer, Gone, Gones, Incoming, Order, Refusal, Start, Starts, Stop, Unfinished
@@ -91,7 +92,28 @@ class ArrayEnded(Struct, frozen=True, kw_only=True):
     at_s: float
 
 
-ArrayEvent = ArraySubmitted | TasksRemoved | AtMostSet | ArrayEnded
+class ArrayHeld(Struct, frozen=True, kw_only=True):
+    """The new tasks of an array wait for something from now on; None: for their turn."""
+
+    id: JobId
+    waits: Waits | None
+
+
+class TasksFreed(Struct, frozen=True, kw_only=True):
+    """Tasks of an array need not wait for those of another any more."""
+
+    id: JobId
+    places: Ranges
+
+
+class Edited(Struct, frozen=True, kw_only=True):
+    """A job that waits, or an array, is described otherwise from now on."""
+
+    id: JobId
+    spec: JobSpec
+
+
+ArrayEvent = ArraySubmitted | TasksRemoved | AtMostSet | ArrayEnded | ArrayHeld | TasksFreed | Edited
 Event = JobEvent | ArrayEvent | LimitSet | NodeMarked
 
 
@@ -100,7 +122,8 @@ class Queue:
     """All that the server knows: the sum of the events, and (below the line) who is there just now.
 
     A job is in exactly one of queued, held and active, by its state; finished ones are on disk only. So is a task of an
-    array from its first grant on; before that it is only in its array. lanes and line are made of these.
+    array from its first grant on; before that it is only in its array. lanes, line, dependents (who waits for a job)
+    and next_begin_s (the first time that somebody waits for) are made of these.
     """
 
     owner: Uid
@@ -111,6 +134,8 @@ class Queue:
     arrays: dict[JobId, Array] = field(default_factory=dict)
     lanes: dict[str, Lane] = field(default_factory=dict)
     line: Line = field(default_factory=Line)
+    dependents: dict[JobId, frozenset[JobId]] = field(default_factory=dict)
+    next_begin_s: float = float("inf")
     tokens: dict[tuple[Uid, str], tuple[JobId, ...]] = field(default_factory=dict)
     limits: dict[tuple[Uid, bool], Limit] = field(default_factory=dict)
     users: dict[Uid, str] = field(default_factory=dict)
@@ -147,18 +172,34 @@ class Queue:
                 old = self.lanes.get(job.runs_in)
                 self.lanes[job.runs_in] = lane_of(job) if old is None else replace(old, size=old.size + 1)
             self.users[job.spec.uid] = job.spec.user
+            self.take_up_waits(job)
         for array in arrays:
             self.arrays[array.id] = array
-            if array.waiting:
+            if array.in_line:
                 self.line.add(array)
             self.users[array.spec.uid] = array.spec.user
+            self.take_up_waits(array)
+
+    def take_up_waits(self, job: Waiting) -> None:
+        for other in waited_for(job):
+            self.dependents[other] = self.dependents.get(other, frozenset()) | {job.id}
+        if job.waits is not None and job.waits.begin_s is not None:
+            self.next_begin_s = min(self.next_begin_s, job.waits.begin_s)
+
+
+def waited_for(job: Waiting) -> list[JobId]:
+    """The jobs whose ends, or tasks' ends, this one waits for."""
+    found = [JobId(after.job) for after in job.waits.after] if job.waits is not None else []
+    if isinstance(job, Array) and job.blocked:
+        found += [JobId(after.job) for after in job.spec.after if after.each]
+    return found
 
 
 def at_place(queued: Mapping[Key, Job], arrays: Mapping[JobId, Array], place: Place) -> Waiting | None:
     number, task = place
     if task == NEW_TASKS:
         array = arrays.get(JobId(number))
-        return array if array is not None and array.waiting else None
+        return array if array is not None and array.in_line else None
     return queued.get(JobId(number) if task == NO_TASK else (JobId(number), task))
 
 
@@ -194,6 +235,12 @@ class Draft:
         self.arrays = Layered(queue.arrays)
         self.lanes = Layered(queue.lanes)
         self.pace = Layered(queue.pace)
+        self.dependents = Layered(queue.dependents)
+        self.next_begin_s = queue.next_begin_s
+        self.ended_jobs: dict[JobId, bool] = {}  # what has ended in this tick, and whether with success
+        self.ended_tasks: dict[JobId, dict[int, bool]] = {}
+        self.fresh_ends: dict[JobId, bool] = {}  # of these, what nobody has looked at yet
+        self.fresh_task_ends: dict[JobId, dict[int, bool]] = {}
         self.unfinished: list[tuple[Incoming, Unfinished]] = []
         self.joined: dict[Key, Waiting] = {}  # the line
         self.left: dict[Key, Waiting] = {}  # the line
@@ -219,6 +266,15 @@ class Draft:
     def find(self, key: Key) -> Job | None:
         found: Job | None = self.active.get(key) or self.queued.get(key) or self.held.get(key)
         return found
+
+    def is_live(self, job_id: JobId) -> bool:
+        """Whether it is a job or an array that is not over."""
+        return job_id in self.arrays or self.find(job_id) is not None
+
+    def tasks_of(self, array: JobId) -> list[Job]:
+        """The tasks of an array that are split off and not over."""
+        layers = (self.active, self.queued, self.held)
+        return [job for layer in layers for job in layer.values() if job.id == array and job.task is not None]
 
     def at(self, place: Place) -> Waiting | None:
         """Who waits at a place of the line, if he still does."""
@@ -250,6 +306,7 @@ class Draft:
         new_task = old is not None
         if isinstance(event, Submitted):
             job = event.job
+            self.note_waits(job)
         else:
             key: Key = event.id if event.task is None else (event.id, event.task)
             if old is None:
@@ -267,6 +324,8 @@ class Draft:
                 self.left[key] = old
         self.put(job)
         self.events.append(event)
+        if isinstance(event, Held):
+            self.note_waits(job)
         if not new_task:
             self.follow_up(job, event)
         return job
@@ -301,17 +360,65 @@ class Draft:
         before = self.arrays.get(array.id)
         if array.over:
             array = replace(array, ended_s=self.now.wall_s)
+            self.note_end(array.id, not array.failed and not array.removed)
             del self.arrays[array.id]
             self.events.append(ArrayEnded(id=array.id, at_s=self.now.wall_s))
             self.orders.append(Gone(uid=array.spec.uid, id=array.id, outcome=None))
         else:
             self.arrays[array.id] = array
         self.changed_arrays[array.id] = array
-        if before is not None and before.waiting and not array.waiting:
+        was = before is not None and before.in_line
+        if was and not array.in_line:
             if self.joined.pop(array.id, None) is None:
                 self.left[array.id] = array
-        elif before is None:
+        elif array.in_line and not was:
             self.joined[array.id] = array
+
+    def remove_tasks(self, array: Array, places: Ranges, by: str) -> None:
+        """Tasks that have not started never will."""
+        self.events.append(TasksRemoved(id=array.id, places=places, by=by))
+        if array.id in self.dependents:
+            tasks = self.fresh_task_ends.setdefault(array.id, {})
+            tasks.update((array.tasks.number(place), False) for place in ranges.numbers(places))
+        self.change_array(array.remove(places, by))
+
+    def free_tasks(self, array: Array, places: Ranges) -> None:
+        self.events.append(TasksFreed(id=array.id, places=places))
+        self.change_array(array.free(places))
+
+    def hold_array(self, array: Array, waits: Waits | None) -> None:
+        self.events.append(ArrayHeld(id=array.id, waits=waits))
+        array = replace(array, waits=waits)
+        self.change_array(array)
+        self.note_waits(array)
+
+    def describe(self, job: Waiting, spec: JobSpec) -> None:
+        """It is described otherwise from now on. (Of a job that is in the line: it stands in its new group.)"""
+        self.events.append(Edited(id=job.id, spec=spec))
+        new = replace(job, spec=spec)
+        waited = self.joined.pop(job.id, None) is None and self.queue.at(place_of(job)) is not None
+        if waited:
+            self.left[job.id] = job
+        if isinstance(new, Array):
+            self.arrays[new.id] = new
+            self.changed_arrays[new.id] = new
+            if new.in_line:
+                self.joined[new.id] = new
+        else:
+            self.put(new)
+
+    # what others wait for
+
+    def note_waits(self, job: Waiting) -> None:
+        for other in waited_for(job):
+            self.dependents[other] = self.dependents.get(other, frozenset()) | {job.id}
+        if job.waits is not None and job.waits.begin_s is not None:
+            self.next_begin_s = min(self.next_begin_s, job.waits.begin_s)
+
+    def note_end(self, job_id: JobId, ok: bool) -> None:
+        self.ended_jobs[job_id] = ok
+        if job_id in self.dependents:
+            self.fresh_ends[job_id] = ok
 
     def grant_tasks(self, array_id: JobId, ntasks: int, allocation: Allocation, lane: str | None = None) -> None:
         """Split off the next tasks of an array, and give them a lane of their own, or a place in this one."""
@@ -329,8 +436,10 @@ class Draft:
 
     def task_over(self, job: Job) -> None:
         """A task of an array has ended: counted in tally_arrays."""
-        outcome = job.outcome
-        ok = outcome is not None and outcome.kind is OutcomeKind.EXITED and outcome.exit_status == 0
+        ok = job.outcome is not None and job.outcome.ok
+        self.ended_tasks.setdefault(job.id, {})[job.task or 0] = ok
+        if job.id in self.dependents:
+            self.fresh_task_ends.setdefault(job.id, {})[job.task or 0] = ok
         over = self.tasks_over.setdefault(job.id, [0, 0])
         over[0] += 1
         over[1] += not ok
@@ -355,6 +464,7 @@ class Draft:
             if job.task is not None:
                 self.task_over(job)
                 return
+            self.note_end(job.id, job.outcome is not None and job.outcome.ok)
             told = job.outcome if job.spec.foreground else None  # of batch jobs the launcher needs no more than that
             self.orders.append(Gone(uid=job.spec.uid, id=job.id, outcome=told))
         else:
@@ -365,11 +475,12 @@ class Draft:
     def settle(self) -> None:
         """Make the draft the queue; to be called when the events are on disk."""
         queue = self.queue
-        jobs = (self.queued, self.held, self.active, self.arrays, self.lanes)
+        jobs = (self.queued, self.held, self.active, self.arrays, self.lanes, self.dependents)
         seen = (self.unseen, self.absent, self.out_of_sight, self.pauses, self.pace)
         for layer in (*jobs, self.tokens, self.limits, self.users, *seen):
             layer.settle()
         queue.next_id, queue.nodes, queue.present = self.next_id, self.nodes, self.present
+        queue.next_begin_s = self.next_begin_s
         for waiting in self.left.values():
             queue.line.gone(waiting)
         for waiting in self.joined.values():

@@ -83,3 +83,26 @@ def union(one: Ranges, other: Ranges) -> Ranges:
         else:
             merged.append((first, last))
     return tuple(merged)
+
+
+def minus(ranges: Ranges, others: Ranges) -> Ranges:
+    """The numbers that are not among the others."""
+    left: list[tuple[int, int]] = []
+    at = 0
+    for low, high in ranges:
+        while at < len(others) and others[at][1] < low:
+            at += 1
+        here, first = at, low
+        while here < len(others) and others[here][0] <= high:
+            if others[here][0] > first:
+                left.append((first, others[here][0] - 1))
+            first = max(first, others[here][1] + 1)
+            here += 1
+        if first <= high:
+            left.append((first, high))
+    return tuple(left)
+
+
+def both(ranges: Ranges, others: Ranges) -> Ranges:
+    """The numbers that are among both."""
+    return minus(ranges, minus(ranges, others))

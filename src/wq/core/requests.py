@@ -9,17 +9,32 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from wq.core.cluster import Node
-from wq.core.job import Allocation, AttemptNo, HostName, JobId, JobSpec, Outcome, Uid
+from wq.core.job import Allocation, ArraySpec, AttemptNo, HostName, JobId, JobSpec, Outcome, Requirement, Uid
 from wq.core.ranges import Ranges
 
 # --- requests of users
 
 
+class Past(Struct, frozen=True, kw_only=True):
+    """What became of a job. ok: None if it is not over.
+
+    tasks, bad: of an array, its tasks, and the places of those that have failed so far.
+    """
+
+    ok: bool | None = None
+    tasks: ArraySpec | None = None
+    bad: Ranges = ()
+
+
 class Submit(Struct, frozen=True, kw_only=True):
-    """Queue these jobs, all or none. token: a repeated submission with the same one gives the same ids."""
+    """Queue these jobs, all or none. token: a repeated submission with the same one gives the same ids.
+
+    past: of jobs that these name. Only the server's own loop fills it in, from its database.
+    """
 
     token: str
     jobs: tuple[JobSpec, ...]
+    past: dict[int, Past] = field(default_factory=dict)
 
 
 class Remove(Struct, frozen=True, kw_only=True):
@@ -42,6 +57,24 @@ class RemoveRest(Struct, frozen=True, kw_only=True):
     jobs: tuple[tuple[int, int], ...]  # (id, task or NO_TASK)
     lost: bool
     grace_s: float
+
+
+class SetHold(Struct, frozen=True, kw_only=True):
+    """Take jobs that wait out of the line, or let them back in: by ranges of ids, or all of one's own."""
+
+    held: bool
+    ids: tuple[tuple[int, int], ...] = ()
+    all: bool = False
+
+
+class Edit(Struct, frozen=True, kw_only=True):
+    """Change a job that waits. What is None stays as it is. begin_s: 0 is now."""
+
+    id: JobId
+    name: str | None = None
+    requirement: Requirement | None = None
+    begin_s: float | None = None
+    max_fails: int | None = None
 
 
 class SetAtMost(Struct, frozen=True, kw_only=True):
@@ -115,8 +148,9 @@ class AttemptStarted(Struct, frozen=True, kw_only=True):
 
 
 class AttemptEnded(Struct, frozen=True, kw_only=True):
-    """The attempt is over. again: not by itself, and the job is to have another one (a node was rebooted).
+    """The attempt is over. again: the job is to have another one, after wait_s seconds.
 
+    (A node was rebooted, or its user wants it tried again.)
     run_s: seconds from its start to its end, as the node measured them.
     """
 
@@ -126,6 +160,7 @@ class AttemptEnded(Struct, frozen=True, kw_only=True):
     outcome: Outcome
     again: bool = False
     run_s: float | None = None
+    wait_s: float = 0.0
 
 
 class Sight(Struct, frozen=True, kw_only=True):
@@ -168,6 +203,8 @@ Request = (
     Submit
     | Remove
     | RemoveRest
+    | SetHold
+    | Edit
     | SetAtMost
     | SetLimit
     | SetNode

@@ -124,6 +124,8 @@ FROM_CLIENTS: dict[str, type] = {
     "limit": Limit,
     "remove": core.Remove,
     "at_most": core.SetAtMost,
+    "hold": core.SetHold,
+    "edit": core.Edit,
     "node": core.SetNode,
     "refresh": core.Refresh,
 }

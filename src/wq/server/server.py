@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from wq.core import listing, news, ranges
 from wq.core.cluster import LOCALHOST, Node
@@ -26,6 +27,7 @@ from wq.core.queue import Draft, Now, Queue
 from wq.core.requests import (
     Answer,
     ClusterRead,
+    Edit,
     Incoming,
     LauncherGone,
     LauncherHere,
@@ -34,6 +36,7 @@ from wq.core.requests import (
     Order,
     Refresh,
     Refusal,
+    SetHold,
     SetLimit,
     SetNode,
     Submit,
@@ -61,6 +64,7 @@ WORDS_A_TURN = 32  # of one user
 STRANGERS_AT_ONCE = 2000  # jobs and tasks that a launcher names
 NEWS_COST = 4  # so many news of attempts cost as much as one job
 LAUNCHER_COST = 1000
+MOST_PAST = 2000  # jobs that are over and that one submission names
 MOST_NAMED = 200  # ids and ranges in one question
 MOST_TASKS_SHOWN = 10_000  # that wait, in one answer
 MOST_PARTS = 1000  # of what a launcher has
@@ -379,7 +383,7 @@ class Server:
         """One turn: what has arrived becomes events, on disk, and then everybody is told. Says when to wake."""
         self.something.clear()
         self.listen()
-        inbox = self.intake.take(TURN_COST)
+        inbox = [self.with_past(item) for item in self.intake.take(TURN_COST)]
         questions = self.questions.take(0)
         self.has_read_cluster = False
         draft = self.on_disk(inbox) if inbox or self.is_due() else None
@@ -397,6 +401,16 @@ class Server:
         if self.questions or self.talkers or (self.intake and self.no_room is None):
             self.something.set()
         return self.wake_s if self.no_room is None else clock().boot_s + FULL_DISK_S
+
+    def with_past(self, item: Incoming) -> Incoming:
+        """A submission goes in with what is known of the jobs that it names, whatever its sender says of them."""
+        request = item.request
+        if not isinstance(request, Submit):
+            return item
+        named = {after.job for spec in request.jobs for after in spec.after if after.job > 0}
+        if len(named) > MOST_PAST:
+            named = set()
+        return replace(item, request=replace(request, past=self.store.past(named) if named else {}))
 
     def is_due(self) -> bool:
         """Is there something to be decided though nothing has arrived?"""
@@ -439,7 +453,7 @@ class Server:
         """Refuse what can wait; the rest: ends of jobs, removals, who comes and goes."""
         rest = []
         for item in inbox:
-            if isinstance(item.request, Submit | SetLimit | SetNode):
+            if isinstance(item.request, Submit | SetLimit | SetNode | SetHold | Edit):
                 peer, seq = self.waiting_for_answer.pop(item.reply_to)
                 why = f"the server has no room on its disk ({self.no_room}); nothing was accepted, try again later"
                 peer.answer(seq, {"error": why, "status": 1, "for_now": True})

@@ -20,20 +20,24 @@ from msgspec.structs import replace
 from wq.core import ranges
 from wq.core.array import Array
 from wq.core.cluster import Node
-from wq.core.job import Allocation, AttemptNo, Job, JobId, JobSpec, Outcome, OutcomeKind, Requirement, State, Uid
+from wq.core.job import Allocation, AttemptNo, Job, JobId, JobSpec, Outcome, OutcomeKind, Requirement, State, Uid, Waits
 from wq.core.lifecycle import Granted, Submitted, advance
 from wq.core.plan import Limit
 from wq.core.queue import (
     ArrayEnded,
+    ArrayHeld,
     ArraySubmitted,
     AtMostSet,
     Draft,
+    Edited,
     LimitSet,
     NodeMarked,
     Queue,
+    TasksFreed,
     TasksRemoved,
 )
 from wq.core.ranges import Ranges
+from wq.core.requests import Past
 from wq.store.database import Database, migrations
 
 KEEP_FINISHED_S = 7 * 86400.0
@@ -70,6 +74,8 @@ class ArrayState(msgspec.Struct, kw_only=True):
     at_most: int | None = None
     started_s: float | None = None
     ended_s: float | None = None
+    blocked: Ranges = ()
+    waits: Waits | None = None
 
 
 class SpoolInUse(Exception):
@@ -210,6 +216,8 @@ class Store:
             self.db.executemany(PUT_ARRAY, map(array_row, draft.changed_arrays.values()))
             over = [(array.id,) for array in draft.changed_arrays.values() if array.ended_s is not None]
             self.db.executemany("DELETE FROM grants WHERE job = ?", over)
+            edited = [(encode(event.spec).decode(), event.id) for event in draft.events if isinstance(event, Edited)]
+            self.db.executemany("UPDATE arrays SET spec = ? WHERE id = ?", edited)
 
     def finished(self, *, ids: Iterable[tuple[int, int]] | None, since_s: float = 0.0) -> list[Job]:
         """Jobs that are over, newest first: by ranges of ids (first, last), or all that ended since."""
@@ -231,6 +239,25 @@ class Store:
         over = newest.format("ended_s IS NOT NULL AND id BETWEEN ? AND ?")
         for low, high in ids:
             found += self.arrays(over, (storable(low), storable(high)))
+        return found
+
+    def past(self, ids: Iterable[int]) -> dict[int, Past]:
+        """What became of these jobs, as far as is known: of those that are over, and of the tasks of arrays."""
+        found: dict[int, Past] = {}
+        for number in map(storable, ids):
+            row = self.db.execute("SELECT job FROM jobs WHERE id = ? AND state = 'done'", (number,)).fetchone()
+            if row is not None:
+                outcome = msgspec.json.decode(row[0], type=Job).outcome
+                found[number] = Past(ok=outcome is not None and outcome.ok)
+                continue
+            for array in self.arrays("id = ?", (number,)):
+                failed = (
+                    "SELECT task FROM tasks WHERE job = ? AND state = 'done' AND (kind != 'exited' OR exit_status != 0)"
+                )
+                numbers = [task for (task,) in self.db.execute(failed, (number,))]
+                bad = [pair for low, high in ranges.of(numbers) for pair in array.tasks.places(low, high)]
+                ok = None if array.ended_s is None else not array.failed and not array.removed
+                found[number] = Past(ok=ok, tasks=array.tasks, bad=ranges.union(tuple(bad), array.removed))
         return found
 
     def arrays(self, where: str, values: tuple[object, ...]) -> list[Array]:
@@ -405,6 +432,12 @@ def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocatio
     )
 
 
+def at_first(array: Array) -> dict[str, object]:
+    """How an array begins, but for what its row says for ever."""
+    facts = {"waits": array.waits, "blocked": array.blocked, "removed": array.removed, "removed_by": array.removed_by}
+    return {name: value for name, value in facts.items() if value}
+
+
 def event_rows(draft: Draft) -> list[tuple[float, int | None, str, bytes]]:
     """The audit trail of a tick: a row an event; those of one kind for tasks of one array are one row with ranges."""
     at_s = draft.now.wall_s
@@ -414,12 +447,14 @@ def event_rows(draft: Draft) -> list[tuple[float, int | None, str, bytes]]:
         kind = type(event).__name__
         match event:
             case Submitted():
-                rows.append((at_s, event.job.id, kind, b"{}"))  # the job's row has the rest
+                waits = event.job.waits
+                body = b"{}" if waits is None else encode({"waits": waits})  # the job's row has the rest
+                rows.append((at_s, event.job.id, kind, body))
             case ArraySubmitted():
-                rows.append((at_s, event.array.id, kind, b"{}"))
+                rows.append((at_s, event.array.id, kind, encode(at_first(event.array))))
             case LimitSet() | NodeMarked():
                 rows.append((at_s, None, kind, encode(event)))
-            case TasksRemoved() | AtMostSet() | ArrayEnded():
+            case TasksRemoved() | AtMostSet() | ArrayEnded() | ArrayHeld() | TasksFreed() | Edited():
                 rows.append((at_s, event.id, kind, encode(event)))
             case _ if event.task is not None:
                 tasks.setdefault((event.id, kind), []).append(event.task)

@@ -25,6 +25,7 @@ from wq.core.requests import (
     AttemptStarted,
     AttemptTakenBack,
     ClusterRead,
+    Edit,
     LauncherGone,
     LauncherHere,
     LostRest,
@@ -36,6 +37,7 @@ from wq.core.requests import (
     Reports,
     Request,
     SetAtMost,
+    SetHold,
     SetLimit,
     SetNode,
     Sight,
@@ -184,6 +186,9 @@ REQUESTS: dict[str, Request] = {
     "report many ends": Reports(news=(AttemptEnded(id=JOB, attempt=NEW_ATTEMPT, outcome=EXITED),)),
     "say how many tasks may run": SetAtMost(id=JobId(5), at_most=3),
     "remove tasks that wait": Remove(tasks=((5, 3, 4),)),
+    "hold a job": SetHold(held=True, ids=((2, 2),)),
+    "hold all of one's own": SetHold(held=True, all=True),
+    "edit a job": Edit(id=JobId(2), name="x"),
 }
 EVERYBODY = ("anze", "other", "server's owner", "root")
 PEOPLE: dict[str, Who] = dict(zip(EVERYBODY, (ANZE, BINE, OWNER, ROOT), strict=True))
@@ -214,6 +219,9 @@ MAY_TOUCH_ANZES: dict[str, set[str]] = {
     "report many ends": HIMSELF,
     "say how many tasks may run": HIMSELF | OPERATORS,
     "remove tasks that wait": HIMSELF | OPERATORS,
+    "hold a job": HIMSELF | OPERATORS,
+    "hold all of one's own": HIMSELF,
+    "edit a job": HIMSELF | OPERATORS,
 }
 
 

@@ -48,7 +48,7 @@ def check(queue: Queue) -> None:
     assert len(cores) == len(set(cores))
     waiting = {place for places in queue.line.groups.values() for place in places if queue.at(place) is not None}
     expected = {(int(k), -1) if isinstance(k, int) else (int(k[0]), k[1]) for k in queue.queued}
-    assert waiting == expected | {(int(a.id), NEW_TASKS) for a in queue.arrays.values() if a.waiting}
+    assert waiting == expected | {(int(a.id), NEW_TASKS) for a in queue.arrays.values() if a.in_line}
     for one in queue.arrays.values():
         live = [job for jobs in (queue.active, queue.queued) for job in jobs.values() if job.id == one.id]
         assert one.live == len(live)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.core.worlds import grant, job
 from wq.core import lifecycle
-from wq.core.job import AttemptNo, Job, JobId, Outcome, OutcomeKind, State
+from wq.core.job import AttemptNo, Job, JobId, Outcome, OutcomeKind, State, Waits
 from wq.core.lifecycle import (
     HOLDING_CORES,
     TABLE,
@@ -30,7 +30,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "lifecycle.md"
 OUTCOME = Outcome(kind=OutcomeKind.EXITED, exit_status=3)
 EVENTS: tuple[JobEvent, ...] = (
     Submitted(job=job(1)),
-    Held(id=JobId(1)),
+    Held(id=JobId(1), waits=Waits(held_by="anze")),
     Released(id=JobId(1)),
     Granted(id=JobId(1), attempt=AttemptNo(2), allocation=grant("a:0,1")),
     Started(id=JobId(1), at_s=7.0),

@@ -38,6 +38,8 @@ FULL: list[typing.Any] = [
     core.LauncherHere(ids=((1, 3), (5, 5)), tasks=((7, 0, 9),), tokens=("t",), more=True),
     core.Remove(tasks=((7, 0, 9),)),
     core.SetAtMost(id=JobId(7), at_most=3),
+    core.SetHold(held=True, ids=((1, 3),)),
+    core.Edit(id=JobId(7), name="x", requirement=need("bycore", 2), begin_s=1.5, max_fails=3),
     core.Submit(token="t", jobs=(array(10, at_most=2),)),
     core.AttemptEnded(
         id=JobId(7), task=3, attempt=AttemptNo(2), outcome=Outcome(kind=OutcomeKind.LOST), again=True, run_s=0.5
@@ -145,6 +147,8 @@ class TestWhatTheClientSays:
             ),
             ({"type": "refresh"}, core.Refresh()),
             ({"type": "at_most", "id": 12, "at_most": None}, core.SetAtMost(id=JobId(12))),
+            ({"type": "hold", "held": False, "all": True}, core.SetHold(held=False, all=True)),
+            ({"type": "edit", "id": 12, "name": "x"}, core.Edit(id=JobId(12), name="x")),
             (
                 {"type": "ls", "users": [], "ids": [], "tasks": [[12, 5, 5]], "finished": False, "brief": True},
                 messages.Ls(tasks=((12, 5, 5),), brief=True),

@@ -6,15 +6,26 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.core.engines import ANZE, BINE, OWNER, array, spec
 from tests.unit.core.test_lanes import check
-from tests.unit.core.worlds import cluster
+from tests.unit.core.worlds import cluster, need
 from tests.unit.store.test_store import Kept
 from wq.core import ranges
-from wq.core.job import AttemptNo, JobId, Outcome, OutcomeKind
-from wq.core.queue import Queue
-from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Remove, Reports, SetAtMost
+from wq.core.job import After, AfterKind, AttemptNo, JobId, Outcome, OutcomeKind
+from wq.core.line import Waiting
+from wq.core.queue import Queue, waited_for
+from wq.core.requests import (
+    AttemptEnded,
+    AttemptStarted,
+    AttemptTakenBack,
+    Edit,
+    Remove,
+    Reports,
+    SetAtMost,
+    SetHold,
+)
 from wq.store.store import Store
 
 NODES = "a:2 b:3"
@@ -40,8 +51,54 @@ def same(store: Store, play: Kept) -> None:
     assert queue.arrays == play.queue.arrays
     assert queue.queued == play.queue.queued
     assert queue.active == play.queue.active
+    assert queue.held == play.queue.held
+    assert queue.dependents == {key: found for key, found in play.queue.dependents.items() if found & waiting(queue)}
+    assert queue.next_begin_s == play.queue.next_begin_s
     assert {name: lane.size for name, lane in queue.lanes.items()} == {n: o.size for n, o in play.queue.lanes.items()}
     assert queue.next_id == play.queue.next_id
+
+
+def waiting(queue: Queue) -> set[JobId]:
+    """Who waits for others."""
+    everybody: list[Waiting] = [*queue.held.values(), *queue.arrays.values()]
+    return {job.id for job in everybody if waited_for(job)}
+
+
+def test_what_jobs_wait_for_outlives_the_server(store: Store) -> None:
+    play = Kept(store, "a:4")
+    first = play.running(ANZE)
+    (lot,) = play.submit(ANZE, array(3, need(host="a", mode="bynode")))
+    late = play.now.wall_s + 100.0
+    waits = (After(job=first), After(job=lot, kind=AfterKind.ANY))
+    play.submit(ANZE, replace(spec(), after=waits), replace(array(2), after=waits, begin_s=late))
+    play.submit(ANZE, replace(spec(), hold=True), replace(array(3), after=(After(job=lot, each=True),)))
+    same(store, play)
+    play.say(ANZE, SetHold(held=True, ids=((lot, lot),)))
+    play.say(ANZE, Edit(id=JobId(lot), name="other"))
+    same(store, play)
+    play.ended(first)
+    same(store, play)
+    play.say(ANZE, SetHold(held=False, ids=((lot, lot),)))
+    same(store, play)
+    play.later(101.0)
+    same(store, play)
+    assert loaded(store).arrays[JobId(lot)].spec.name == "other"
+
+
+def test_what_became_of_jobs_is_known(store: Store) -> None:
+    play = Kept(store, "a:4")
+    good, bad = play.running(ANZE), play.running(ANZE)
+    play.ended(good)
+    play.ended(bad, outcome=Outcome(kind=OutcomeKind.EXITED, exit_status=3))
+    (lot,) = play.submit(ANZE, array(3))
+    failed = Outcome(kind=OutcomeKind.EXITED, exit_status=1)
+    play.say(ANZE, AttemptEnded(id=JobId(lot), task=1, attempt=AttemptNo(1), outcome=failed))
+    past = store.past([good, bad, lot, 99])
+    assert {number: (it.ok, it.bad) for number, it in past.items()} == {
+        good: (True, ()),
+        bad: (False, ()),
+        lot: (None, ((1, 1),)),
+    }
 
 
 @pytest.mark.parametrize("seed", range(25))

@@ -1,0 +1,319 @@
+"""Jobs that wait outside the line: held, for a time, for the ends of others; arrays as a whole and task by task."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from tests.unit.core.engines import ANZE, BINE, EXITED, OWNER, Play, array, spec
+from tests.unit.core.worlds import need
+from wq.core.dependencies import reason
+from wq.core.job import After, AfterKind, AttemptNo, JobId, JobSpec, Outcome, OutcomeKind, Priority
+from wq.core.requests import AttemptEnded, Edit, Past, Remove, SetHold, Submit, Who
+
+FAILED = Outcome(kind=OutcomeKind.EXITED, exit_status=3)
+KILLED = Outcome(kind=OutcomeKind.SIGNALLED, signal=9)
+
+
+def after(*jobs: int, kind: str = "ok", each: bool = False, base: JobSpec | None = None, **more: object) -> JobSpec:
+    conditions = tuple(After(job=job, kind=AfterKind(kind), each=each) for job in jobs)
+    return replace(base or spec(), after=conditions, **more)
+
+
+def why(play: Play, number: int) -> str:
+    job = play.queue.find(JobId(number)) or play.queue.arrays[JobId(number)]
+    found = reason(job)
+    assert found is not None
+    return f"{found.code.value}: {found.text}"
+
+
+def end_task(play: Play, number: int, task: int, outcome: Outcome = EXITED, who: Who = ANZE) -> None:
+    play.say(who, AttemptEnded(id=JobId(number), task=task, attempt=AttemptNo(1), outcome=outcome))
+
+
+class TestAfter:
+    @pytest.mark.parametrize(
+        ("kind", "outcome", "runs"),
+        [
+            ("ok", EXITED, True),
+            ("ok", FAILED, False),
+            ("ok", KILLED, False),
+            ("notok", FAILED, True),
+            ("notok", KILLED, True),
+            ("notok", EXITED, False),
+            ("any", EXITED, True),
+            ("any", FAILED, True),
+        ],
+    )
+    def test_it_runs_when_the_other_has_ended_as_wanted_and_never_otherwise(
+        self, kind: str, outcome: Outcome, runs: bool
+    ) -> None:
+        play = Play()
+        first = play.running()
+        (second,) = play.submit(ANZE, after(first, kind=kind))
+        assert play.state(second) == "held"
+        assert why(play, second).startswith("Dependency: for the ")
+        play.ended(first, outcome=outcome)
+        assert play.state(second) == ("starting" if runs else "gone")
+        if not runs:
+            became = "was successful" if outcome is EXITED else "failed"
+            assert play.outcome(second).kind is OutcomeKind.REMOVED
+            assert play.outcome(second).message == f"it can never run: job {first}, after which it was to run, {became}"
+            assert f"gone {second}" in play.orders
+
+    def test_of_several_the_last_lets_it_go(self) -> None:
+        play = Play()
+        one, two = play.running(), play.running()
+        (third,) = play.submit(ANZE, after(one, two))
+        play.ended(two)
+        assert play.state(third) == "held"
+        assert why(play, third) == f"Dependency: for the success of {one}"
+        play.ended(one)
+        assert play.state(third) == "starting"
+
+    def test_a_chain_falls_as_far_as_it_must(self) -> None:
+        play = Play()
+        first = play.running()
+        chain = [after(-1, kind="ok"), after(-2, kind="ok"), after(-3, kind="notok"), after(-2, kind="any")]
+        ids = play.submit(ANZE, after(first), *chain)
+        play.ended(first, outcome=FAILED)
+        assert [play.state(number) for number in ids] == ["gone", "gone", "gone", "starting", "starting"]
+
+    def test_removal_of_the_other_is_no_success(self) -> None:
+        play = Play("a:1")
+        play.running(ANZE, need("bycore", 1))
+        (waits,) = play.submit(ANZE, spec())
+        (second, third) = play.submit(ANZE, after(waits), after(waits, kind="any"))
+        play.remove(ANZE, waits)
+        assert (play.state(second), play.state(third)) == ("gone", "queued")
+
+    def test_what_is_over_already(self) -> None:
+        play = Play()
+        past = {1: Past(ok=True), 2: Past(ok=False)}
+        play.queue.next_id = 3
+        submit = {"token": "x", "past": past}
+        assert isinstance(play.say(ANZE, Submit(jobs=(after(1),), **submit)), dict)  # type: ignore[arg-type]
+        assert play.state(3) == "starting"
+        said = play.say(ANZE, Submit(token="y", jobs=(spec(), after(2)), past=past))
+        assert said == "job: after: job 2 failed, so this would never run"
+        assert play.say(ANZE, Submit(token="z", jobs=(after(9),))) == "after: there is no job 9, or it is forgotten"
+        assert play.say(ANZE, Submit(token="z", jobs=(after(-1),))) == "after: there is no such job before this one"
+        assert play.queue.next_id == 4  # all or none
+
+    def test_what_ends_in_the_same_turn(self) -> None:
+        play = Play()
+        first = play.running()
+        end = AttemptEnded(id=JobId(first), attempt=AttemptNo(1), outcome=EXITED)
+        play.turn((ANZE, end), (ANZE, Submit(token="t", jobs=(after(first),))))
+        assert play.state(first + 1) == "starting"
+        play.turn((ANZE, Submit(token="u", jobs=(after(first + 1),))), (ANZE, replace(end, id=JobId(first + 1))))
+        assert play.state(first + 2) == "starting"
+
+    def test_a_tick_that_is_dropped_leaves_no_trace(self) -> None:
+        play = Play()
+        first = play.running()
+        (second,) = play.submit(ANZE, after(first))
+        end = AttemptEnded(id=JobId(first), attempt=AttemptNo(1), outcome=EXITED)
+        play.draft((ANZE, end))
+        assert play.state(second) == "held"
+        play.say(ANZE, end)
+        assert play.state(second) == "starting"
+
+
+class TestArrays:
+    def test_after_an_array_as_a_whole(self) -> None:
+        play = Play()
+        (first,) = play.submit(ANZE, array(2))
+        (second, third) = play.submit(ANZE, after(first, base=array(2)), after(first, kind="notok"))
+        end_task(play, first, 0)
+        assert why(play, second) == f"Dependency: for the success of {first}"
+        end_task(play, first, 1, FAILED)
+        assert JobId(second) not in play.queue.arrays
+        assert play.state(third) == "starting"
+
+    def test_an_array_that_may_go(self) -> None:
+        play = Play()
+        first = play.running()
+        (second,) = play.submit(ANZE, after(first, base=array(2)))
+        assert play.queue.arrays[JobId(second)].waiting == ((0, 1),)
+        play.ended(first)
+        assert play.queue.arrays[JobId(second)].live == 2
+
+    def test_task_by_task(self) -> None:
+        play = Play("a:8")
+        (first,) = play.submit(ANZE, array(4))
+        (second,) = play.submit(ANZE, after(first, each=True, base=array(4)))
+        assert why(play, second) == f"Dependency: for tasks of {first}"
+        end_task(play, first, 2)
+        assert [job.task for job in play.last.changed.values() if job.id == second] == [2]
+        end_task(play, first, 1, FAILED)
+        assert play.queue.arrays[JobId(second)].removed == ((1, 1),)
+        end_task(play, first, 0)
+        end_task(play, first, 3)
+        for task in (0, 2, 3):
+            end_task(play, second, task)
+        assert not play.queue.arrays
+
+    def test_task_by_task_when_some_are_over(self) -> None:
+        play = Play("a:8")
+        (first,) = play.submit(ANZE, array(4))
+        end_task(play, first, 0)
+        end_task(play, first, 1, FAILED)
+        past = {first: Past(tasks=play.queue.arrays[JobId(first)].tasks, bad=((1, 1),))}
+        facts = play.say(ANZE, Submit(token="e", jobs=(after(first, each=True, base=array(4)),), past=past))
+        assert isinstance(facts, dict)
+        found = play.queue.arrays[JobId(2)]
+        assert (found.live, found.blocked, found.removed) == (1, ((2, 3),), ((1, 1),))
+
+    def test_task_by_task_of_one_that_is_removed(self) -> None:
+        play = Play("a:1")
+        (first,) = play.submit(ANZE, array(4))
+        (second,) = play.submit(ANZE, after(first, each=True, base=array(4)))
+        play.say(ANZE, Remove(tasks=((first, 2, 3),)))
+        assert play.queue.arrays[JobId(second)].blocked == ((0, 1),)
+
+    @pytest.mark.parametrize("other", [array(3), spec()], ids=["another size", "no array"])
+    def test_task_by_task_wants_the_same_tasks(self, other: JobSpec) -> None:
+        play = Play("a:1")
+        (first,) = play.submit(ANZE, other)
+        said = play.say(ANZE, Submit(token="n", jobs=(after(first, each=True, base=array(4)),)))
+        assert isinstance(said, str)
+        assert said.startswith("after_each: ")
+
+    def test_too_many_failures_stop_it(self) -> None:
+        play = Play("a:2")
+        (number,) = play.submit(ANZE, replace(array(100), max_fails=1))
+        end_task(play, number, 0, FAILED)
+        assert play.queue.arrays[JobId(number)].waiting
+        end_task(play, number, 1, FAILED)
+        left = play.queue.arrays[JobId(number)]
+        assert (left.waiting, left.removed_by) == ((), "max_fails: 1")
+        assert {job.state.value for job in play.queue.active.values()} == {"stopping"}
+
+
+class TestHolding:
+    def test_held_and_released(self) -> None:
+        play = Play("a:1")
+        play.running()
+        (job, lot) = play.submit(ANZE, spec(), array(3))
+        assert play.say(ANZE, SetHold(held=True, ids=((1, 9),))) == {
+            "changed": [job, lot],
+            "refused": [{"id": 1, "why": "it does not wait any more"}],
+            "missing": [],
+        }
+        assert why(play, job) == f"Hold: held by anze; `wq release {job}` lets it go"
+        play.ended(1)
+        assert (play.state(job), play.queue.arrays[JobId(lot)].live) == ("held", 0)
+        play.say(ANZE, SetHold(held=False, ids=((job, job),)))
+        assert play.state(job) == "starting"
+        play.ended(job)
+        play.say(ANZE, SetHold(held=False, all=True))
+        assert play.queue.arrays[JobId(lot)].live
+
+    def test_from_the_beginning(self) -> None:
+        play = Play()
+        (job,) = play.submit(ANZE, replace(spec(), hold=True))
+        assert play.state(job) == "held"
+        play.say(ANZE, SetHold(held=False, ids=((job, job),)))
+        assert play.state(job) == "starting"
+
+    def test_what_the_owner_holds_its_user_cannot_release(self) -> None:
+        play = Play("a:1")
+        play.running(BINE)
+        (job,) = play.submit(ANZE, spec())
+        play.say(OWNER, SetHold(held=True, ids=((job, job),)))
+        facts = play.say(ANZE, SetHold(held=False, ids=((job, job),)))
+        assert isinstance(facts, dict)
+        assert facts["refused"] == [
+            {"id": job, "why": "it is held by owner, and only the server's owner (owner) may release it"}
+        ]
+        assert play.say(BINE, SetHold(held=False, ids=((job, job),)))
+        assert play.state(job) == "held"
+        play.say(OWNER, SetHold(held=False, ids=((job, job),)))
+        assert play.state(job) == "queued"
+
+    def test_a_hold_does_not_forget_what_it_waits_for(self) -> None:
+        play = Play()
+        first = play.running()
+        (job,) = play.submit(ANZE, after(first))
+        play.say(ANZE, SetHold(held=True, ids=((job, job),)))
+        play.ended(first)
+        assert play.state(job) == "held"
+        play.say(ANZE, SetHold(held=False, ids=((job, job),)))
+        assert play.state(job) == "starting"
+
+    def test_a_held_job_can_be_removed(self) -> None:
+        play = Play()
+        (job, lot) = play.submit(ANZE, replace(spec(), hold=True), replace(array(3), hold=True))
+        play.remove(ANZE, job, lot)
+        assert (play.state(job), play.queue.arrays) == ("gone", {})
+
+
+class TestTimes:
+    def test_it_begins_when_its_time_has_come(self) -> None:
+        play = Play()
+        begin_s = play.now.wall_s + 100.0
+        (job, lot) = play.submit(ANZE, replace(spec(), begin_s=begin_s), replace(array(2), begin_s=begin_s + 50.0))
+        assert play.last.wake_s == pytest.approx(play.boot_s + 100.0)
+        assert why(play, job) == "Begin: until its time has come"
+        play.later(99.0)
+        assert play.state(job) == "held"
+        play.later(1.5)
+        assert play.state(job) == "starting"
+        assert play.last.wake_s == pytest.approx(play.boot_s + 49.5)
+        play.later(50.0)
+        assert play.queue.arrays[JobId(lot)].live == 2
+        assert play.last.wake_s is None
+
+    def test_a_time_that_is_past_is_no_wait(self) -> None:
+        play = Play()
+        (job,) = play.submit(ANZE, replace(spec(), begin_s=play.now.wall_s - 1.0))
+        assert play.state(job) == "starting"
+
+    def test_another_attempt_after_a_while(self) -> None:
+        play = Play()
+        job = play.running()
+        play.say(
+            ANZE,
+            AttemptEnded(
+                id=JobId(job), attempt=AttemptNo(1), outcome=replace(FAILED, message="3"), again=True, wait_s=60.0
+            ),
+        )
+        assert play.state(job) == "held"
+        play.later(61.0)
+        assert play.state(job) == "starting"
+        assert play.job(job).attempt == 2
+
+
+class TestEdit:
+    def test_what_waits_can_be_changed(self) -> None:
+        play = Play("a:4")
+        play.running(ANZE, need("bycore", 4))
+        (job, other) = play.submit(ANZE, spec(need("bycore", 4)), spec(need("bycore", 4)))
+        play.say(ANZE, Edit(id=JobId(other), name="first", requirement=need("bycore", 4, priority=Priority.HIGH)))
+        play.ended(1)
+        assert (play.state(job), play.state(other)) == ("queued", "starting")
+        assert play.job(other).spec.name == "first"
+        said = play.say(ANZE, Edit(id=JobId(other), requirement=need("bycore", 1)))
+        assert said == f"job {other} does not wait any more; its name can still be changed"
+        assert play.say(ANZE, Edit(id=JobId(other), name="last")) == {"id": other}
+        assert play.job(other).spec.name == "last"
+
+    def test_not_to_what_can_never_run(self) -> None:
+        play = Play("a:4")
+        play.running(ANZE, need("bycore", 4))
+        (job,) = play.submit(ANZE, spec())
+        assert "5 cores" in str(play.say(ANZE, Edit(id=JobId(job), requirement=need("bycore1", 5))))
+        assert play.say(BINE, Edit(id=JobId(job), name="mine")) == (
+            f"job {job} belongs to anze; only anze, the server's owner (owner) and root may change it"
+        )
+
+    def test_arrays_too(self) -> None:
+        play = Play("a:4")
+        play.running(ANZE, need("bycore", 4))
+        (lot,) = play.submit(ANZE, array(3, need("bycore", 4)))
+        play.say(ANZE, Edit(id=JobId(lot), requirement=need("bycore", 1), begin_s=play.now.wall_s + 10.0))
+        play.ended(1)
+        assert play.queue.arrays[JobId(lot)].live == 0
+        play.later(11.0)
+        assert play.queue.arrays[JobId(lot)].live == 3
