@@ -14,6 +14,8 @@ VERBS = {
     "ls": "list jobs",
     "stat": "show what the nodes do",
     "rm": "remove jobs",
+    "hold": "take waiting jobs out of the line",
+    "release": "let held jobs back into the line",
     "edit": "change a job in the queue",
     "refresh": "look again now",
     "users": "list users",
@@ -29,7 +31,8 @@ HIDDEN = {"run_launcher", "afar"}
 WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar"}
 VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
-    --array --each-line --each-csv --param --at-most --caps""".split()
+    --array --each-line --each-csv --param --at-most --caps
+    --max-fails --after --after-any --after-notok --after-each --begin --retries --notify""".split()
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
@@ -23,6 +23,10 @@ MAX_COUNT = 1_000_000
 MAX_MEM_GB = 1e9
 MAX_JOB_NAME_CHARS = 200
 MAX_PATH_CHARS = 4096
+MAX_AFTER = 200
+MAX_WAIT_S = 30 * 86400.0
+RETRY_ON = ("signal", "node")
+NOTIFY_ON = ("end", "failure", "start")
 AUTO = "auto"
 
 Env = Literal["submit", "login", "clean"]
@@ -54,6 +58,8 @@ class JobDescription:
 
     hostfile: a path, or "auto"; env: where the environment comes from; private: the command stays with its user;
     requeue: it is started again if a reboot of a node ends it; array: its tasks, as formats.array writes them.
+    after...: ids, `last`, or names of jobs; begin: as formats.when reads it; retry_wait: seconds; retry_on: exit
+    statuses, `signal`, `node`; notify: `mail` or a command; notify_on: `end`, `failure`, `start`.
     """
 
     command: str | None
@@ -65,6 +71,18 @@ class JobDescription:
     requeue: bool
     requirement: Requirement
     array: str | None = None
+    after: tuple[str, ...] | None = None
+    after_any: tuple[str, ...] | None = None
+    after_notok: tuple[str, ...] | None = None
+    after_each: tuple[str, ...] | None = None
+    begin: str | None = None
+    hold: bool | None = None
+    max_fails: int | None = None
+    retries: int | None = None
+    retry_wait: float | None = None
+    retry_on: tuple[str, ...] | None = None
+    notify: str | None = None
+    notify_on: tuple[str, ...] | None = None
 
 
 # ---- what a user calls
@@ -101,6 +119,18 @@ def command_fields(command: str, *, source: str = "-c") -> JobFields:
     return JobFields(MappingProxyType({"command": Given(_command("command", raw), source, 1)}))
 
 
+def option_fields(options: Mapping[str, str | Sequence[str]]) -> JobFields:
+    """Keys that came as options of their own: `--begin 20:00` as the key begin. Raises FormatError."""
+    given: dict[str, Given] = {}
+    for key, value in options.items():
+        source = f"--{key.replace('_', '-')}"
+        words = [value] if isinstance(value, str) else value
+        items = tuple([_Text(text=word, source=source, line=1, column=1, plain=True) for word in words])
+        raw: _Raw = items[0] if len(items) == 1 else _List(items=items, opening=items[0])
+        _add(given, _Text(text=key, source=source, line=1, column=1, plain=True), raw)
+    return JobFields(MappingProxyType(given))
+
+
 def merge(base: JobFields, override: JobFields) -> JobFields:
     """The keys of both; where both have one, that of `override`."""
     return JobFields(MappingProxyType({**base.given, **override.given}))
@@ -130,6 +160,18 @@ def describe(fields: JobFields) -> JobDescription:
         requeue=_get(fields, "requeue", bool) is not False,
         requirement=requirement,
         array=_get(fields, "array", str),
+        after=_get(fields, "after", tuple),
+        after_any=_get(fields, "after_any", tuple),
+        after_notok=_get(fields, "after_notok", tuple),
+        after_each=_get(fields, "after_each", tuple),
+        begin=_get(fields, "begin", str),
+        hold=_get(fields, "hold", bool),
+        max_fails=_get(fields, "max_fails", int),
+        retries=_get(fields, "retries", int),
+        retry_wait=_get(fields, "retry_wait", float),
+        retry_on=_get(fields, "retry_on", tuple),
+        notify=_get(fields, "notify", str),
+        notify_on=_get(fields, "notify_on", tuple),
     )
 
 
@@ -526,6 +568,64 @@ def _array(key: str, raw: _Raw) -> str:
         raise raw.error(f"{key}: {error}") from None
 
 
+def _words(key: str, raw: _Raw) -> Iterator[tuple[str, _Text]]:
+    """The words of a list, or of a text with commas between them."""
+    for item in raw.items if isinstance(raw, _List) else (raw,):
+        for word in _present(key, item).split(","):
+            if word.strip():
+                yield word.strip(), item
+
+
+def _jobs(key: str, raw: _Raw) -> tuple[str, ...]:
+    found = []
+    for word, item in _words(key, raw):
+        if len(word) > MAX_JOB_NAME_CHARS or _CONTROL.search(word):
+            raise item.error(
+                f"{key} is {quoted(word)}; allowed: the id of a job, `last`, or the name of one of your jobs"
+            )
+        found.append(word)
+    if not found or len(found) > MAX_AFTER:
+        raise raw.error(f"{key} names {len(found)} jobs; allowed: 1 to {MAX_AFTER}")
+    return tuple(dict.fromkeys(found))
+
+
+def _begin(key: str, raw: _Raw) -> str:
+    from wq.formats.when import ALLOWED, begin_s
+
+    text = _scalar(key, raw)
+    if begin_s(text, 0.0) is None:
+        raise raw.error(f"{key} is {quoted(text)}; allowed: {ALLOWED}")
+    return text
+
+
+def _wait(key: str, raw: _Raw) -> float:
+    from wq.formats.duration import ALLOWED, seconds
+
+    text = _scalar(key, raw)
+    duration_s = seconds(text)
+    if duration_s is None or duration_s > MAX_WAIT_S:
+        raise raw.error(f"{key} is {quoted(text)}; allowed: {ALLOWED}, up to 30d")
+    return duration_s
+
+
+def _retry_on(key: str, raw: _Raw) -> tuple[str, ...]:
+    found = []
+    for word, item in _words(key, raw):
+        if word not in RETRY_ON and not (re.fullmatch("[0-9]{1,3}", word) and 1 <= int(word) <= 255):
+            raise item.error(f"{key} is {quoted(word)}; allowed: exit statuses from 1 to 255, {', '.join(RETRY_ON)}")
+        found.append(word)
+    return tuple(dict.fromkeys(found))
+
+
+def _notify_on(key: str, raw: _Raw) -> tuple[str, ...]:
+    found = []
+    for word, item in _words(key, raw):
+        if word not in NOTIFY_ON:
+            raise item.error(f"{key} is {quoted(word)}; allowed: {', '.join(NOTIFY_ON)}")
+        found.append(word)
+    return tuple(dict.fromkeys(found))
+
+
 _NO_COMMAND = re.compile("[\0\ud800-\udfff]")
 # Control characters, and those that end a line or turn the direction of the text round it.
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -556,5 +656,17 @@ _READERS: dict[str, Callable[[str, _Raw], Value]] = {
     "private": lambda key, raw: _choice(key, raw, _FLAGS),
     "requeue": lambda key, raw: _choice(key, raw, _FLAGS),
     "array": _array,
+    "after": _jobs,
+    "after_any": _jobs,
+    "after_notok": _jobs,
+    "after_each": _jobs,
+    "begin": _begin,
+    "hold": lambda key, raw: _choice(key, raw, _FLAGS),
+    "max_fails": lambda key, raw: _count(key, raw, least=0),
+    "retries": lambda key, raw: _count(key, raw, least=0),
+    "retry_wait": _wait,
+    "retry_on": _retry_on,
+    "notify": lambda key, raw: _line_of_text(key, raw, MAX_PATH_CHARS),
+    "notify_on": _notify_on,
 }
 _ALIASES = {"groups": "group", "not_group": "notgroup", "notgroups": "notgroup", "not_groups": "notgroup"}

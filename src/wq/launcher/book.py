@@ -31,7 +31,9 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     rank_lost: str | None = None
     reboots: int = 0
     replaced: int = 0
+    tried: int = 0
     again: bool = False
+    wait_s: float = 0.0
     kept: bool = False
     server_knows: bool
     node_done: bool
@@ -238,7 +240,9 @@ def stored_of(entry: Entry) -> Stored:
         rank_lost=entry.rank_lost,
         reboots=entry.reboots,
         replaced=entry.replaced,
+        tried=entry.tried,
         again=entry.again,
+        wait_s=entry.wait_s,
         kept=entry.kept,
         server_knows=entry.server_knows,
         node_done=entry.node_done,
@@ -258,6 +262,7 @@ def take_in(entry: Entry, stored: Stored) -> None:
     entry.rank_lost = HostName(stored.rank_lost) if stored.rank_lost is not None else None
     entry.reboots, entry.replaced = stored.reboots, stored.replaced
     entry.again, entry.kept = stored.again, stored.kept
+    entry.tried, entry.wait_s = stored.tried, stored.wait_s
     entry.server_knows, entry.node_done, entry.over_tasks = stored.server_knows, stored.node_done, stored.over_tasks
 
 

@@ -500,6 +500,9 @@ class Launcher:
             why = f"no room for your jobs in {self.settings.state} ({error}); nothing was accepted"
             client.say({"error": why, "status": 1})
             return
+        except Refused as error:
+            client.say({"error": str(error), "status": error.status})
+            return
         self.mark_unfinished()
         if entries[0].task.foreground:
             client.entry = entries[0]

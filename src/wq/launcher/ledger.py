@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from msgspec.structs import replace
+
 from wq.core.job import Allocation, AttemptNo, HostName, JobId, Key, Outcome, OutcomeKind, lane_name
 from wq.core.ranges import Ranges, contains, union
 from wq.core.ranges import of as ranges_of
 from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Starts, Stop
-from wq.launcher.task import ID_MARK, TASK_MARK, Task
+from wq.launcher.task import ID_MARK, TASK_MARK, Task, failure, is_tried_again
 
 JOBS = -1  # where a chunk has the index of its array, and is of jobs
 MOST_REBOOTS = 5  # that a job is started again after: it may be what brings the nodes down
@@ -79,7 +81,9 @@ class Entry:
     rank_lost: HostName | None = None  # the node that was rebooted while a remote process of the attempt ran there
     reboots: int = 0  # of nodes, that ended attempts of it
     replaced: int = 0  # attempts that may have run, and that the server took for lost
-    again: bool = False  # a reboot ended the attempt, and it is to have another one
+    tried: int = 0  # attempts that failed, and after which its user wants another one
+    again: bool = False  # the attempt ended (by a reboot, or it failed), and the job is to have another one
+    wait_s: float = 0.0  # after so long
     kept: bool = False  # its end is stored here, for the server is away
     server_knows: bool = False  # the server has the end on its disk
     node_done: bool = True  # nothing of it is left on nodes
@@ -121,7 +125,7 @@ class Entry:
     @property
     def plain(self) -> bool:
         """A batch job or task of which, once it is granted, nothing is stored but that: no end, as its node has it."""
-        past = self.ran_before or self.reboots or self.again or self.rank_hosts or self.rank_lost
+        past = self.ran_before or self.reboots or self.again or self.rank_hosts or self.rank_lost or self.task.retries
         return not (past or self.cancelled or self.kept or self.task.foreground or self.is_array)
 
     @property
@@ -198,6 +202,7 @@ def ended(entry: Entry) -> AttemptEnded:
         outcome=entry.outcome,
         again=entry.again,
         run_s=entry.run_s,
+        wait_s=entry.wait_s if entry.again else 0.0,
     )
 
 
@@ -455,6 +460,7 @@ class Ledger:
         entry.ran_before = entry.ran_before or entry.again or (entry.phase is Phase.INTENDED and entry.maybe_sent)
         entry.phase = Phase.INTENDED
         entry.outcome, entry.again, entry.boots, entry.rank_lost = None, False, {}, None
+        entry.wait_s = 0.0
         entry.attempt, entry.allocation, entry.declared = order.attempt, order.allocation, order.declared
         entry.maybe_sent = entry.started = False
         entry.stop_grace_s = entry.main_end = None
@@ -763,9 +769,25 @@ class Ledger:
         entry.phase = Phase.ENDED
         entry.outcome = outcome_of(entry.main_end)
         self.rebooted_while_it_ran(entry, entry.main_end)
+        if not entry.again:
+            self.try_again(entry)
         entry.kept = self.server_away
         self.change(entry)
         return [Finished(entry=entry)]
+
+    def try_again(self, entry: Entry) -> None:
+        """An attempt that failed is not the last one, if its user wants that."""
+        assert entry.outcome is not None
+        if (
+            entry.cancelled
+            or entry.stop_grace_s is not None
+            or not is_tried_again(entry.task, entry.outcome, entry.tried)
+        ):
+            return
+        entry.tried += 1
+        entry.again, entry.wait_s = True, entry.task.retry_wait_s
+        how = f"{failure(entry.outcome)[1]}; another attempt ({entry.tried} of {entry.task.retries} retries)"
+        entry.outcome = replace(entry.outcome, message=how)
 
     def rebooted(self, entry: Entry, host: HostName) -> bool:
         """Has the node provably been rebooted since the attempt was sent?"""

@@ -51,7 +51,7 @@ class Submissions:
         self.by_token: dict[str, list[Entry]] = {}
 
     def store(self, sub: Sub) -> list[Entry]:
-        """New entries, on disk, without ids. Raises NoRoom; then there are none."""
+        """New entries, on disk, without ids. Raises NoRoom, Refused; then there are none."""
         token = self.next_token(sub.token)
         there = [entry for entry in self.ledger.entries.values() if entry.number is None]
         taken = {entry.output for entry in there if entry.phase is not Phase.ENDED}
@@ -62,6 +62,11 @@ class Submissions:
             cost = most_bytes(task)
             if size_bytes + cost > BYTES_PER_MESSAGE or len(part) >= JOBS_PER_MESSAGE:
                 name = f"{token}.{number}"
+                if number and any(after.job < 0 for task in sub.tasks for after in task.after):
+                    self.take_back(entries)
+                    raise Refused(
+                        f"jobs that wait for others of the same submission: at most {JOBS_PER_MESSAGE} jobs", 2
+                    )
                 number, size_bytes = number + 1, len(sub.setting.cwd)
                 part = self.by_token[name] = []
                 self.book.keep_setting(name, sub.setting)
@@ -201,7 +206,7 @@ def most_bytes(task: Task) -> int:
     need = task.requirement
     names = sum(map(len, (*need.groups, *need.notgroups, need.host or "", task.name)))
     pieces = len(task.array.tasks) if task.array is not None else 0
-    return 600 + 6 * (min(len(text), LISTED_COMMAND) + names) + 40 * pieces
+    return 600 + 6 * (min(len(text), LISTED_COMMAND) + names) + 40 * pieces + 60 * len(task.after)
 
 
 def servers_name(token: str) -> str:

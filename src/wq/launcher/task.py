@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from wq.core.job import ArraySpec, JobSpec, Requirement, Uid
+from wq.core.job import After, ArraySpec, JobSpec, Outcome, OutcomeKind, Requirement, Uid
 
 LISTED_COMMAND = 4096  # characters of the copy for listings
 ID_MARK, TASK_MARK = "\0", "\1"  # in the name of an output, where the id and the number of the task go
@@ -50,6 +50,10 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     output: the absolute path of a batch job's output on the host of submission; None: to be named by the id. In that of
     an array TASK_MARK stands for the number of the task.
     tty: it gets a terminal. requeue: it is started again if a reboot of a node ends it.
+    after, begin_s, hold: what it waits for at first. max_fails: with more failed tasks an array is stopped.
+    retries: how many more attempts it has when one fails, retry_wait_s after it; retry_on: after which failures (exit
+    statuses, `signal`, `node`); nothing: after any.
+    notify: `mail` or a command, on notify_on (`end`, `failure`, `start`; nothing: `end`).
     """
 
     requirement: Requirement = Requirement()
@@ -65,6 +69,15 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     foreground: bool = False
     tty: bool = False
     array: ArrayTasks | None = None
+    after: tuple[After, ...] = ()
+    begin_s: float | None = None
+    hold: bool = False
+    max_fails: int | None = None
+    retries: int = 0
+    retry_wait_s: float = 0.0
+    retry_on: tuple[int | str, ...] = ()
+    notify: str | None = None
+    notify_on: tuple[str, ...] = ()
 
 
 def listed(task: Task, setting: Setting) -> JobSpec:
@@ -81,4 +94,26 @@ def listed(task: Task, setting: Setting) -> JobSpec:
         x=task.x,
         requeue=task.requeue,
         array=task.array.spec if task.array is not None else None,
+        after=task.after,
+        begin_s=task.begin_s,
+        hold=task.hold,
+        max_fails=task.max_fails,
     )
+
+
+def failure(outcome: Outcome) -> tuple[int | str, str]:
+    """(what retry_on calls this end, that in words)."""
+    match outcome.kind:
+        case OutcomeKind.EXITED:
+            return outcome.exit_status or 0, f"exit status {outcome.exit_status}"
+        case OutcomeKind.SIGNALLED:
+            return "signal", f"signal {outcome.signal}"
+        case OutcomeKind.FAILED | OutcomeKind.LOST | OutcomeKind.REMOVED:
+            return "node", outcome.message or "it could not be run"
+
+
+def is_tried_again(task: Task, outcome: Outcome, ntried: int) -> bool:
+    """Whether its user wants another attempt after this end. ntried: how many there were because of that."""
+    if outcome.ok or task.foreground or ntried >= task.retries:
+        return False
+    return not task.retry_on or failure(outcome)[0] in task.retry_on

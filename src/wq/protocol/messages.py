@@ -101,6 +101,7 @@ class AttemptEnd(NamedTuple):
     cpu_s: float | None
     run_s: float | None
     again: bool
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +191,7 @@ def reports_of(word: Attempts) -> core.Reports:
         for it in word.started
     ]
     for end in word.ended:
-        number, task, attempt, kind, status, signal, message, cpu_s, run_s, again = end
+        number, task, attempt, kind, status, signal, message, cpu_s, run_s, again, wait_s = end
         outcome = Outcome(kind=kind, exit_status=status, signal=signal, message=message, cpu_s=cpu_s)
         ended = core.AttemptEnded(
             id=JobId(number),
@@ -199,6 +200,7 @@ def reports_of(word: Attempts) -> core.Reports:
             outcome=outcome,
             again=again,
             run_s=run_s,
+            wait_s=wait_s,
         )
         news.append(ended)
     for it in word.back:
@@ -221,7 +223,7 @@ def attempts_of(news: Sequence[core.AttemptStarted | core.AttemptEnded | core.At
                 back.append(grant)
             case core.AttemptEnded(outcome=out):
                 cost = (out.cpu_s, it.run_s)
-                how = AttemptEnd(*grant, out.kind, out.exit_status, out.signal, out.message, *cost, it.again)
+                how = AttemptEnd(*grant, out.kind, out.exit_status, out.signal, out.message, *cost, it.again, it.wait_s)
                 ended.append(how)
     return Attempts(started=tuple(started), ended=tuple(ended), back=tuple(back))
 

@@ -154,6 +154,75 @@ class TestANodeWithoutRoom:
         assert told == ["a: ack 1.1", "tell taken back 1.1 because of a: no room in the spool"]
 
 
+class TestRetries:
+    """An attempt that failed is not the last one, if its user wants that."""
+
+    def desk(self, retries: int = 2, *on: int | str, foreground: bool = False) -> Desk:
+        desk = Desk(up="a", foreground=foreground)
+        desk.entry().task = replace(desk.entry().task, retries=retries, retry_wait_s=60.0, retry_on=on)
+        desk.ordered(start(1, "a:0"))
+        desk.started()
+        return desk
+
+    def again(self, desk: Desk, **end: object) -> bool:
+        """Whether there is another attempt after this end."""
+        desk.ended(1, **end)
+        return ended(desk.entry()).again
+
+    def test_some_times_with_a_pause_and_each_with_output_of_its_own(self) -> None:
+        desk = self.desk()
+        assert self.again(desk, exit=3)
+        report = ended(desk.entry())
+        assert (report.wait_s, report.outcome.message) == (60.0, "exit status 3; another attempt (1 of 2 retries)")
+        desk.ordered(start(1, "a:0", attempt=2))
+        assert desk.entry().output == "/home/anze/job1.2.wqlog"
+        desk.started()
+        assert self.again(desk, signal=9)
+        desk.ordered(start(1, "a:0", attempt=3))
+        desk.started()
+        assert not self.again(desk, exit=3)
+        assert ended(desk.entry()).outcome == Outcome(kind=OutcomeKind.EXITED, exit_status=3)
+
+    def test_not_after_success_nor_when_it_was_to_end(self) -> None:
+        assert not self.again(self.desk(), exit=0)
+        desk = self.desk()
+        desk.ordered(stop(1))
+        assert not self.again(desk, signal=15)
+        assert not self.again(self.desk(foreground=True), exit=3)
+
+    @pytest.mark.parametrize(
+        ("on", "end", "again"),
+        [
+            ((3, 4), {"exit": 3}, True),
+            ((3, 4), {"exit": 5}, False),
+            ((3,), {"signal": 9}, False),
+            (("signal",), {"signal": 9}, True),
+            (("signal",), {"exit": 3}, False),
+            (("node",), {"error": "no such directory"}, True),
+            (("node",), {"lost": "nobody knows"}, True),
+            (("node",), {"exit": 1}, False),
+        ],
+    )
+    def test_only_after_the_failures_that_were_named(
+        self, on: tuple[int | str, ...], end: dict[str, object], again: bool
+    ) -> None:
+        assert self.again(self.desk(2, *on), **end) == again
+
+    def test_the_next_launcher_goes_on_counting(self) -> None:
+        desk = self.desk(1)
+        assert self.again(desk, exit=3)
+        desk = desk.restarted()
+        assert ended(desk.entry()).again
+        desk.up("a")
+        desk.ordered(start(1, "a:0", attempt=2))
+        desk.started()
+        assert not self.again(desk, exit=3)
+
+    def test_the_end_of_such_a_job_is_stored_here(self) -> None:
+        desk = self.desk()
+        assert not desk.ledger.passes_through(desk.entry())
+
+
 def rebooted(desk: Desk | None = None, attempt: int = 1) -> Desk:
     """Job 1 was running when its node was rebooted, which is back."""
     desk = desk or running()

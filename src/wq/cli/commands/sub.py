@@ -34,13 +34,15 @@ EXAMPLES = """examples:
   wq sub -b --each-line points.txt -- ./fit %line%        a task for each line
   wq sub -b --each-csv runs.csv -c './fit --lr %lr%'      a task for each row, %column%
   wq sub -b --param lr=0.1,0.01 --param seed=1-5 -c './fit %lr% %seed%'   all 10 combinations
+  wq sub -b --after prep,12 job.yaml    when these have succeeded (--after-any, --after-notok)
+  wq sub -b --begin 20:00 --retries 3 --notify mail job.yaml
   wq sub -n -b --array 0-9 job.yaml          show what would be submitted
   echo 'command: hostname' | wq sub -b -
   nohup wq sub job.yaml > log 2> err &
 
 requirements: mode (bycore, bycore1, bynode, byhost, bygroup), N, group, notgroup, host, min_cores,
 min_mem, X, priority (low, med, high, block), job_name, hostfile, threads, env, private,
-requeue, array; see docs/jobfile.md
+requeue, array, after, begin, hold, retries, max_fails, notify, ...; see docs/jobfile.md
 
 While the server is away -b keeps jobs here until it is back; with -q it does not."""
 LIMITS = {"core": 4, "data": 2, "fsize": 1, "memlock": 8, "nofile": 7, "stack": 3, "as": 9}
@@ -48,6 +50,11 @@ TRUE = ("true", "yes", "1", "on")
 MOST_TEXT = 64 << 20  # bytes (on standard input: characters) of a job file
 MANY_FILES = 20  # from here on reading them may take a while
 MOST_LAUNCHERS = 5  # that may die before they answer
+AS_OPTIONS = ("after", "after_any", "after_notok", "after_each", "begin", "retries", "max_fails", "notify")  # keys
+OPTIONAL = (*AS_OPTIONS, "array", "hold", "retry_wait", "retry_on", "notify_on")
+WAITING = (*AS_OPTIONS[:5], "retry_wait", "retry_on")  # which are put otherwise for the launcher
+BATCH_ONLY = ("retries", "retry_wait", "retry_on", "max_fails", "notify", "notify_on")
+ARRAY_ONLY = ("max_fails", "after_each")
 OWN = ("command", "job_name")  # what most jobs of a file have of their own
 MOST_SHARED = 1000
 described: dict[tuple[tuple[str, Any], ...], dict[str, Any]] = {}  # by the other keys and their values
@@ -68,12 +75,27 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--param", metavar="NAME=VALUES", action="append", help="with -b: lr=0.1,0.01 or seed=1-5; all combinations"
     )
     parser.add_argument("--at-most", metavar="K", help="so many tasks of an array at once")
+    parser.add_argument("--max-fails", metavar="N", help="stop an array when more than N of its tasks have failed")
+    parser.add_argument("--after", metavar="JOBS", help="run when these have ended with success: ids, names, `last`")
+    parser.add_argument("--after-any", metavar="JOBS", help="run when these have ended, however")
+    parser.add_argument("--after-notok", metavar="JOBS", help="run when these have failed, and only then")
+    parser.add_argument("--after-each", metavar="ARRAY", help="each task when the one of that array has succeeded")
+    parser.add_argument("--begin", metavar="TIME", help="not before: 20:00, +2h, 2026-12-01T08:00")
+    parser.add_argument("--hold", action="store_true", help="not before `wq release`")
+    parser.add_argument("--retries", metavar="N", help="try again so often when it fails")
+    parser.add_argument("--notify", metavar="HOW", help="`mail`, or a command, when it has ended")
 
 
 def run(args: argparse.Namespace) -> int:
     if (args.quiet or (args.json and not args.dry_run)) and not args.batch:
         raise WqError("-q and --json go with -b", BAD_INPUT)
     jobs = gather(args)
+    for task, _ in jobs:
+        check_keys(task, args)
+    if any(key in task for task, _ in jobs for key in WAITING):
+        from wq.cli import waits
+
+        waits.settle([task for task, _ in jobs], lambda word: id_of(args, word))
     if args.dry_run:
         from wq.cli import dry_run
 
@@ -109,6 +131,38 @@ def reach(args: argparse.Namespace, *, keep: bool = False) -> LauncherLink:
     return link
 
 
+def check_keys(task: dict[str, Any], args: argparse.Namespace) -> None:
+    """Raises WqError for what has no meaning here."""
+    for key in BATCH_ONLY:
+        if key in task and not args.batch:
+            raise WqError(f"sub: {key} goes with -b", BAD_INPUT)
+    for key in ARRAY_ONLY:
+        if key in task and "array" not in task:
+            raise WqError(f"sub: {key} goes with an array", BAD_INPUT)
+
+
+def id_of(args: argparse.Namespace, word: str) -> int:
+    """The id of one of one's own jobs: the last one, or the one of this name. Raises WqError."""
+    rows = connect(args.port).ask("ls", users=[own_name()], brief=True, finished=word == "last")["jobs"]
+    if word == "last":
+        ids = [row[-1] or row[0] for row in rows]
+        if not ids:
+            raise WqError("you have no jobs here, so there is no last one", BAD_INPUT)
+        return int(max(ids))
+    found = sorted({int(row[0]) for row in rows if row[7] == word and row[1] is None})
+    if len(found) != 1:
+        named = ", ".join(map(str, found[:10]))
+        what = f"several of your jobs have the name {word!r}: {named}" if found else f"no job of yours here is {word!r}"
+        raise WqError(what, BAD_INPUT)
+    return found[0]
+
+
+def own_name() -> str:
+    from wq.cli.connection import user_name
+
+    return user_name(os.getuid())
+
+
 # --- what to submit
 
 
@@ -123,7 +177,8 @@ def gather(args: argparse.Namespace) -> list[tuple[dict[str, Any], str | None]]:
     wanted = wanted_array(args)
     if args.files:
         return from_files(args, foreground, wanted)
-    task = simple_task(args) if args.require is None else described_task(args, wanted)
+    required = required_of(args)
+    task = simple_task(args) if required is None else described_task(args, required, wanted)
     if args.tail is not None:
         task["argv"] = args.tail
         task["command"] = None
@@ -198,13 +253,29 @@ def check_text(*words: str) -> None:
         raise WqError(sentence, BAD_INPUT) from None
 
 
-def described_task(args: argparse.Namespace, wanted: Wanted | None) -> dict[str, Any]:
+def required_of(args: argparse.Namespace) -> JobFields | None:
+    """What -r and the options ask for beyond the command or the job file; None if that is nothing. Raises WqError."""
+    given = {key: getattr(args, key) for key in AS_OPTIONS if getattr(args, key) is not None}
+    if args.hold:
+        given["hold"] = "true"
+    if args.require is None and not given:
+        return None
     from wq.formats import FormatError
-    from wq.formats.jobfile import command_fields, merge, parse_requirement
+    from wq.formats.jobfile import merge, option_fields, parse_requirement
+
+    try:
+        options = option_fields(given)
+        return options if args.require is None else merge(parse_requirement(args.require), options)
+    except FormatError as error:
+        raise WqError(str(error), BAD_INPUT) from None
+
+
+def described_task(args: argparse.Namespace, required: JobFields, wanted: Wanted | None) -> dict[str, Any]:
+    from wq.formats import FormatError
+    from wq.formats.jobfile import command_fields, merge
 
     text = checked_command(args)
     try:
-        required = parse_requirement(args.require)
         check_once(required, wanted)
         return task_of(merge(command_fields(text), required))
     except FormatError as error:
@@ -216,7 +287,7 @@ def from_file(
 ) -> list[tuple[dict[str, Any], str | None]]:
     """All jobs of one file."""
     from wq.formats import FormatError
-    from wq.formats.jobfile import merge, parse_job_file, parse_requirement
+    from wq.formats.jobfile import merge, parse_job_file
 
     source = "standard input" if path == "-" else path
     check_text(path)
@@ -227,7 +298,7 @@ def from_file(
     hidden = all_is_private()
     place = ""
     try:
-        required = parse_requirement(args.require) if args.require is not None else None
+        required = required_of(args)
         if required is not None:
             check_once(required, wanted)
         documents = parse_job_file(text, source=source)
@@ -304,9 +375,8 @@ def all_but_own(fields: JobFields) -> dict[str, Any]:
     from wq.formats.jobfile import describe
 
     found = describe(fields)
-    array = {} if found.array is None else {"array": found.array}
     return {
-        **array,
+        **{key: value for key in OPTIONAL if (value := getattr(found, key)) is not None},
         "requirement": asdict(found.requirement),
         "hostfile": found.hostfile,
         "env_mode": found.env,
