@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -251,6 +251,35 @@ def brief_row(queue: Queue, one: Listed, tally: Mapping[JobId, Tally]) -> BriefR
         held = (allocation.ncores, allocation.nhosts) if allocation is not None else (None, None)
     times = [one.submitted_s, one.started_s, one.ended_s]
     return [*head, state, spec.requirement.priority.value, *held, spec.name, *times, counts, dark, None]
+
+
+MOST_FIELDS = 64
+
+
+def picked(found: Iterable[Row], fields: Sequence[str]) -> Iterator[BriefRow | None]:
+    """Of each row its id and these fields, as a list; jobs in a row that are alike but for their ids are one row.
+
+    The last of a row is the last id that it stands for, or None. A field that is not there is None. None: as above.
+    """
+    fields = fields[:MOST_FIELDS]
+    before: BriefRow | None = None
+    grows = False  # may the next one be one row with it?
+    next_id = 0
+    for number, row in enumerate(found, 1):
+        if number % PAUSE_ROWS == 0:
+            yield None
+        facts = [row.get(name) for name in fields]
+        one_id, alone = row["id"], row["task"] is row["array"] is None
+        assert isinstance(one_id, int)
+        if before is not None and grows and alone and one_id == next_id and facts == before[1:-1]:
+            before[-1] = one_id
+        else:
+            if before is not None:
+                yield before
+            before = [one_id, *facts, None]
+        grows, next_id = alone, one_id + 1
+    if before is not None:
+        yield before
 
 
 def live_jobs(queue: Queue) -> list[Job]:

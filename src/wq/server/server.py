@@ -540,8 +540,10 @@ class Server:
         if query.users:
             chosen = [one for one in chosen if one.spec.user in query.users]
         why = self.plan().why if query.why else None
-        rows = listing.brief_rows(self.queue, chosen) if query.brief else listing.rows(self.queue, chosen, why)
-        return self.paged(rows)
+        if query.brief:
+            return self.paged(listing.brief_rows(self.queue, chosen))
+        rows = listing.rows(self.queue, chosen, why)
+        return self.paged(listing.picked(rows, query.fields) if query.fields else rows)
 
     def named(self, query: messages.Ls) -> list[listing.Listed]:
         """The jobs that are named by their ids, arrays with their tasks; and tasks that are named themselves."""

@@ -63,6 +63,7 @@ FULL: list[typing.Any] = [
     core.AttemptTakenBack(id=JobId(1), attempt=AttemptNo(2), host=HostName("a"), why="no"),
     core.Sight(unseen={HostName("a"): "no answer"}),
     messages.Ls(users=("anze",), ids=((1, 2),), finished=True, why=True),
+    messages.Ls(fields=("name", "state")),
     messages.Stat(),
     messages.Users(user="anze"),
     messages.Shutdown(),
