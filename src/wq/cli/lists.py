@@ -71,60 +71,56 @@ class Wanted:
             return {"why": False, "brief": True, **finished}
         return {"why": "reason" in self.fields, "fields": list(self.fields), **finished}
 
-    def facts(self, rows: Sequence[Any], now_s: float) -> tuple[Facts, list[int]]:
-        """(what the rows say, the places of those that are wanted in their order)"""
-        facts = Facts(rows, self.fields, now_s)
+    def places(self, facts: Facts) -> list[int]:
+        """Where those are that are wanted, of rows as they come."""
         places = list(range(len(facts)))
-        for keep in self.filters(facts):
-            places = list(filter(keep, places))
-        return facts, columns.in_order(facts, places, self.sort)
-
-    def printed(self) -> tuple[Callable[[Any], str], str]:
-        """How looks are printed one after another, and what stands between two."""
-        if self.json:
-            return (lambda rows: self.text(rows, indent=None)), ""
-        return self.text, "---\n" if self.whole else "\n"
-
-    def filters(self, facts: Facts) -> Iterable[Callable[[int], bool]]:
         if self.states:
-            tests = [has_state(facts, name) for name in self.states]
-            yield lambda at: any(test(at) for test in tests)
+            places = list(filter(in_states(facts, self.states), places))
         if self.pattern is not None:
             from fnmatch import fnmatchcase
 
             names = facts["name"]
             known = {name: fnmatchcase(str(name), self.pattern) for name in set(names)}
-            yield lambda at: known[names[at]]
+            places = [at for at in places if known[names[at]]]
+        return places
 
     def shows(self, rows: Sequence[Any], now_s: float) -> Facts:
         """The jobs that are wanted, in their order."""
-        facts, places = self.facts(rows, now_s)
-        return facts.at(places)
+        facts = Facts(rows, self.fields, now_s)
+        facts = facts.at(self.places(facts)).spread()  # in this order: a row may stand for very many jobs
+        return facts.at(columns.in_order(facts, range(len(facts)), self.sort))
 
-    def text(self, rows: Sequence[Any], *, indent: int | None = 1) -> str:
-        """What is printed."""
+    def text(self, rows: Sequence[Any], *, indent: int | None = 1) -> tuple[str, list[str]]:
+        """(what is printed, what is remarked)"""
         now_s = time.time()
         if self.whole:
-            _, places = self.facts(rows, now_s)
-            chosen = [rows[at] for at in places]
-            return in_json(chosen, indent) if self.json else jobs.full(chosen)
+            facts = Facts(rows, (), now_s)
+            chosen = [rows[at] for at in columns.in_order(facts, self.places(facts), self.sort)]
+            return in_json(chosen, indent) if self.json else jobs.full(chosen), []
         facts = self.shows(rows, now_s)
         if self.json:
-            return in_json(columns.rows_for_programs(facts, self.shown), indent)
+            return in_json(columns.rows_for_programs(facts, self.shown), indent), []
         style, window = style_for(sys.stdout, os.environ), window_for(sys.stdout, os.environ)
-        return "\n".join([*columns.lines(facts, self.shown, style, window), facts.footer()]) + "\n"
+        lines = [*columns.lines(facts, self.shown, style, window), facts.footer()]
+        return "\n".join(lines) + "\n", remarks(facts)
 
     def picture(self, rows: Sequence[Any], window: int, nlines: int) -> Picture:
         """What is drawn on a terminal of so many columns and lines."""
         from wq.cli.watch import Picture
 
         if self.whole:
-            lines = self.text(rows).splitlines()
+            lines = self.text(rows)[0].splitlines()
             return Picture([], lines[:nlines], [], max(len(lines) - nlines, 0))
         facts = self.shows(rows, time.time())
         style = style_for(sys.stdout, os.environ)
         head, *body = columns.lines(facts, self.shown, style, window, nlines)
         return Picture([head], body, [facts.footer(), *remarks(facts)], len(facts) - len(body))
+
+    def printed(self) -> tuple[Callable[[Any], str], str]:
+        """How looks are printed one after another, and what stands between two."""
+        if self.json:
+            return (lambda rows: self.text(rows, indent=None)[0]), ""
+        return (lambda rows: self.text(rows)[0]), "---\n" if self.whole else "\n"
 
 
 def run(args: argparse.Namespace, connect: Callable[..., Any]) -> int:
@@ -145,12 +141,12 @@ def run(args: argparse.Namespace, connect: Callable[..., Any]) -> int:
         view = watch.View(look, wanted.picture, *wanted.printed())
         return watch.watch(server, every_s, view, in_place=not args.json)
     rows = look(server)
-    sys.stdout.write(wanted.text(rows))
-    if not wanted.whole and not wanted.json:
+    text, beside = wanted.text(rows)
+    sys.stdout.write(text)
+    for sentence in beside:
         from wq.cli.link import remark
 
-        for sentence in remarks(wanted.shows(rows, time.time())):
-            remark(sentence)
+        remark(sentence)
     return ls.told_missing(args.ids, rows)
 
 
@@ -164,7 +160,7 @@ def remarks(facts: Facts) -> list[str]:
     """What is to be said beside the table: who is out of sight."""
     from wq.cli.render import sight
 
-    dark = {number: seen for number, seen in zip(facts.ids, facts["out_of_sight"], strict=True) if seen}
+    dark = {number: seen for number, seen in zip(facts["id"], facts["out_of_sight"], strict=True) if seen}
     return sight.remarks([{"id": number, "out_of_sight": seen} for number, seen in dark.items()], facts.now_s)
 
 
@@ -206,20 +202,28 @@ def known(what: str, word: str, words: Iterable[str]) -> str:
     raise WqError(f"ls: there is no {what} {word[:60]!r}; there are: {', '.join(near)}", BAD_INPUT)
 
 
-def has_state(facts: Facts, name: str) -> Callable[[int], bool]:
-    """Whether the job at a place is so; an array is so as soon as some task of it waits, runs, has failed."""
-    states, counts, outcomes = facts["state"], facts["counts"], facts["outcome"]
-    those, counted = STATES[name], COUNTED.get(name)
+def in_states(facts: Facts, names: Sequence[str]) -> Callable[[int], bool]:
+    """Whether the job at a place is in one of these states."""
+    states, counts, outcomes, arrays = facts["state"], facts["counts"], facts["outcome"], facts["array"]
+    surely = {state for name in names if name not in BY_OUTCOME for state in STATES[name]}
 
     def test(at: int) -> bool:
-        n = counts[at]
-        if n is not None and counted is not None:
-            return bool(n[counted])
-        if n is not None and name in BY_OUTCOME:
-            return name == "succeeded" and states[at] == "done" and not n[COUNTED["failed"]]
-        return states[at] in those and (name not in BY_OUTCOME or ended_so(outcomes[at], name))
+        if counts[at] is not None:
+            return any(array_is(name, states[at], counts[at], arrays[at]) for name in names)
+        return states[at] in surely or (states[at] == "done" and any(ended_so(outcomes[at], name) for name in names))
 
     return test
+
+
+def array_is(name: str, state: str, counts: Sequence[int], array: Any) -> bool:
+    """An array is so as soon as some of its tasks wait, run, have failed, were removed; the other words are for all."""
+    if name in COUNTED:
+        return bool(counts[COUNTED[name]])
+    if name == "removed":
+        return bool(array and array["removed"])
+    if name in BY_OUTCOME:
+        return name == "succeeded" and state == "done" and not counts[COUNTED["failed"]]
+    return state in STATES[name]
 
 
 def ended_so(outcome: Any, name: str) -> bool:

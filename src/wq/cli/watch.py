@@ -235,7 +235,7 @@ class Screen:
         columns, rows = size.columns or 80, size.lines or 24
         picture = self.view.picture(self.watched.found, columns, rows)
         lines = arranged(picture, self.watched.trouble(), columns, rows)
-        self.write("\x1b[H" + "\r\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
+        self.write(drawing(lines, columns, rows))
 
     # ---- what happens meanwhile
 
@@ -308,6 +308,17 @@ class Attentive:
 
     def close(self) -> None:
         self.sock.close()
+
+
+def drawing(lines: list[str], columns: int, rows: int) -> str:
+    """What draws these lines from the top of a window, over whatever is there.
+
+    A line that is as wide as the window erases nothing behind it: the cursor still stands on its last letter then.
+    """
+    from wq.cli.render.sanitise import painted_width
+
+    text = "\r\n".join(f"{line}\x1b[K" if painted_width(line) < columns else line for line in lines)
+    return f"\x1b[H{text}\r\n\x1b[J" if len(lines) < rows else f"\x1b[H{text}"
 
 
 def arranged(picture: Picture, trouble: str | None, columns: int, rows: int) -> list[str]:

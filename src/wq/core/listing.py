@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TypeAlias
 
 from wq.core import ranges
@@ -180,14 +181,32 @@ def rows(queue: Queue, chosen: Iterable[Listed], why: Callable[[Waiting], Reason
     ordered = sorted(chosen, key=in_order)
     tally = tallies(queue, [one for one in ordered if isinstance(one, Array)])
     again = {job.id: job for job in queue.queued.values() if job.task is not None} if why is not None else {}
+    last: Job | None = None
+    row: Row = {}
     for one in ordered:
-        if isinstance(one, Array):
+        if isinstance(one, Job) and last is not None and alike(last, one):
+            row = {**row, "id": one.id}
+            yield row
+        elif isinstance(one, Array):
             nwaiting, *_ = array_counts(one, tally[one.id])
             waiting = again.get(one.id) if one.ended_s is not None or not nwaiting else one
             yield array_row(one, tally[one.id], why(waiting) if why is not None and waiting is not None else None)
         else:
             reason = why(one) if why is not None and shown_state(one) == State.QUEUED.value else None
-            yield job_row(one, reason, out_of_sight(queue, one))
+            last, row = one, job_row(one, reason, out_of_sight(queue, one))
+            yield row
+
+
+but_its_id = attrgetter(*(name for name in Job.__struct_fields__ if name not in ("id", "spec")))
+but_its_place = attrgetter(*(name for name in JobSpec.__struct_fields__ if name != "index"))
+
+
+def alike(one: Job, other: Job) -> bool:
+    """Whether nothing tells these jobs apart but their ids, as if of one submission: their rows say the same.
+
+    (Why a job waits is the same for all that differ only in their ids and priorities.)
+    """
+    return bool(but_its_id(one) == but_its_id(other) and but_its_place(one.spec) == but_its_place(other.spec))
 
 
 BriefRow: TypeAlias = list[object]

@@ -28,7 +28,7 @@ PRIORITIES = ("low", "med", "high", "block")
 
 
 class Facts:
-    """What the server says of jobs, turned: for each field a column, in which each job has a place.
+    """What the server says of jobs, turned: for each field a column, in which each row has a place.
 
     fields: the names of what stands in rows that are lists, between the id and the last id that a row stands for.
     Raises ValueError for numbers that are none.
@@ -38,42 +38,21 @@ class Facts:
         self.now_s = now_s
         self.columns: dict[str, list[Any]] = {}
         if rows and isinstance(rows[0], dict):
-            for name in dict.fromkeys(("id", *ALWAYS, *(name for row in rows for name in row))):
+            for name in dict.fromkeys(("id", *ALWAYS, "last", *(name for row in rows for name in row))):
                 self.columns[name] = [row.get(name) for row in rows]
         else:
             names = ("id", *fields, "last")
             self.columns = dict(zip(names, turned(rows, len(names)), strict=True))
-            self.spread(self.columns.pop("last"))
-        self.ids: list[int] = self.columns["id"]
-        self.tasks: list[int | None] = self.columns["task"]
-        if not ({int}.issuperset(map(type, self.ids)) and {int, type(None)}.issuperset(map(type, self.tasks))):
+        types = {name: set(map(type, self[name])) for name in ("id", "task", "last")}
+        if not (types["id"] <= {int} and types["task"] | types["last"] <= {int, type(None)}):
             raise ValueError("an id that is no number")
         if "counts" not in self.columns:
             parts = ("waiting", "running", "done", "failed")
             self.columns["counts"] = [one and [one[part] for part in parts] for one in self["array"]]
-        self.letters = jobs.letters(self["state"], self["counts"])
-
-    def spread(self, lasts: Sequence[int | None]) -> None:
-        """A row that stands for many jobs becomes as many."""
-        if lasts.count(None) == len(lasts):
-            return
-        ids = self.columns["id"]
-        if not {int, type(None)}.issuperset(map(type, [*ids, *lasts])):
-            raise ValueError("an id that is no number")
-        many = [1 if last is None else last - first + 1 for first, last in zip(ids, lasts, strict=True)]
-        if sum(many) > jobs.MOST_LINES:
-            raise ValueError("a listing without end")
-        for name, column in self.columns.items():
-            found: list[Any] = []
-            for value, n in zip(column, many, strict=True):
-                if name == "id":
-                    found.extend(range(value, value + n))
-                else:
-                    found.extend([value] * n)
-            self.columns[name] = found
+        self.columns["status"] = list(jobs.letters(self["state"], self["counts"]))
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.columns["id"])
 
     def __getitem__(self, name: str) -> list[Any]:
         """A field that the server does not have yet has nothing."""
@@ -82,16 +61,35 @@ class Facts:
 
     def at(self, places: Sequence[int]) -> Facts:
         """Those at these places, in this order."""
+        if len(places) == len(self) and all(map(int.__eq__, places, range(len(self)))):
+            return self
+        return self.made_of({name: [column[at] for at in places] for name, column in self.columns.items()})
+
+    def made_of(self, found: dict[str, list[Any]]) -> Facts:
         part = Facts.__new__(Facts)
-        part.now_s = self.now_s
-        part.columns = {name: [column[at] for at in places] for name, column in self.columns.items()}
-        part.ids, part.tasks = part.columns["id"], part.columns["task"]
-        part.letters = [self.letters[at] for at in places]
+        part.now_s, part.columns = self.now_s, found
         return part
+
+    def spread(self) -> Facts:
+        """With a place for each job, also where a row stands for many."""
+        ids, lasts = self.columns["id"], self["last"]
+        if lasts.count(None) == len(lasts):
+            return self
+        many = [1 if last is None else last - first + 1 for first, last in zip(ids, lasts, strict=True)]
+        if sum(many) > jobs.MOST_LINES:
+            raise ValueError("a listing without end")
+        columns: dict[str, list[Any]] = {}
+        for name, column in self.columns.items():
+            found: list[Any] = []
+            for value, n in zip(column, many, strict=True):
+                found += range(value, value + n) if name == "id" else [value] * n
+            columns[name] = found
+        columns["last"] = [None] * len(columns["id"])
+        return self.made_of(columns)
 
     def footer(self) -> str:
         """The line that counts them."""
-        return jobs.footer(self.ids, self.tasks, self["counts"], [None] * len(self), self.letters)
+        return jobs.footer(self["id"], self["task"], self["counts"], self["last"], self["status"])
 
 
 def turned(rows: Sequence[Sequence[Any]], nfields: int) -> list[list[Any]]:
@@ -201,7 +199,7 @@ COLUMNS: dict[str, Column] = {
     "task": Column("Task", ["task"]),
     "user": Column("User", ["user"]),
     "uid": Column("Uid", ["uid"]),
-    "status": Column("Status", ["state"], values=lambda facts: list(facts.letters), painted=True),
+    "status": Column("Status", ["state"], values=lambda facts: facts["status"], painted=True),
     "state": Column("State", ["state"], rank=place_in(STATES), painted=True),
     "priority": Column("Priority", ["priority"], rank=place_in(PRIORITIES)),
     "mode": Column("Mode", ["mode"]),
@@ -256,7 +254,7 @@ COLUMNS: dict[str, Column] = {
 }
 
 
-def in_order(facts: Facts, places: list[int], sort: Sequence[tuple[str, bool]]) -> list[int]:
+def in_order(facts: Facts, places: Sequence[int], sort: Sequence[tuple[str, bool]]) -> Sequence[int]:
     """These places in this order: by (column, descending), the first one first, and then by the ids of the jobs.
 
     What has nothing in a column stands behind the others, whichever way they are sorted.
@@ -272,10 +270,10 @@ def in_order(facts: Facts, places: list[int], sort: Sequence[tuple[str, bool]]) 
 
 def keys_of(facts: Facts, name: str) -> list[Any]:
     """What the jobs are sorted by; an array comes before its tasks."""
-    if name == "id" and facts.tasks.count(None) == len(facts):
-        return facts.ids
+    if name == "id" and facts["task"].count(None) == len(facts):
+        return facts["id"]
     if name == "id":
-        return [(number, -1 if task is None else task) for number, task in zip(facts.ids, facts.tasks, strict=True)]
+        return [(number, -1 if task is None else task) for number, task in zip(facts["id"], facts["task"], strict=True)]
     column = COLUMNS[name]
     values = column.values(facts)
     if column.rank is not None:
@@ -309,15 +307,15 @@ def lines(
         facts = facts.at(range(most))
     titles = titles_of(chosen)
     columns = [cells_of(facts, name) for name in chosen]
-    widths = [{cell: width(cell) for cell in set(cells)} for cells in columns]
-    rooms = [max([len(title), *known.values()]) for title, known in zip(titles, widths, strict=True)]
+    widths = [widths_of(name, cells) for name, cells in zip(chosen, columns, strict=True)]
+    rooms = [max(len(title), widest) for title, (widest, _) in zip(titles, widths, strict=True)]
     if window is None:
         rooms = [min(WIDEST, room) for room in rooms]
     else:
         fit(rooms, [COLUMNS[name].shrinks for name in chosen], window)
     last = len(chosen) - 1
     for at, name in enumerate(chosen):
-        columns[at] = drawn(columns[at], widths[at], rooms[at], COLUMNS[name], style, window, at == last)
+        columns[at] = drawn(columns[at], widths[at][1], rooms[at], COLUMNS[name], style, window, at == last)
     header = [title.ljust(room) for title, room in zip(titles[:-1], rooms, strict=False)]
     return [" ".join([*header, titles[-1]]), *map(" ".join, zip(*columns, strict=True))]
 
@@ -333,7 +331,7 @@ def titles_of(chosen: Sequence[str]) -> list[str]:
 def cells_of(facts: Facts, name: str) -> list[str]:
     """The words of a column, each different value made one once."""
     if name == "id":
-        pairs = zip(facts.ids, facts.tasks, strict=True)
+        pairs = zip(facts["id"], facts["task"], strict=True)
         return [str(number) if task is None else f"{number}.{task}" for number, task in pairs]
     column = COLUMNS[name]
     values = column.values(facts)
@@ -342,6 +340,14 @@ def cells_of(facts: Facts, name: str) -> list[str]:
     except TypeError:  # lists and objects
         return list(map(column.cell, values))
     return list(map(cell_of.__getitem__, values))
+
+
+def widths_of(name: str, cells: Sequence[str]) -> tuple[int, dict[str, int]]:
+    """(the widest, the width of each); ids, which all differ, are as wide as they are long, and are not looked up."""
+    if name == "id":
+        return max(map(len, cells), default=0), {}
+    found = {cell: width(cell) for cell in set(cells)}
+    return max(found.values(), default=0), found
 
 
 def drawn(
@@ -354,6 +360,8 @@ def drawn(
     is_last: bool,
 ) -> list[str]:
     """The cells as they stand in lines: shortened, painted, padded."""
+    if not width_of:
+        return list(cells) if is_last else [cell.ljust(room) for cell in cells]
     shown: dict[str, str] = {}
     for cell, wide in width_of.items():
         text = cell

@@ -126,6 +126,12 @@ def cut(line: str, room: int) -> str:
     return "".join(parts)
 
 
+def painted_width(line: str) -> int:
+    """How many columns a sanitised line takes that may be painted."""
+    first, *parts = line.split("\x1b[")
+    return width(first) + sum(width(part.partition("m")[2]) for part in parts)
+
+
 def _is_joined_jamo(char: str) -> bool:
     """Whether this is a Korean letter that a terminal draws into the one before (as macOS writes file names)."""
     return "\u1160" <= char <= "\u11ff" or "\ud7b0" <= char <= "\ud7fb"
