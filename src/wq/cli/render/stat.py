@@ -39,11 +39,12 @@ def bars(
     if window is not None:
         others = sum(max(map(width, cells)) for cells in zip(header[1:], *tails, strict=True))
         longest = max([0, *map(sum, counted)])
+        numbers = [f"{used}/{used + avail + offline}" for used, avail, offline in counted]
         if longest + len("[]  ") + others + 2 > window:
-            numbers = [f"{used}/{used + avail + offline}" for used, avail, offline in counted]
-            tails = [(text, *tail) for text, tail in zip(numbers, tails, strict=True)]
             room = window - others - len("[]  ") - 3 - max([len("used"), *map(len, numbers)])
-            scale = -(-longest // max(room, _SHORTEST))
+            scale = -(-longest // max(room, _SHORTEST)) or 1
+        if scale > 1:
+            tails = [(text, *tail) for text, tail in zip(numbers, tails, strict=True)]
             header = (f"usage({scale}/char)", "used", *header[1:])
     drawn = [_bar(*cores, scale) for cores in counted]
     # The gap after the bars is two wide, and bars are never cut from their alignment: so they come padded.
