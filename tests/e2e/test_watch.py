@@ -94,6 +94,19 @@ def test_whatever_ends_it_leaves_the_terminal_as_it_was(
     assert terminal.settings() == before
 
 
+def test_it_can_be_left_while_the_server_says_nothing(terminal: Terminal, queue: Queue) -> None:
+    terminal.type("wq ls -w 0.2; echo status $?")
+    shows(terminal, "Id ", "Jobs: 0 ")
+    assert queue.server_pid is not None
+    rig.signal_all([queue.server_pid], signal.SIGSTOP)
+    try:
+        terminal.resize(60, 10)  # it is drawn anew all the same
+        terminal.press("q")
+        shows(terminal, "status 0", PROMPT)
+    finally:
+        rig.signal_all([queue.server_pid], signal.SIGCONT)
+
+
 def test_ctrl_z_and_fg(terminal: Terminal, queue: Queue) -> None:
     before = terminal.settings()
     terminal.type("wq ls -w 0.2 --state waiting; echo status $?")

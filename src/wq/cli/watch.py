@@ -219,7 +219,7 @@ class Screen:
         if not self.is_in:
             return
         self.is_in = False
-        self.write(LEAVE)
+        self.write(f"\x1b[H\x1b[J{LEAVE}")  # (some terminals leave a part of it, after a change of size)
         if self.modes is not None:
             import termios
 
