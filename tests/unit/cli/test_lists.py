@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from tests.unit.cli.test_ls import listed
 from tests.unit.cli.test_render_columns import job, outcome
 from wq.cli import lists, main
 from wq.cli.render import jobs
+from wq.cli.render.columns import COLUMNS
 
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
@@ -82,6 +85,14 @@ class TestColumns:
     def test_stand_in_the_order_in_which_they_are_named(self, monkeypatch: Patch, capsys: Capture) -> None:
         found = seen(monkeypatch, capsys, "-o", "name, Id,state", "5", rows=[ROWS[4]])
         assert found == ["Name Id State", "fit  5  done", "Jobs: 1 Running: 0 Waiting: 0 Done: 1"]
+
+    @pytest.mark.parametrize("page", ["commands.md", "json.md"])
+    def test_are_all_documented(self, page: str) -> None:
+        text = (Path(__file__).parents[3] / "docs" / page).read_text()
+        _, _, part = text.partition("### Columns" if page == "commands.md" else "### wq ls --json -o")
+        named = set(re.findall("`([a-z_]+)`", part))
+        assert set(COLUMNS) - named == set()
+        assert {*lists.STATES} - named == set() or page == "json.md"
 
     def test_a_plus_adds_to_the_usual_ones(self, monkeypatch: Patch, capsys: Capture) -> None:
         assert seen(monkeypatch, capsys, "-o", "+mode,n")[0].split() == [*jobs.HEADER, "Mode", "N"]
