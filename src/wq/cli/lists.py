@@ -11,6 +11,7 @@ from wq.cli.ids import asked
 from wq.cli.render import columns, jobs
 from wq.cli.render.colour import style_for, window_for
 from wq.cli.render.columns import COLUMNS, USUAL, Facts
+from wq.cli.render.sanitise import printable
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Wanted:
         facts = self.shows(rows, time.time())
         style = style_for(sys.stdout, os.environ)
         head, *body = columns.lines(facts, self.shown, style, window, nlines)
-        return Picture([head], body, [facts.footer(), *remarks(facts)], len(facts) - len(body))
+        return Picture([head], body, [facts.footer(), *map(printable, remarks(facts))], len(facts) - len(body))
 
     def printed(self) -> tuple[Callable[[Any], str], str]:
         """How looks are printed one after another, and what stands between two."""

@@ -201,3 +201,17 @@ class TestRefusals:
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1)
         assert err.startswith(f"wq: {sentence}")
+
+
+def test_what_is_drawn_is_fit_for_a_terminal() -> None:
+    evil = "\x1b[2J\x07\u202e"
+    dark = {"since": 1.0, "hosts": [evil], "why": evil}
+    rows = [job(state="running", name=evil, user=evil, out_of_sight=dark), *(job(id=n) for n in range(20, 90))]
+    for words in ([], ["-o", "id,name,out_of_sight"], ["-f"]):
+        picture = lists.Wanted(args_of("-w", *words)).picture(rows, 80, 10)
+        lines = [*picture.head, *picture.body, *picture.tail]
+        assert all(line.isprintable() for line in lines)
+        assert len(picture.body) == 10
+        if not words:
+            assert (picture.nmore, picture.tail[0]) == (61, "Jobs: 71 Running: 1 Waiting: 70")
+            assert "out of sight since" in picture.tail[1]

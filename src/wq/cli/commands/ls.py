@@ -92,7 +92,7 @@ def show(rows: list[Any]) -> None:
     if window is not None and any(len(line) > window or not line.isascii() for line in lines):
         from wq.cli.render import columns
 
-        facts = columns.Facts(rows, jobs.FIELDS[1:-1], now_s)
+        facts = columns.Facts(rows, jobs.FIELDS[1:-1], now_s).spread()
         lines = [*columns.lines(facts, style=style, window=window), lines[-1]]
     print("\n".join(lines))
     dark = jobs.in_the_dark(rows)
