@@ -1,8 +1,9 @@
 """How long a look at a long queue takes: `python -m bench.listing`.
 
-`wq ls`, `wq ls -u me` and `wq stat` with nothing in the queue, with 10,000 and 100,000 jobs that wait, and with an
-array of a million tasks, in turn with `python3 -I -S -c pass`. Nothing starts meanwhile: one job holds all cores. The
-jobs are submitted by as many users as it takes, since nobody may have more than 30,000.
+`wq ls`, `wq ls -u me`, `wq ls --state R`, `wq ls -o +reason` and `wq stat` with nothing in the queue, with 10,000 and
+100,000 jobs that wait, and with an array of a million tasks, in turn with `python3 -I -S -c pass`. Nothing starts
+meanwhile: one job holds all cores. The jobs are submitted by as many users as it takes, since nobody may have more than
+30,000.
 """
 
 from __future__ import annotations
@@ -56,7 +57,13 @@ def main() -> int:
         stack.callback(clear, site, watcher)
         blocker, _ = site.sub("-r", "N: 2", "-c", "sleep 100000")
         queue.wait_for_state(blocker, "running")
-        commands = {"wq ls": ["ls"], "wq ls -u me": ["ls", "-u", me.name], "wq stat": ["stat"]}
+        commands = {
+            "wq ls": ["ls"],
+            "wq ls -u me": ["ls", "-u", me.name],
+            "wq ls --state R": ["ls", "--state", "R"],
+            "wq ls -o +reason": ["ls", "-o", "+reason"],
+            "wq stat": ["stat"],
+        }
         runs: dict[str, measure.Run] = {PYTHON: lambda: site.time([site.python, "-I", "-S", "-c", "pass"])}
         for name, words in commands.items():
             runs[name] = lambda words=words: site.time([site.wq, *words])

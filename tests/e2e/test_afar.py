@@ -158,6 +158,26 @@ def test_a_shell_on_a_terminal(laptop: Laptops, bine: User) -> None:
         assert window.settings() == before
 
 
+def test_a_listing_that_goes_on(laptop: Laptops, bine: User) -> None:
+    number = laptop.queue.batch(bine, "sleep 1000", f"N: 4; job_name: {'long_' * 30}")
+    laptop.queue.wait_for_state(number, "running")
+    work = laptop.queue.directory(bine)
+    with Terminal(bine, env=laptop.env(), cwd=work, columns=90, rows=20, at=laptop.machine) as window:
+        before = window.settings()
+        window.type("wq ls -w 0.2")
+        window.wait_for("Jobs: 1 Running: 1")
+        assert len(window.lines[0]) == 90
+        window.resize(110, 20)
+        wait_for(lambda: len(window.lines[0]) == 110, PATIENCE_S, "it to follow the window")
+        laptop.queue.remove(number)
+        window.wait_for("Jobs: 0 ")
+        window.press("q")
+        window.wait_for_line(PROMPT)
+        window.type("echo rc=$?")
+        window.wait_for("rc=0")
+        assert window.settings() == before
+
+
 def test_a_window_that_is_closed_ends_its_job(laptop: Laptops, bine: User) -> None:
     work = laptop.queue.directory(bine)
     with Terminal(bine, env=laptop.env(), cwd=work, at=laptop.machine) as window:

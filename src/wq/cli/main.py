@@ -32,8 +32,10 @@ WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar"}
 VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
     --array --each-line --each-csv --param --at-most --caps
-    --max-fails --after --after-any --after-notok --after-each --begin --retries --notify""".split()
+    --max-fails --after --after-any --after-notok --after-each --begin --retries --notify
+    -o --columns --sort --state --name""".split()
 )
+MAYBE_VALUED = ("-w", "--watch")  # by a number
 
 
 def usage() -> str:
@@ -47,10 +49,14 @@ def find_verb(words: list[str]) -> tuple[str | None, list[str]]:
     """(the command, all other words): options may stand before it, with their values."""
     at = 0
     while at < len(words) and words[at].startswith("-") and words[at] not in ("-h", "--help", "--version"):
-        at += 2 if takes_value(words[at]) else 1
+        at += 2 if takes_value(words[at]) or (words[at] in MAYBE_VALUED and is_number(words[at + 1 : at + 2])) else 1
     if at >= len(words) or words[at].startswith("-"):
         return None, words
     return words[at], words[:at] + words[at + 1 :]
+
+
+def is_number(words: list[str]) -> bool:
+    return bool(words) and words[0].replace(".", "", 1).isdecimal()
 
 
 def takes_value(option: str) -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-KNOWN = {"action", "choices", "default", "dest", "help", "metavar", "nargs", "required", "type"}
+KNOWN = {"action", "choices", "const", "default", "dest", "help", "metavar", "nargs", "required", "type"}
 ACTIONS = ("store", "store_true", "append")
 
 
@@ -32,6 +32,7 @@ class Option:
         self.nargs: str | None = how.get("nargs")
         self.type: Callable[[str], Any] | None = how.get("type")
         self.choices = how.get("choices")
+        self.const: str | None = how.get("const")  # of an option whose value may be left out (nargs="?")
         self.default = how.get("default", False if self.action == "store_true" else None)
         self.required: bool = how.get("required", False)
         long = next((name for name in names if name.startswith("--")), names[0])
@@ -63,7 +64,8 @@ class PlainReader:
                 raise NotPlain
             self.words = option
             return
-        if option.nargs is not None or not all(is_plain_name(name) for name in names):
+        plain = option.nargs is None if option.const is None else option.nargs == "?" and option.action == "store"
+        if not plain or not all(is_plain_name(name) for name in names):
             raise NotPlain
         for name in names:
             self.options[name] = option
@@ -114,9 +116,12 @@ class PlainReader:
             return
         if not equals:
             following = next(rest, None)
-            if following is None or is_option(following):
+            if following is None and option.const is not None:
+                given = option.const
+            elif following is None or is_option(following):
                 raise NotPlain
-            given = following
+            else:
+                given = following
         if given == "--":  # which argparse takes away, here too
             raise NotPlain
         value = option.value(given)
@@ -139,6 +144,16 @@ class PlainReader:
             found[option.dest] = [] if option.default is None else option.default
 
 
+def joined(words: list[str], dashed: tuple[str, ...]) -> list[str]:
+    """Each of these options in one word with its value, which may begin with a dash."""
+    found: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        value = next(rest, None) if word in dashed else None
+        found.append(word if value is None else f"{word}={value}")
+    return found
+
+
 def is_option(word: str) -> bool:
     """Whether it begins as an option does. A single dash is a file."""
     return word.startswith("-") and len(word) > 1
@@ -150,6 +165,9 @@ def is_plain_name(name: str) -> bool:
 
 def read(verb: str, command: Any, words: list[str]) -> Any:
     """The options of a command, as an object with an attribute for each. Raises WqError for what is none."""
+    dashed = getattr(command, "DASHED", ())
+    if dashed:
+        words = joined(words, dashed)
     try:
         reader = PlainReader()
         declare(reader, command)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SSH_FAILED = 255  # what ssh answers for its own failures, and for a command that did so
 LONGEST_WORD = 120_000  # the kernel allows 128 KiB
 PR_SET_PDEATHSIG = 1
+INTERACTIVE = {"ls": "watch", "stat": "watch"}  # with this option the command draws on the terminal
 
 
 def go_there_if_configured(verb: str, words: list[str], args: Any, *, port_given: bool) -> None:
@@ -38,17 +39,29 @@ def go_there_if_configured(verb: str, words: list[str], args: Any, *, port_given
     )
     facts: dict[str, Any] = {"words": [verb, *words], "tail": args.tail}
     sys.stdout.flush()
-    sys.exit(submit(head, facts, args) if verb == "sub" else ask(head, facts))
+    sys.exit(submit(head, facts, args) if verb == "sub" else ask(head, facts, args))
 
 
-def ask(head: Head, facts: dict[str, Any]) -> int:
+def ask(head: Head, facts: dict[str, Any], args: Any) -> int:
     """Any command but a submission: its output is shown here as it would be on this terminal."""
+    goes_on = getattr(args, INTERACTIVE.get(facts["words"][0], ""), None) is not None
     try:
-        facts["columns"] = os.get_terminal_size(1).columns
+        columns = os.get_terminal_size(1).columns
         facts["colour"] = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    except OSError:
-        pass  # no terminal
-    return head.status_of(facts)
+    except OSError:  # no terminal
+        facts["ends_with_us"] = goes_on
+        return head.status_of(facts)
+    if not goes_on or args.json or not os.isatty(0) or os.environ.get("TERM") == "dumb":
+        facts["columns"], facts["ends_with_us"] = columns, goes_on
+        return head.status_of(facts)
+    try:
+        return head.status_of(facts, None, terminal=True)  # ssh tells the size of the window, whenever it changes
+    except WqError:
+        from wq.cli.watch import LEAVE
+
+        sys.stdout.write(LEAVE)  # what has drawn on this terminal can no more put it right
+        sys.stdout.flush()
+        raise
 
 
 def submit(head: Head, facts: dict[str, Any], args: Any) -> int:

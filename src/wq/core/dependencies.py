@@ -140,7 +140,7 @@ def reason(job: Waiting) -> Reason | None:
     """Why it is not in the line; None if it is."""
     waits = job.waits
     if waits is not None and waits.held_by is not None:
-        return Reason(code=ReasonCode.HOLD, text=f"held by {waits.held_by}; `wq release {job.id}` lets it go")
+        return Reason(code=ReasonCode.HOLD, text=f"held by {waits.held_by}; `wq release` lets it go")
     if waits is not None and waits.after:
         kinds = {AfterKind.OK: "success", AfterKind.NOTOK: "failure", AfterKind.ANY: "end"}
         named = [f"the {kinds[after.kind]} of {after.job}" for after in waits.after[:MOST_SAID]]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TypeAlias
 
 from wq.core import dependencies, ranges
@@ -196,8 +197,13 @@ def rows(queue: Queue, chosen: Iterable[Listed], why: Callable[[Waiting], Reason
     ordered = sorted(chosen, key=in_order)
     tally = tallies(queue, [one for one in ordered if isinstance(one, Array)])
     again = {job.id: job for job in queue.queued.values() if job.task is not None} if why is not None else {}
+    last: Job | None = None
+    row: Row = {}
     for one in ordered:
-        if isinstance(one, Array):
+        if isinstance(one, Job) and last is not None and alike(last, one):
+            row = {**row, "id": one.id}
+            yield row
+        elif isinstance(one, Array):
             nwaiting, *_ = array_counts(one, tally[one.id])
             waiting = again.get(one.id) if one.ended_s is not None or not nwaiting else one
             held = dependencies.reason(one) if one.ended_s is None else None
@@ -207,7 +213,20 @@ def rows(queue: Queue, chosen: Iterable[Listed], why: Callable[[Waiting], Reason
             reason = dependencies.reason(one) if one.state is State.HELD else None
             if reason is None and why is not None and shown_state(one) == State.QUEUED.value:
                 reason = why(one)
-            yield job_row(one, reason, out_of_sight(queue, one))
+            last, row = one, job_row(one, reason, out_of_sight(queue, one))
+            yield row
+
+
+but_its_id = attrgetter(*(name for name in Job.__struct_fields__ if name not in ("id", "spec")))
+but_its_place = attrgetter(*(name for name in JobSpec.__struct_fields__ if name != "index"))
+
+
+def alike(one: Job, other: Job) -> bool:
+    """Whether nothing tells these jobs apart but their ids, as if of one submission: their rows say the same.
+
+    (Why a job waits is the same for all that differ only in their ids and priorities.)
+    """
+    return bool(but_its_id(one) == but_its_id(other) and but_its_place(one.spec) == but_its_place(other.spec))
 
 
 BriefRow: TypeAlias = list[object]
@@ -271,6 +290,35 @@ def brief_row(queue: Queue, one: Listed, tally: Mapping[JobId, Tally]) -> BriefR
         held = (allocation.ncores, allocation.nhosts) if allocation is not None else (None, None)
     times = [one.submitted_s, one.started_s, one.ended_s]
     return [*head, state, spec.requirement.priority.value, *held, spec.name, *times, counts, dark, None]
+
+
+MOST_FIELDS = 64
+
+
+def picked(found: Iterable[Row], fields: Sequence[str]) -> Iterator[BriefRow | None]:
+    """Of each row its id and these fields, as a list; jobs in a row that are alike but for their ids are one row.
+
+    The last of a row is the last id that it stands for, or None. A field that is not there is None. None: as above.
+    """
+    fields = fields[:MOST_FIELDS]
+    before: BriefRow | None = None
+    grows = False  # may the next one be one row with it?
+    next_id = 0
+    for number, row in enumerate(found, 1):
+        if number % PAUSE_ROWS == 0:
+            yield None
+        facts = [row.get(name) for name in fields]
+        one_id, alone = row["id"], row["task"] is row["array"] is None
+        assert isinstance(one_id, int)
+        if before is not None and grows and alone and one_id == next_id and facts == before[1:-1]:
+            before[-1] = one_id
+        else:
+            if before is not None:
+                yield before
+            before = [one_id, *facts, None]
+        grows, next_id = alone, one_id + 1
+    if before is not None:
+        yield before
 
 
 def live_jobs(queue: Queue) -> list[Job]:

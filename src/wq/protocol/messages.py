@@ -32,7 +32,7 @@ class Hello:
 class Ls:
     """List jobs. ids: ranges (first, last); tasks of arrays: (job, first, last); finished: those of the last day too.
 
-    why: with reasons. brief: rows are lists, for nine columns.
+    why: with reasons. brief: rows are lists, for nine columns. fields: rows are lists of these, as listing.picked says.
     """
 
     users: tuple[str, ...] = ()
@@ -41,6 +41,7 @@ class Ls:
     finished: bool = False
     why: bool = False
     brief: bool = False
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +73,12 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """To a launcher: why a foreground job waits (code: the kind of reason), and how many are ahead."""
+    """To a launcher: why a foreground job waits (code: the kind of reason); how many are ahead, if it is in line."""
 
     id: int
     reason: str
     code: str
-    ahead: int
+    ahead: int | None
 
 
 class TaskGrant(NamedTuple):

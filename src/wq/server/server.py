@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from wq.core import listing, news, ranges
+from wq.core import dependencies, listing, news, ranges
 from wq.core.cluster import LOCALHOST, Node
 from wq.core.engine import planned, tick
 from wq.core.job import HostName, Job, JobId, Uid
@@ -64,6 +64,7 @@ WORDS_A_TURN = 32  # of one user
 STRANGERS_AT_ONCE = 2000  # jobs and tasks that a launcher names
 NEWS_COST = 4  # so many news of attempts cost as much as one job
 LAUNCHER_COST = 1000
+FEW_HELD = 10_000  # so many are looked at for those in the foreground
 MOST_PAST = 2000  # jobs that are over and that one submission names
 MOST_NAMED = 200  # ids and ranges in one question
 MOST_TASKS_SHOWN = 10_000  # that wait, in one answer
@@ -154,7 +155,7 @@ class Server:
         self.next_mark = 0
         self.peers: set[Peer] = set()
         self.launchers: dict[Uid, Peer] = {}
-        self.told: dict[JobId, tuple[str, int]] = {}
+        self.told: dict[JobId, tuple[str, int | None]] = {}
         self.something = asyncio.Event()
         self.stopping = False
         self.wake_s: float | None = 0.0  # when something is to be decided, though nothing arrives
@@ -489,7 +490,7 @@ class Server:
         waiting = [job for place in line.foreground if isinstance(job := self.queue.at(place), Job)]
         jobs = [job for job in waiting if job.spec.uid in self.launchers]
         plan = self.plan() if jobs else None
-        told = {}
+        told: dict[JobId, tuple[str, int | None]] = {}
         for job in jobs:
             assert plan is not None
             news = (plan.why(job).text, line.ahead(job, lambda place: self.queue.at(place) is not None))
@@ -498,7 +499,21 @@ class Server:
                 code = plan.why(job).code.value
                 word = messages.Waiting(id=job.id, reason=news[0], code=code, ahead=news[1])
                 self.launchers[job.spec.uid].send(messages.encode_word(word))
+        if len(self.queue.held) <= FEW_HELD:
+            told |= self.tell_held()
         self.told = told
+
+    def tell_held(self) -> dict[JobId, tuple[str, int | None]]:
+        """The same for those that are not in the line."""
+        told: dict[JobId, tuple[str, int | None]] = {}
+        for job in self.queue.held.values():
+            reason = dependencies.reason(job) if job.spec.foreground and job.spec.uid in self.launchers else None
+            if reason is not None:
+                told[job.id] = (reason.text, None)
+                if self.told.get(job.id) != told[job.id]:
+                    word = messages.Waiting(id=job.id, reason=reason.text, code=reason.code.value, ahead=None)
+                    self.launchers[job.spec.uid].send(messages.encode_word(word))
+        return told
 
     def plan(self) -> Plan:
         return planned(self.queue, clock())
@@ -555,8 +570,10 @@ class Server:
             users = frozenset(query.users)  # there may be very many
             chosen = [one for one in chosen if one.spec.user in users]
         why = self.plan().why if query.why else None
-        rows = listing.brief_rows(self.queue, chosen) if query.brief else listing.rows(self.queue, chosen, why)
-        return self.paged(rows)
+        if query.brief:
+            return self.paged(listing.brief_rows(self.queue, chosen))
+        rows = listing.rows(self.queue, chosen, why)
+        return self.paged(listing.picked(rows, query.fields) if query.fields else rows)
 
     def named(self, query: messages.Ls) -> list[listing.Listed]:
         """The jobs that are named by their ids, arrays with their tasks; and tasks that are named themselves."""

@@ -22,6 +22,7 @@ NONSENSE = [
 DARK = {"since": 1.0, "hosts": ["a"], "why": "why"}
 COUNTS = {"waiting": 1, "running": 1, "done": 1, "failed": 1}
 BRIEF = [5, None, "x", "running", "med", 1, 1, "name", 1.0, 2.0, None, [1, 2, 3, 4], DARK, 9]
+PICKED = [5, None, "running", None, DARK, "/home/x", 9]
 NAMED = {"id": 5, "task": None, "user": "x", "state": "running", "priority": "med", "ncores": 1, "nhosts": 1,
          "name": "name", "submitted_at": 1.0, "started_at": None, "ended_at": None, "array": COUNTS,
          "out_of_sight": DARK}  # fmt: skip
@@ -39,6 +40,9 @@ ASKED: list[tuple[list[str], Any]] = [
     (["ls", "5"], {"jobs": [BRIEF]}),
     (["ls", "-f"], {"jobs": [FULL]}),
     (["ls", "--json"], {"jobs": [FULL]}),
+    (["ls", "--sort", "-name", "--state", "R,W"], {"jobs": [BRIEF, BRIEF]}),
+    (["ls", "-o", "id,counts,out_of_sight,t_run", "--name", "*"], {"jobs": [NAMED]}),
+    (["ls", "-o", "id,dir", "5"], {"jobs": [PICKED]}),
     (["stat"], {"nodes": [NODE, NODE]}),
     (["node"], {"nodes": [NODE, NODE]}),
     (["node", "a", "lost"], {"lost": [5]}),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from wq.cli import main
 from wq.cli.commands import ls
+from wq.cli.render.sanitise import width
 
 WAITS = ["queued", "med", None, None, "fit", 0.0, None, None, None, None, None]
 
@@ -91,3 +93,37 @@ def test_jobs_that_nobody_can_hear_of_are_remarked_on(
     row = [3, None, "anze", "running", "med", 1, 1, "fit", 0.0, 0.0, None, None, dark, 5]
     listed(monkeypatch, [row])
     assert "jobs 3-5 on a: nobody knows; they run on" in capsys.readouterr().err
+
+
+class TestAWindow:
+    """A terminal, which FORCE_COLOR and COLUMNS stand for here."""
+
+    ROWS = (
+        [3, None, "anze", *WAITS[:-1], 5],
+        [6, None, "anze", *WAITS[:4], "a_name_" * 20, *WAITS[5:]],
+        [7, 1, "anze", *WAITS[:4], "日本" * 20, *WAITS[5:]],
+    )
+
+    def shown(
+        self, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rows: list[Any], columns: str
+    ) -> list[str]:
+        patch.setenv("FORCE_COLOR", "1")
+        patch.setenv("NO_COLOR", "1")
+        patch.setenv("COLUMNS", columns)
+        listed(patch, rows)
+        return capsys.readouterr().out.splitlines()
+
+    def test_lines_fit_into_it(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        rows = [[*row[:8], time.time(), *row[9:]] for row in self.ROWS]
+        found = self.shown(monkeypatch, capsys, rows, "80")
+        assert [line.split()[0] for line in found] == ["Id", "3", "4", "5", "6", "7.1", "Jobs:"]
+        assert max(map(width, found)) == 80
+        assert ["…" in line for line in found] == [False, False, False, False, True, True, False]
+        assert found[-1] == "Jobs: 5 Running: 0 Waiting: 5"
+
+    def test_what_fits_is_as_ever(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        rows = [[*row[:8], time.time(), *row[9:]] for row in self.ROWS]
+        found = self.shown(monkeypatch, capsys, rows[:1], "80")
+        monkeypatch.delenv("FORCE_COLOR")
+        listed(monkeypatch, rows[:1])
+        assert capsys.readouterr().out.splitlines() == found

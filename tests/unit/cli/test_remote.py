@@ -226,3 +226,81 @@ def test_files_come_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_names_of_this_machine() -> None:
     assert remote.is_here("localhost")
     assert not remote.is_here("head.example.org")
+
+
+class TestATerminalThere:
+    """What draws on the terminal gets one on the other side; the rest is told how wide the window is."""
+
+    class Head:
+        def __init__(self, status: int | WqError = 0) -> None:
+            self.status = status
+            self.facts: dict[str, object] = {}
+            self.terminal = False
+
+        def status_of(self, facts: dict[str, object], data: bytes | None = b"", *, terminal: bool = False) -> int:
+            self.facts, self.terminal = facts, terminal
+            if isinstance(self.status, WqError):
+                raise self.status
+            return self.status
+
+    def ask(self, patch: pytest.MonkeyPatch, *words: str, isatty: bool = True, head: Head | None = None) -> Head:
+        from wq.cli import options
+        from wq.cli.commands import ls, rm, stat
+
+        def size(fd: int) -> os.terminal_size:
+            if not isatty:
+                raise OSError
+            return os.terminal_size((97, 24))
+
+        patch.setattr(os, "get_terminal_size", size)
+        patch.setattr(os, "isatty", lambda fd: isatty)
+        patch.setenv("TERM", "xterm")
+        patch.delenv("NO_COLOR", raising=False)
+        command = {"ls": ls, "rm": rm, "stat": stat}[words[0]]
+        head = head or self.Head()
+        remote.ask(head, {"words": list(words)}, options.read(words[0], command, list(words[1:])))  # type: ignore[arg-type]
+        return head
+
+    @pytest.mark.parametrize("words", [["ls", "-w"], ["ls", "-w", "5", "-u", "anze"], ["stat", "--watch"]], ids=str)
+    def test_is_there_for_a_listing_that_goes_on(self, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+        head = self.ask(monkeypatch, *words)
+        assert (head.terminal, head.facts.get("columns"), head.facts["colour"]) == (True, None, True)
+
+    @pytest.mark.parametrize("words", [["ls"], ["stat"], ["rm", "1"], ["ls", "-w", "--json"]], ids=str)
+    def test_is_not_for_others(self, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+        head = self.ask(monkeypatch, *words)
+        assert (head.terminal, head.facts["columns"], head.facts["colour"]) == (False, 97, True)
+        assert head.facts["ends_with_us"] is ("-w" in words)
+
+    def test_nor_where_there_is_none_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        head = self.ask(monkeypatch, "ls", "-w", isatty=False)
+        assert head.terminal is False
+        assert head.facts == {"words": ["ls", "-w"], "ends_with_us": True}
+
+    def test_ours_is_put_right_when_the_connection_is_lost(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(WqError, match="lost"):
+            self.ask(monkeypatch, "ls", "-w", head=self.Head(WqError("lost", 75)))
+        assert capsys.readouterr().out == "\x1b[?7h\x1b[?25h\x1b[?1049l"
+
+
+@pytest.mark.parametrize(
+    ("facts", "environ"),
+    [
+        ({}, {}),
+        ({"columns": 97, "colour": True}, {"COLUMNS": "97", "FORCE_COLOR": "1"}),
+        ({"columns": 97, "colour": False}, {"COLUMNS": "97", "FORCE_COLOR": "1", "NO_COLOR": "1"}),
+    ],
+)
+def test_the_window_of_the_client_is_known_there(
+    facts: dict[str, object], environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wq.cli.commands import afar
+
+    names = ("COLUMNS", "FORCE_COLOR", "NO_COLOR")
+    for name in names:
+        monkeypatch.setenv(name, "")  # (so that it is put back)
+        monkeypatch.delenv(name)
+    afar.take_along(facts)
+    assert {name: os.environ[name] for name in names if name in os.environ} == environ

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wq.cli.render.sanitise import MARKS, printable, walk, width, word
+from wq.cli.render.sanitise import MARKS, cut, painted_width, printable, shortened, walk, width, word
 
 CODE_POINTS = range(sys.maxunicode + 1)
 ANY_TEXT = st.text(alphabet=st.characters(codec=None, exclude_categories=()))
@@ -112,3 +112,33 @@ def test_the_walk_changes_only_what_it_escapes(text: str) -> None:
 )
 def test_width_counts_columns_of_the_terminal(text: str, columns: int) -> None:
     assert width(text) == columns
+
+
+class TestRoom:
+    """Texts in so many columns of a terminal."""
+
+    @given(st.text(alphabet=st.characters(codec="utf-8")), st.integers(0, 12), st.booleans())
+    def test_whatever_is_shortened_fits(self, text: str, room: int, middle: bool) -> None:
+        clean = printable(text)
+        found = shortened(clean, room, middle=middle)
+        assert width(found) <= room
+        assert found == clean if width(clean) <= room else found.count("…") >= min(room, 1)
+
+    @pytest.mark.parametrize(
+        ("room", "end", "middle"),
+        [(9, "abcdefghi", "abcdefghi"), (8, "abcdefg…", "abcd…ghi"), (3, "ab…", "a…i"), (1, "…", "…"), (0, "", "")],
+    )
+    def test_its_end_or_its_middle_goes(self, room: int, end: str, middle: str) -> None:
+        assert shortened("abcdefghi", room) == end
+        assert shortened("abcdefghi", room, middle=True) == middle
+
+    def test_wide_letters_are_not_cut_in_two(self) -> None:
+        assert shortened("日本語", 4) == "日…"
+        assert cut("日本語", 3) == "日"
+
+    def test_paint_does_not_count_and_ends_where_the_line_is_cut(self) -> None:
+        line = "12 \x1b[32mR1234\x1b[0m end"
+        assert cut(line, 12) == line
+        assert cut(line, 10) == "12 \x1b[32mR1234\x1b[0m e"
+        assert cut(line, 5) == "12 \x1b[32mR1\x1b[0m"
+        assert [painted_width(cut(line, room)) for room in (0, 3, 5, 12, 20)] == [0, 3, 5, 12, 12]

@@ -92,3 +92,41 @@ def test_colour_changes_nothing_but_the_colour() -> None:
     painted = bars(nodes, style=Style(enabled=True))
     assert all("\x1b" in line for line in painted[1:4])
     assert [re.sub(r"\x1b\[[0-9]*m", "", line) for line in painted] == bars(nodes)
+
+
+class TestAWindow:
+    MIXED = (
+        node(ncores=128, used=[1]),
+        node(host="b", ncores=128, used=[*range(127)]),
+        node(host="c", ncores=64, state="offline"),
+        node(host="d", ncores=6, used=[*range(5)], state="drain"),
+    )
+
+    def test_that_is_wide_enough_changes_nothing(self) -> None:
+        assert bars(self.MIXED, window=200) == bars(self.MIXED)
+
+    def test_that_is_too_narrow_makes_a_character_of_many_cores_and_says_how_many_are_used(self) -> None:
+        assert bars(self.MIXED, window=60) == [
+            "usage(6/char)                used host      mem groups",
+            "[*.....................]    1/128 astro0010  48 gen5,gen45",
+            "[*********************.]  127/128 b          48 gen5,gen45",
+            "[XXXXXXXXXXX]                0/64 c          48 gen5,gen45",
+            "[*]                           5/6 d          48 gen5,gen45",
+            bars(self.MIXED)[-1],
+        ]
+
+    @given(st.integers(1, 200), st.lists(st.integers(0, 300), min_size=1, max_size=5))
+    def test_lines_fit_and_bars_are_never_rounded_to_none_or_all(self, window: int, ncores: list[int]) -> None:
+        nodes = [node(ncores=n, used=[*range(used)]) for n in ncores for used in {0, 1, n // 2, max(n - 1, 0), n}]
+        head, *lines, foot = bars(nodes, window=window)
+        assert foot == bars(nodes)[-1]
+        assert max(map(len, [head, *lines])) <= max(window, 54)
+        for one, line in zip(nodes, lines, strict=True):
+            bar = line.split()[0]
+            used = min(len(one["used"]), one["ncores"])
+            assert ("*" in bar) is (used > 0)
+            assert "." in bar or used == one["ncores"] or len(bar) == 3
+
+    def test_colour_changes_nothing_but_the_colour(self) -> None:
+        painted = bars(self.MIXED, style=Style(enabled=True), window=60)
+        assert [re.sub(r"\x1b\[[0-9]*m", "", line) for line in painted] == bars(self.MIXED, window=60)

@@ -201,7 +201,7 @@ class TestHolding:
             "refused": [{"id": 1, "why": "it does not wait any more"}],
             "missing": [],
         }
-        assert why(play, job) == f"Hold: held by anze; `wq release {job}` lets it go"
+        assert why(play, job) == "Hold: held by anze; `wq release` lets it go"
         play.ended(1)
         assert (play.state(job), play.queue.arrays[JobId(lot)].live) == ("held", 0)
         play.say(ANZE, SetHold(held=False, ids=((job, job),)))

@@ -428,6 +428,23 @@ class TestListings:
         rows = list(filter(None, listing.brief_rows(play.queue, listing.live(play.queue))))
         assert [(row[0], row[13]) for row in rows] == [(1, 5), (6, 7)]
 
+    def test_so_are_they_where_only_some_fields_are_asked_for(self) -> None:
+        play = Play("a:1", here=())
+        play.submit(ANZE, *[spec() for _ in range(3)], array(5), spec(), spec(name="other"))
+
+        def picked(*fields: str) -> list[listing.BriefRow]:
+            named = listing.rows(play.queue, listing.live(play.queue), planned(play.queue, play.now).why)
+            return list(filter(None, listing.picked(named, fields)))
+
+        assert picked("name", "state", "nosuch") == [
+            [1, "job", "queued", None, 3],
+            [4, "job", "queued", None, None],
+            [5, "job", "queued", None, None],
+            [6, "other", "queued", None, None],
+        ]
+        assert picked("reason")[0] == [1, {"code": "LauncherAway", "text": "the launcher of anze is away"}, 3]
+        assert len(picked(*["name"] * 100)[0]) == listing.MOST_FIELDS + 2
+
     def test_counts(self) -> None:
         play = Play("a:2")
         play.submit(ANZE, array(50), spec())

@@ -67,8 +67,10 @@ def take_along(facts: dict[str, Any]) -> None:
         os.unlink(path)
     if isinstance(facts.get("columns"), int):
         os.environ["COLUMNS"] = str(facts["columns"])
-    if facts.get("colour"):
+    if isinstance(facts.get("colour"), bool):  # there is a terminal
         os.environ["FORCE_COLOR"] = "1"
+        if not facts["colour"]:
+            os.environ["NO_COLOR"] = "1"
     if facts.get("ends_with_us"):
         import threading
 

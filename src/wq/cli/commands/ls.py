@@ -21,7 +21,12 @@ EXAMPLES = """examples:
   wq ls -f               everything, as YAML, with the reason why each waits
   wq ls -a               those that ended within the last day, too
   wq ls --json 12 17-20  these jobs, also after they have ended, for programs
-  wq ls 12.100-200       these tasks of an array"""
+  wq ls 12.100-200       these tasks of an array
+  wq ls -w               again every two seconds, in place (-w 10: every ten; q or Ctrl-C leaves)
+  wq ls -o +reason,why   the usual columns, and why each waits
+  wq ls -o id,name,state,nodes --sort=-started,name --state running --name 'fit*'
+  wq ls -o "?"           which columns there are"""
+DASHED = ("--sort",)  # their values may begin with a dash
 LAST = -1  # where a row in its brief form says that it stands for all ids up to this one
 
 
@@ -30,16 +35,26 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-u", "--user", metavar="USER,...", help="only of these users")
     parser.add_argument("-f", "--full", action="store_true", help="everything, as one YAML document, a list")
     parser.add_argument("-a", "--all", action="store_true", help="finished ones of the last day too")
+    parser.add_argument("-o", "--columns", metavar="COLUMN,...", help="these columns; +COLUMN: the usual ones and this")
+    parser.add_argument("--sort", metavar="COLUMN,...", help="in this order; -COLUMN: the largest first")
+    parser.add_argument("--state", metavar="STATE,...", help="only these: waiting, running, held, done, failed, ...")
+    parser.add_argument("--name", metavar="PATTERN", help="only jobs with such a name: 'fit*'")
+    parser.add_argument(
+        "-w", "--watch", nargs="?", const="2", metavar="SECONDS", help="look again every 2 (or so many) seconds"
+    )
     parser.add_argument("--json", action="store_true", help="for programs; the schema is in docs/json.md")
 
 
 def run(args: argparse.Namespace) -> int:
+    if not args.columns is args.sort is args.state is args.name is args.watch is None:
+        from wq.cli import lists
+
+        return lists.run(args, connect)
     fields: dict[str, Any] = {**asked(args.ids), "finished": args.all, "why": args.full or args.json}
     if not fields["why"]:
         fields["brief"] = True
-    users = [name for name in (args.user or "").split(",") if name]
     server = connect(args.port, recall=bool(args.ids) or args.all)
-    rows = server.ask("ls", users=users, **fields)["jobs"]
+    rows = server.ask("ls", users=users_in(args), **fields)["jobs"]
     if not fields.get("brief") or (rows and isinstance(rows[0], dict)):
         rows.sort(key=place)  # in the brief form they come in order
     if args.json:
@@ -52,19 +67,34 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(jobs.full(rows))
     else:
         show(rows)
-    missing = missing_ids(args.ids, rows)
+    return told_missing(args.ids, rows)
+
+
+def users_in(args: argparse.Namespace) -> list[str]:
+    return [name for name in (args.user or "").split(",") if name]
+
+
+def told_missing(ids: list[str], rows: list[Any]) -> int:
+    """Name what is not there; answers the exit status."""
+    missing = missing_ids(ids, rows)
     if missing:
         print(f"wq: no job {', '.join(missing)} is known", file=sys.stderr)
-        return 1
-    return 0
+    return 1 if missing else 0
 
 
 def show(rows: list[Any]) -> None:
     """The listing; it has nine columns, and what else is to be known of its jobs is said beside it."""
     from wq.cli.render import jobs
-    from wq.cli.render.colour import style_for
+    from wq.cli.render.colour import style_for, window_for
 
-    print("\n".join(jobs.listing(rows, time.time(), style_for(sys.stdout, os.environ))))
+    now_s, style, window = time.time(), style_for(sys.stdout, os.environ), window_for(sys.stdout, os.environ)
+    lines = jobs.listing(rows, now_s, style)
+    if window is not None and any(len(line) > window or not line.isascii() for line in lines):
+        from wq.cli.render import columns
+
+        facts = columns.Facts(rows, jobs.FIELDS[1:-1], now_s).spread()
+        lines = [*columns.lines(facts, style=style, window=window), lines[-1]]
+    print("\n".join(lines))
     dark = jobs.in_the_dark(rows)
     if dark:
         from wq.cli.link import remark

@@ -1,4 +1,7 @@
-"""Colour, sparingly, and only where a person looks: it never changes the width of what it colours."""
+"""Colour, sparingly, and only where a person looks: it never changes the width of what it colours.
+
+And how wide the window is, in which a person looks.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ if TYPE_CHECKING:
 
 _CODES = {"red": "31", "green": "32", "yellow": "33", "magenta": "35", "dim": "2", "bold": "1"}
 _STATUS = {"R": "green", "W": "yellow", "E": "magenta", "H": "magenta", "D": "dim"}
+_STATES = {"queued": "W", "starting": "R", "running": "R", "stopping": "E", "held": "H", "done": "D"}
 _NODE_STATES = {"drain": "yellow", "offline": "red"}
 
 
@@ -29,6 +33,11 @@ class Style:
     def status(self, text: str) -> str:
         """The status of a job: a letter. That of an array has several: what runs of it counts, else the first."""
         colour = _STATUS.get("R" if "R" in text else text[:1])
+        return self.paint(text, colour) if colour else text
+
+    def state(self, text: str) -> str:
+        """The state of a job, in full: as its letter."""
+        colour = _STATUS.get(_STATES.get(text, ""))
         return self.paint(text, colour) if colour else text
 
     def node_state(self, state: str) -> str:
@@ -58,3 +67,19 @@ def style_for(stream: TextIO, environ: Mapping[str, str]) -> Style:
     if environ.get("NO_COLOR"):
         return PLAIN
     return Style(enabled=bool(environ.get("FORCE_COLOR")) or (stream.isatty() and environ.get("TERM") != "dumb"))
+
+
+def window_for(stream: TextIO, environ: Mapping[str, str]) -> int | None:
+    """How many columns the terminal has; None where there is none, and so nothing is to be shortened.
+
+    FORCE_COLOR says that there is such a terminal, though it cannot be seen from here, and COLUMNS how wide it is.
+    """
+    if stream.isatty():
+        import os
+
+        try:
+            return os.get_terminal_size(stream.fileno()).columns or None
+        except (OSError, ValueError):
+            return None
+    columns = environ.get("COLUMNS", "") if environ.get("FORCE_COLOR") else ""
+    return int(columns) if columns.isdecimal() and len(columns) < 6 and int(columns) > 0 else None

@@ -39,11 +39,11 @@ def listing(rows: Sequence[Listed], now_s: float, style: Style = PLAIN) -> list[
     A state that this client does not know yet is shown as `?` and counted in the total alone.
     """
     if not rows:
-        return [" ".join(HEADER), _footer([[]] * len(FIELDS), [])]
+        return [" ".join(HEADER), footer([], [], [], [], [])]
     found: Sequence[Row] = rows if isinstance(rows[0], list) else [brief(row) for row in rows]
     columns = _turned(found)
     _check(columns)
-    statuses = _statuses(columns)
+    statuses = letters(columns[_STATE], columns[_COUNTS])
     titles, cells = zip(*_columns(columns, statuses, now_s, style), strict=True)
     if all(columns[at].count(None) == len(found) for at in (_TASK, _LAST)):
         room = max(len(HEADER[0]), len(str(max(columns[_ID]))))
@@ -54,7 +54,7 @@ def listing(rows: Sequence[Listed], now_s: float, style: Style = PLAIN) -> list[
         tails = map(" ".join, zip(*cells, strict=True))
         lines = [line for row, tail in zip(found, tails, strict=True) for line in _lines(row, tail, room)]
     lines.insert(0, " ".join([HEADER[0].ljust(room), *titles]))
-    lines.append(_footer(columns, statuses))
+    lines.append(footer(columns[_ID], columns[_TASK], columns[_COUNTS], columns[_LAST], statuses))
     return lines
 
 
@@ -99,22 +99,16 @@ def _columns(
 ) -> Iterator[tuple[str, Sequence[str]]]:
     """(title, cells), padded, of all columns but the first."""
     users, states, priorities, ncores, nhosts, names, since, started, ended, counts = columns[2:12]
-    until = [now_s if at is None else at for at in ended]
-    stays = [(end - begin) // 1 for end, begin in zip(until, since, strict=True)]
-    # An array runs since its first start, also while all that is left of it waits.
-    runs = [
-        None if begin is None or (n is None and state in ("queued", "held")) else (end - begin) // 1
-        for end, begin, state, n in zip(until, started, states, counts, strict=True)
-    ]
     yield _column("User", users, word)
     yield _column("Status", statuses, str, style.status)
     yield _column("Priority", priorities, word)
-    yield _column("Ncores", ncores, _amount)
-    yield _column("Nhosts", nhosts, _amount)
+    yield _column("Ncores", ncores, amount)
+    yield _column("Nhosts", nhosts, amount)
     yield _column("Command", names, word)
-    yield _column("t_in", stays, age)
-    cell_of = {seconds: "-" if seconds is None else age(seconds) for seconds in set(runs)}
-    yield "t_run", list(map(cell_of.__getitem__, runs))
+    yield _column("t_in", stays(since, ended, now_s), age)
+    seconds = runs(states, started, ended, counts, now_s)
+    cell_of = {one: lasting(one) for one in set(seconds)}
+    yield "t_run", list(map(cell_of.__getitem__, seconds))
 
 
 def _column(
@@ -129,20 +123,48 @@ def _column(
     return title.ljust(room), list(map(cell_of.__getitem__, values))
 
 
-def _amount(number: int | None) -> str:
+def stays(since: Sequence[float], ended: Sequence[float | None], now_s: float) -> list[float]:
+    """For how many whole seconds each has been in the queue, to its end."""
+    return [((now_s if end is None else end) - begin) // 1 for begin, end in zip(since, ended, strict=True)]
+
+
+def runs(
+    states: Sequence[str],
+    started: Sequence[float | None],
+    ended: Sequence[float | None],
+    counts: Sequence[Any],
+    now_s: float,
+) -> list[float | None]:
+    """For how many whole seconds each has run; None if it did not, or waits again.
+
+    An array runs since its first start, also while all that is left of it waits.
+    """
+    return [
+        None
+        if begin is None or (n is None and state in ("queued", "held"))
+        else ((now_s if end is None else end) - begin) // 1
+        for end, begin, state, n in zip(ended, started, states, counts, strict=True)
+    ]
+
+
+def amount(number: int | None) -> str:
     return word(str(number or "-"))
 
 
-def _statuses(columns: Sequence[Sequence[Any]]) -> Sequence[str]:
-    states, counts = columns[_STATE], columns[_COUNTS]
+def lasting(seconds: float | None) -> str:
+    return "-" if seconds is None else age(seconds)
+
+
+def letters(states: Sequence[str], counts: Sequence[Any]) -> Sequence[str]:
+    """The status of each: a letter, and of an array several with counts."""
     letter_of = {state: LETTERS.get(state, "?") for state in set(states)}
-    letters = list(map(letter_of.__getitem__, states))
+    found = list(map(letter_of.__getitem__, states))
     if counts.count(None) == len(counts):
-        return letters
-    return [letter if n is None else _in_letters(n) for letter, n in zip(letters, counts, strict=True)]
+        return found
+    return [letter if n is None else in_letters(n) for letter, n in zip(found, counts, strict=True)]
 
 
-def _in_letters(counts: Sequence[int]) -> str:
+def in_letters(counts: Sequence[int]) -> str:
     """How many tasks of an array wait, run, are done and have failed, as one word: `W8120/R48/D1832`."""
     return "/".join(f"{letter}{int(number)}" for letter, number in zip("WRDF", counts, strict=True) if number) or "W0"
 
@@ -170,27 +192,32 @@ def _lines(row: Row, tail: str, room: int) -> list[str]:
     return [f"{str(number).ljust(room)} {tail}" for number in range(row[_ID], row[_LAST] + 1)]
 
 
-def _footer(columns: Sequence[Sequence[Any]], statuses: Sequence[str]) -> str:
+def footer(
+    ids: Sequence[int],
+    tasks: Sequence[int | None],
+    counts: Sequence[Any],
+    lasts: Sequence[int | None],
+    statuses: Sequence[str],
+) -> str:
     """Counts jobs; an array is one. What holds cores is running, also while it is being stopped.
 
     Held and finished ones are named only where there are any.
     """
     number_of = dict.fromkeys("WREHD?", 0)
-    if all(columns[at].count(None) == len(statuses) for at in (_TASK, _COUNTS, _LAST)):
+    if all(column.count(None) == len(statuses) for column in (tasks, counts, lasts)):
         number_of = {letter: statuses.count(letter) for letter in number_of}
     else:
         arrays: dict[int, str] = {}  # by id, the letters of the array, or of those of its tasks that are listed
-        many = (columns[at] for at in (_ID, _TASK, _COUNTS, _LAST))
-        for first, task, counts, last, status in zip(*many, statuses, strict=True):
-            if counts is None and task is None:
+        for first, task, n, last, status in zip(ids, tasks, counts, lasts, statuses, strict=True):
+            if n is None and task is None:
                 number_of[status] += 1 if last is None else last - first + 1
             else:
                 arrays[first] = arrays.get(first, "") + status
-        for letters in arrays.values():
-            number_of[next((letter for letter in "REWHD" if letter in letters), "?")] += 1
+        for found in arrays.values():
+            number_of[next((letter for letter in "REWHD" if letter in found), "?")] += 1
     running = number_of["R"] + number_of["E"]
-    footer = f"Jobs: {sum(number_of.values())} Running: {running} Waiting: {number_of['W']}"
+    line = f"Jobs: {sum(number_of.values())} Running: {running} Waiting: {number_of['W']}"
     for title, letter in (("Held", "H"), ("Done", "D")):
         if number_of[letter]:
-            footer += f" {title}: {number_of[letter]}"
-    return footer
+            line += f" {title}: {number_of[letter]}"
+    return line

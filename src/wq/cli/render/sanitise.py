@@ -85,6 +85,53 @@ def width(text: str) -> int:
     return columns
 
 
+def shortened(text: str, room: int, *, middle: bool = False) -> str:
+    """A sanitised text in so many columns: where it does not fit, `…` stands for its end or its middle."""
+    if width(text) <= room:
+        return text
+    if room < 2:
+        return "…"[:room]
+    after = _within(text[::-1], (room - 1) // 2)[::-1] if middle else ""
+    return f"{_within(text, room - 1 - width(after))}…{after}"
+
+
+def _within(text: str, room: int) -> str:
+    """As much of its beginning as fits."""
+    if text.isascii():
+        return text[:room]
+    columns = 0
+    for at, char in enumerate(text):
+        columns += width(char)
+        if columns > room:
+            return text[:at]
+    return text
+
+
+def cut(line: str, room: int) -> str:
+    """A sanitised line, which may be painted, in so many columns of a terminal; the paint does not count."""
+    if len(line) <= room and line.isascii():
+        return line
+    parts: list[str] = []
+    painted = False
+    for number, part in enumerate(line.split("\x1b[")):
+        if number:
+            code, _, part = part.partition("m")
+            painted = code != "0"
+            parts.append(f"\x1b[{code}m")
+        found = _within(part, room)
+        parts.append(found)
+        if found != part:
+            return "".join(parts) + ("\x1b[0m" if painted else "")
+        room -= width(part)
+    return "".join(parts)
+
+
+def painted_width(line: str) -> int:
+    """How many columns a sanitised line takes that may be painted."""
+    first, *parts = line.split("\x1b[")
+    return width(first) + sum(width(part.partition("m")[2]) for part in parts)
+
+
 def _is_joined_jamo(char: str) -> bool:
     """Whether this is a Korean letter that a terminal draws into the one before (as macOS writes file names)."""
     return "\u1160" <= char <= "\u11ff" or "\ud7b0" <= char <= "\ud7fb"
