@@ -21,16 +21,18 @@ VERBS = {
     "limit": "limit yourself, or others",
     "node": "show nodes, take them off and on",
     "orphans": "find processes that jobs have left behind",
+    "init": "make a cluster file by looking at machines",
     "serve": "run the server of a cluster, or of this machine",
     "shutdown": "stop the server",
     "launcher": "bring your launchers back, after a reboot",
+    "doctor": "look for what is wrong with an installation",
 }
 HIDDEN = {"run_launcher", "afar"}
-WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar"}
+WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar", "init", "doctor"}
 VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
-    --array --each-line --each-csv --param --at-most --caps""".split()
-)
+    --array --each-line --each-csv --param --at-most --caps --file -o --output""".split()
+)  # (not the -f of `wq init`: that of `wq ls` has no value)
 
 
 def usage() -> str:
