@@ -26,9 +26,10 @@ VERBS = {
     "shutdown": "stop the server",
     "launcher": "bring your launchers back, after a reboot",
     "doctor": "look for what is wrong with an installation",
+    "completion": "print a script for bash, zsh or fish",
 }
 HIDDEN = {"run_launcher", "afar"}
-WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar", "init", "doctor"}
+WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar", "init", "doctor", "completion"}
 VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
     --array --each-line --each-csv --param --at-most --caps --file -o --output""".split()
