@@ -85,9 +85,18 @@ def test_what_it_makes_can_be_served(odd: Nodes, frank: User, public_wq: Path, w
 
 def test_a_directory_that_is_not_shared_is_remarked_upon(net: rig.NetNodes, anze: User, public_wq: Path) -> None:
     env = {"PATH": f"{public_wq}:{net.path_with_ssh(anze)}"}
-    done = run_as(anze, ["wq", "init", "--json", "-o", "-", "n1"], cwd=Path("/srv"), env=env, at=net.head)
-    [row] = json.loads(done.stdout)["nodes"]
-    assert (row["home_shared"], row["here"]) == (True, None)  # (/srv is not anze's, so no marker could be left there)
+    mine = anze.home / "of-init"
+    mine.mkdir()
+    anze.own(mine, 0o755)
+    for place, here, remarks in (
+        (mine, "shared", []),
+        (Path("/dev/shm"), "other", ["the current directory is another one there"]),  # each node has its own
+        (Path("/usr"), None, []),  # where no marker can be left
+    ):
+        done = run_as(anze, ["wq", "init", "--json", "-o", "-", "n1", "n2"], cwd=place, env=env, at=net.head)
+        assert done.returncode == 0, done.stderr
+        for row in json.loads(done.stdout)["nodes"]:
+            assert (row["home_shared"], row["here"], row["remarks"]) == (True, here, remarks)
 
 
 def checks(queue: Queue, user: User, *words: str, status: int = 0) -> dict[str, Row]:

@@ -14,6 +14,7 @@ from typing import Any
 from wq.cli import config, connection, install
 from wq.cli.errors import ServerDown, WqError
 from wq.cli.link import Queue
+from wq.formats.clusterfile import MAX_NODES
 from wq.protocol import known, places, sockets
 from wq.protocol.wire import PROTOCOL, Frames, WireError, decode, encode
 
@@ -302,7 +303,7 @@ def answers(patient: Patient, server: connection.Server) -> Check:
         return Check(about="server", state=WRONG, text=f"the server {whose}: {error}")
     finally:
         server.sock.close()
-    text = f"{whose}; it answers, and has {len(patient.rows)} nodes"
+    text = f"{whose}; it answers, and has {len(patient.rows)} node{'s' * (len(patient.rows) != 1)}"
     if not server.is_known():
         return Check(about="server", state=OK, text=f"{text}; you have not met it yet: your next command does")
     return Check(about="server", state=OK, text=text)
@@ -364,7 +365,8 @@ def launcher(patient: Patient) -> Iterator[Check]:
     if not wanted:
         yield Check(about="launcher", state=OK, text="none of yours has unfinished work")
     for uid, port, private in sorted(wanted):
-        which = f"for {'your private queue' if private else f'the queue of {person(uid)}'} on port {port}"
+        own = "your private queue" if private else "your queue"
+        which = f"for {own if uid == os.getuid() else f'the queue of {person(uid)}'} on port {port}"
         yield one_launcher(Queue(uid, port, private=private), which, busy=(uid, port, private) in left)
 
 
@@ -440,7 +442,7 @@ def hosts_of_queue(patient: Patient) -> Generator[Check, None, list[str]]:
     own = queue.uid == os.getuid() or (patient.settings or {}).get("nodes") == "any"
     if patient.rows is None:
         return [str(host) for host in accepted.get("nodes", [])] if accepted.get("uid") == queue.uid else []
-    hosts = []
+    hosts: list[str] = []
     strangers = []
     for row in patient.rows:
         host = str(row["host"])
@@ -449,7 +451,7 @@ def hosts_of_queue(patient: Patient) -> Generator[Check, None, list[str]]:
         elif row.get("state") == "offline" and row.get("by") != "look":
             text = f"taken offline by {row.get('by')} ({row.get('reason') or 'no reason given'}); not looked at"
             yield Check(about=f"node {host}", state=OK, text=text)
-        else:
+        elif len(hosts) < MAX_NODES:
             hosts.append(host)
     if strangers and accepted.get("uid") == queue.uid:
         text = f"{len(strangers)} are new in this cluster, {', '.join(strangers[:3])} for one"

@@ -36,7 +36,7 @@ MOST = 1 << 62
 SOURCE = Path(probe.__file__).read_text(encoding="ascii")
 SCRIPT = """\
 if command -v python3 >/dev/null 2>&1; then
-python3 -I -S -c SOURCE TOKEN HERE </dev/null && exit
+WQ_PROBE='TOKEN HERE' python3 -I -S -c SOURCE </dev/null && exit
 printf '\\nGREETING%s\\n' '{"python": false}'
 else
 printf '\\nGREETING%s\\n' '{"python": null}'

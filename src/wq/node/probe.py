@@ -160,4 +160,4 @@ def is_marked(limits):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*os.environ["WQ_PROBE"].split())  # not on the command line, which everybody there can see

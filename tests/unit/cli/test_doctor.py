@@ -187,7 +187,7 @@ class TestTheServer:
         serves(ME)
         found = home.found()
         [server] = [check for check in found if check.about == "server"]
-        assert (server.state, server.text) == ("ok", f"of you, on port {home.port}; it answers, and has 1 nodes")
+        assert (server.state, server.text) == ("ok", f"of you, on port {home.port}; it answers, and has 1 node")
         [node] = [check for check in found if check.about == "node n1"]
         assert node.state == "ok"
         assert node.text.startswith("12 cores, 32 GB, Python 3.9.2, clock ")
@@ -353,3 +353,4 @@ class TestTheNodes:
     def test_nothing_of_what_they_say_reaches_the_terminal_raw(self) -> None:
         line = doctor.line(checkup.Check(about="node \x1b", state="ok", text="a\nb\u202e", todo="\r"))
         assert line == "ok      node \\x1b     a\\nb\\u202e: \\r"
+        assert len(doctor.line(checkup.Check(about="x" * 10**6, state="wrong", text="y" * 10**6))) < 3000

@@ -133,6 +133,12 @@ class TestTheProbe:
         assert len(probing.script_of(MARKED)) < 10_000
         assert (probe.BASES, probe.TAG_BASE, probe.TAGS) == (shepherd.BASES, shepherd.TAG_BASE, shepherd.TAGS)
 
+    def test_what_only_we_should_know_is_on_no_command_line(self) -> None:
+        script = probing.script_of(MARKED).decode()
+        [call] = [line for line in script.splitlines() if "python3 -I" in line]
+        assert call.startswith(f"WQ_PROBE='{MARKED.token} 2f' python3 -I -S -c ")
+        assert script.count(MARKED.token) == 1
+
     def test_any_directory_reaches_it_as_it_is(self, tmp_path: Path) -> None:
         place = tmp_path / os.fsdecode(b"a'b $(touch X) \xff\n%SOURCE TOKEN")
         place.mkdir()

@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   wq doctor --json
 
 The exit status is 0 if nothing is wrong (warnings do not count), else 1."""
+LONGEST = 1000  # a server may say anything
 COLOURS = {"warning": "yellow", "wrong": "red"}
 
 
@@ -66,8 +67,8 @@ def line(check: Check) -> str:
     style = style_for(sys.stdout, os.environ)
     state = f"{check.state:<7}"
     painted = style.paint(state, COLOURS[check.state]) if check.state in COLOURS else state
-    text = check.text if check.todo is None else f"{check.text}: {check.todo}"
-    return f"{painted} {printable(check.about):<13} {printable(text)}"
+    text = check.text[:LONGEST] if check.todo is None else f"{check.text[:LONGEST]}: {check.todo[:LONGEST]}"
+    return f"{painted} {printable(check.about[:LONGEST]):<13} {printable(text)}"
 
 
 def as_row(check: Check) -> dict[str, str | None]:
