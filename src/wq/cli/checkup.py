@@ -7,18 +7,15 @@ import os
 import shlex
 import stat
 import sys
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from wq.cli import config, connection, install
+from wq.cli.checks import OK, WARNING, WRONG, Check, Patient, hint, size
 from wq.cli.errors import ServerDown, WqError
 from wq.cli.link import Queue
-from wq.formats.clusterfile import MAX_NODES
-from wq.protocol import known, places, sockets
+from wq.protocol import places, sockets
 from wq.protocol.wire import PROTOCOL, Frames, WireError, decode, encode
 
-OK, WARNING, WRONG = "ok", "warning", "wrong"
 PACKAGES = (("ClusterShell", "ClusterShell.NodeSet"), ("msgspec", "msgspec"), ("PyYAML", "yaml"))
 LEAST_FREE_BYTES = 16 << 20
 FEW_FREE_BYTES = 256 << 20
@@ -27,48 +24,13 @@ SSH_TIMEOUT_S = 40.0
 MOST_SAID = 1 << 16
 TROUBLE = (WqError, WireError, places.PlaceError, OSError, KeyError, TypeError, ValueError)
 
-HINTS = (  # what is said of a node, and what to do
-    ("refuses your key", "try `ssh {host} true`; is the agent there (`ssh-add -l`)?"),
-    ("host key", "log in once by hand: `ssh {host}`"),
-    ("has no address", "the name must be known to ssh: /etc/hosts, the name service, or ~/.ssh/config"),
-    ("does not answer", "is it up, and does its sshd run? `ssh {host} true`"),
-    ("python3", "install python3 there, on the PATH of a login without terminal"),
-    ("is full", "make room there"),
-    ("is no directory that is yours alone", "look at it with `ssh {host} ls -ld {spool}`"),
-    ("its clock", "have the clocks set by NTP; times in listings are wrong meanwhile"),
-    ("your home", "jobs run in the directory of submission, which must be there; output is brought back"),
-    ("current directory", "a job submitted from here would not find its directory there"),
-    ("belongs to somebody else", "tell whoever looks after {host}"),
-    ("no local disk", "have a local /var/tmp there"),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One line: about what, how it is (ok, warning, wrong), the finding, what to do."""
-
-    about: str
-    state: str
-    text: str
-    todo: str | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Patient:
-    """What one part of the examination tells the next."""
-
-    port: int
-    named: list[str]
-    settings: dict[str, str] | None = None  # None: the configuration cannot be read
-    queue: Queue | None = None  # which there is, or should be
-    rows: list[dict[str, Any]] | None = None  # what the server says of its nodes
-    afar: bool = False
-
 
 def examine(port: int, named: list[str], tell: Callable[[int, int], None] = lambda done, of: None) -> Iterator[Check]:
     """All checks, in an order in which one explains the next. named: nodes (none: those of the queue)."""
     patient = Patient(port=port, named=named)
-    yield from part("python", python)
+    yield from part("python", python, patient)
+    if patient.without_packages:
+        return
     yield from part("install", whose_install)
     yield from part("configuration", configuration, patient)
     yield from part("state", state)
@@ -79,6 +41,8 @@ def examine(port: int, named: list[str], tell: Callable[[int, int], None] = lamb
         if not patient.afar:
             yield from part("spool", spool, patient)
             yield from part("launcher", launcher, patient)
+        from wq.cli.checkup_nodes import nodes  # which needs the packages
+
         yield from part("nodes", nodes, patient, tell)
 
 
@@ -94,7 +58,7 @@ def part(about: str, look: Callable[..., Iterator[Check]], *arguments: object) -
 # ---- this side
 
 
-def python() -> Iterator[Check]:
+def python(patient: Patient) -> Iterator[Check]:
     from importlib import import_module, metadata
 
     import wq
@@ -107,6 +71,7 @@ def python() -> Iterator[Check]:
         except metadata.PackageNotFoundError:
             found.append(name)
         except ImportError as error:
+            patient.without_packages = True
             todo = "install wq anew (`pip install .`, or remove .venv and call ./wq)"
             yield Check(about="python", state=WRONG, text=f"{name} cannot be loaded: {error}", todo=todo)
     version = ".".join(map(str, sys.version_info[:3]))
@@ -202,10 +167,6 @@ def room(about: str, path: str) -> Check:
     if free < FEW_FREE_BYTES:
         return Check(about=about, state=WARNING, text=text, todo="make room soon")
     return Check(about=about, state=OK, text=text)
-
-
-def size(nbytes: int) -> str:
-    return f"{nbytes / (1 << 30):.1f} GB" if nbytes >= 1 << 30 else f"{nbytes >> 20} MB"
 
 
 def meeting_place(patient: Patient) -> Iterator[Check]:
@@ -411,91 +372,3 @@ def protocol_of(sock: sockets.socket) -> int | None:
     except (OSError, WireError):
         pass
     return None
-
-
-# ---- the nodes
-
-
-def nodes(patient: Patient, tell: Callable[[int, int], None]) -> Iterator[Check]:
-    if patient.afar and not patient.named:
-        return
-    hosts, promised = patient.named, {}
-    if patient.rows is not None:
-        promised = {str(row["host"]): row for row in patient.rows}
-    if not hosts:
-        hosts = yield from hosts_of_queue(patient)
-    if not hosts:
-        yield Check(about="nodes", state=OK, text="none is known here; `wq doctor HOST` looks at one")
-        return
-    from wq.cli import probing
-
-    for look in probing.look_at(hosts, tell):
-        yield from node(look, promised.get(look.host, {}))
-
-
-def hosts_of_queue(patient: Patient) -> Generator[Check, None, list[str]]:
-    """Those of the server, as far as you have accepted them; while it is down, those that you have accepted."""
-    queue = patient.queue
-    if queue is None:
-        return []
-    accepted = known.server_of(queue.port) or {}
-    own = queue.uid == os.getuid() or (patient.settings or {}).get("nodes") == "any"
-    if patient.rows is None:
-        return [str(host) for host in accepted.get("nodes", [])] if accepted.get("uid") == queue.uid else []
-    hosts: list[str] = []
-    strangers = []
-    for row in patient.rows:
-        host = str(row["host"])
-        if not own and known.first_outside([host], queue.port, queue.uid) is not None:
-            strangers.append(host)
-        elif row.get("state") == "offline" and row.get("by") != "look":
-            text = f"taken offline by {row.get('by')} ({row.get('reason') or 'no reason given'}); not looked at"
-            yield Check(about=f"node {host}", state=OK, text=text)
-        elif len(hosts) < MAX_NODES:
-            hosts.append(host)
-    if strangers and accepted.get("uid") == queue.uid:
-        text = f"{len(strangers)} are new in this cluster, {', '.join(strangers[:3])} for one"
-        yield Check(about="nodes", state=WARNING, text=text, todo="if your jobs may run there: `wq node --accept`")
-    return hosts
-
-
-def node(look: Any, row: dict[str, Any]) -> Iterator[Check]:
-    """One line, and one more for each thing that is odd."""
-    about = f"node {look.host}"
-    spool_there = f"/var/tmp/wq-{look.facts.uid}" if look.facts else ""
-    for text in look.troubles:
-        yield Check(about=about, state=WRONG, text=text, todo=hint(text, look.host, spool_there))
-    for text in [*look.remarks, *broken_promises(look, row)]:
-        yield Check(about=about, state=WARNING, text=text, todo=hint(text, look.host, spool_there))
-    facts = look.facts
-    if facts is None or look.troubles:
-        return
-    if facts.marked and not facts.keepers:
-        text = f"{facts.marked} processes bear the mark of a job, and no keeper of yours runs there"
-        yield Check(about=about, state=WARNING, text=text, todo=f"`wq orphans {look.host}` shows them")
-    python_there = ".".join(map(str, facts.python))
-    gpus = f", {facts.ngpus} GPUs" if facts.ngpus else ""
-    free = f", {size(facts.base.free_bytes)} free in {facts.base.path}" if facts.base else ""
-    yield Check(
-        about=about,
-        state=OK,
-        text=f"{facts.ncores} cores, {facts.mem_gb:g} GB{gpus}, Python {python_there}, "
-        f"clock {facts.clock_offset_s:+.1f}s{free}",
-    )
-
-
-def broken_promises(look: Any, row: dict[str, Any]) -> Iterator[str]:
-    """Where the cluster file says more than there is."""
-    ncores = row.get("ncores")
-    if look.facts is not None and isinstance(ncores, int) and ncores > look.facts.ncores:
-        yield f"the cluster file says {ncores} cores, it has {look.facts.ncores}"
-    if row.get("state") == "offline":
-        yield f"the server calls it offline ({row.get('reason') or 'no reason given'})"
-
-
-def hint(text: str, host: str, spool_there: str = "") -> str | None:
-    lowered = text.lower()
-    found = next((todo for words, todo in HINTS if words in lowered), None)
-    if found is None and "permission denied" in lowered:
-        found = HINTS[0][1]
-    return None if found is None else found.format(host=host, spool=spool_there)

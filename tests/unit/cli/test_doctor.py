@@ -8,20 +8,24 @@ import os
 import shlex
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import wq
 from tests.unit.cli.test_probing import ANSWER, GREETING
-from wq.cli import checkup, config, connection, options, probing
+from wq.cli import checks, checkup, config, connection, options, probing
 from wq.cli.commands import doctor
 from wq.cli.errors import ServerDown, WqError
 from wq.protocol import known, places
 from wq.protocol.wire import PROTOCOL, encode
 
 ME = os.getuid()
+SOURCES = str(Path(wq.__path__[0]).parent)
 WELCOME = {"version": PROTOCOL, "queue": "q", "owner": 7, "owner_name": "erin", "private": False, "nodes": ["n1"]}
 NODE = {"host": "n1", "ncores": 12, "used": [], "mem_gb": 32, "groups": [], "state": "online", "reason": "", "by": ""}
 COUNTS = {"jobs": 0, "running": 0, "waiting": 0, "held": 0}
@@ -34,7 +38,7 @@ class Home:
         self.path, self.port = path, port
         self.started: list[str] = []
 
-    def found(self, *words: str) -> list[checkup.Check]:
+    def found(self, *words: str) -> list[checks.Check]:
         return list(checkup.examine(self.port, list(words)))
 
     def about(self, what: str, *words: str) -> list[tuple[str, str]]:
@@ -181,6 +185,19 @@ class TestThisSide:
         monkeypatch.setattr("wq.cli.install.glances", lambda: iter([("/x", "other", 4242)]))
         assert "whom you have not trusted" in home.about("install")[0][1]
 
+    def test_without_its_packages_it_says_so(self, home: Home) -> None:
+        program = (
+            f"import sys; sys.path.insert(0, {SOURCES!r}); sys.modules['msgspec'] = None\n"
+            "from wq.cli.main import main\nsys.exit(main(['doctor', 'n1']))"
+        )
+        argv = [sys.executable, "-I", "-c", program]
+        done = subprocess.run(argv, capture_output=True, text=True, env=dict(os.environ), timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (1, "")
+        first, *_, last = done.stdout.splitlines()
+        assert first.startswith("wrong   python        msgspec cannot be loaded: ")
+        assert first.endswith(": install wq anew (`pip install .`, or remove .venv and call ./wq)")
+        assert last == "Wrong: 1 Warnings: 0"
+
 
 class TestTheServer:
     def test_that_answers_is_well_and_its_nodes_are_looked_at(self, home: Home, serves: Serves) -> None:
@@ -210,6 +227,11 @@ class TestTheServer:
         serves(ME, nodes=[{**NODE, "host": "-oProxyCommand=x"}, {"host": 5}, "x", {"host": "\x1b[2J"}])
         assert len([check for check in home.found() if check.about.startswith("node ")]) == 2
         assert not (home.path / "calls").exists()
+
+    def test_gives_nobody_a_command_to_paste(self, home: Home, serves: Serves) -> None:
+        serves(ME, nodes=[{**NODE, "host": "x; touch X # host key, python3, does not answer"}])
+        [check] = [check for check in home.found() if check.about.startswith("node ")]
+        assert (check.state, check.todo) == ("wrong", None)
 
     def test_whose_node_the_owner_has_taken_offline(self, home: Home, serves: Serves) -> None:
         serves(ME, nodes=[{**NODE, "state": "offline", "by": "erin", "reason": "new disk"}])
@@ -351,6 +373,6 @@ class TestTheNodes:
         assert refused.value.status == 2
 
     def test_nothing_of_what_they_say_reaches_the_terminal_raw(self) -> None:
-        line = doctor.line(checkup.Check(about="node \x1b", state="ok", text="a\nb\u202e", todo="\r"))
+        line = doctor.line(checks.Check(about="node \x1b", state="ok", text="a\nb\u202e", todo="\r"))
         assert line == "ok      node \\x1b     a\\nb\\u202e: \\r"
-        assert len(doctor.line(checkup.Check(about="x" * 10**6, state="wrong", text="y" * 10**6))) < 3000
+        assert len(doctor.line(checks.Check(about="x" * 10**6, state="wrong", text="y" * 10**6))) < 3000

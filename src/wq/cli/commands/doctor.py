@@ -11,7 +11,7 @@ TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
     import argparse
 
-    from wq.cli.checkup import Check
+    from wq.cli.checks import Check
 
 HELP = (
     "Look for what is wrong: with this installation, the server, your launcher, your way to the nodes and\n"
@@ -34,14 +34,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from wq.cli import checkup
+    from wq.cli.checks import WARNING, WRONG
     from wq.cli.progress import Progress
-    from wq.formats import FormatError
-    from wq.formats.clusterfile import parse_host_words
 
-    try:
-        named = parse_host_words([(word, at) for at, word in enumerate(args.hosts, 1)], source="HOST")
-    except FormatError as error:
-        raise WqError(str(error), BAD_INPUT) from None
+    named = hosts_in(args.hosts)
     found = []
     with Progress("looking at nodes") as bar:
         for check in checkup.examine(args.port, named, bar.at):
@@ -49,15 +45,30 @@ def run(args: argparse.Namespace) -> int:
             if not args.json:
                 bar.clear()
                 print(line(check), flush=True)
-    wrong = sum(check.state == checkup.WRONG for check in found)
+    wrong = sum(check.state == WRONG for check in found)
     if args.json:
         import json
 
         print(json.dumps([as_row(check) for check in found], indent=1))
     else:
-        warnings = sum(check.state == checkup.WARNING for check in found)
+        warnings = sum(check.state == WARNING for check in found)
         print(f"Wrong: {wrong} Warnings: {warnings}")
     return FAILED if wrong else 0
+
+
+def hosts_in(words: list[str]) -> list[str]:
+    """The nodes that are named. Raises WqError for what is no name."""
+    if not words:
+        return []
+    try:
+        from wq.formats import FormatError
+        from wq.formats.clusterfile import parse_host_words
+    except ImportError:
+        return []  # a package is missing, which is what will be found
+    try:
+        return parse_host_words([(word, at) for at, word in enumerate(words, 1)], source="HOST")
+    except FormatError as error:
+        raise WqError(str(error), BAD_INPUT) from None
 
 
 def line(check: Check) -> str:
