@@ -134,7 +134,7 @@ class TestThisSide:
             ("nodes: any\n", 0o666, "can be written by others"),
             ("sever: head\n", 0o600, "nobody knows the key 'sever'"),
             ("- x\n", 0o600, "`key: value` is wanted"),
-            ("a: [\n", 0o600, "not YAML"),
+            ("a: [\n", 0o600, "wqrc"),
         ],
     )
     def test_a_configuration_that_is_not_read(self, home: Home, text: str, mode: int, sentence: str) -> None:
