@@ -72,6 +72,11 @@ ATTACKS = (
         ("tests/unit/cli/test_render_sanitise.py", f"{SIXTEEN}::test_8_nothing_but_text_is_listed", HOSTILE),
     ),
     Attack("M", "secrets in `ps`, in the server's database, in logs", (SECRETS,)),
+    Attack(
+        "M",
+        "a machine that answers nonsense to wq init, a server that does so to wq doctor",
+        ("tests/unit/cli/test_probing.py::TestWhatAnEnemyAnswers", "tests/unit/cli/test_doctor.py::TestTheServer"),
+    ),
     Attack("M", "logins that print before the protocol", (f"{PLANTED}::test_a_login_that_prints_before_the_protocol",)),
     Attack(
         "M",

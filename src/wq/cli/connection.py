@@ -15,6 +15,8 @@ TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    Place = tuple[sockets.socket, int, bool]  # a connection to a server, whose it is, whether it is private
+
 ANSWER_TIMEOUT_S = 60.0
 MOST_LISTING_BYTES = 1 << 30  # of all pages of one answer
 LONGEST_SENTENCE = 4000  # of a server
@@ -25,7 +27,7 @@ class Server:
 
     heard = False  # something of any server, which may be nonsense
 
-    def __init__(self, sock: sockets.socket, uid: int, port: int, *, private: bool) -> None:
+    def __init__(self, sock: sockets.socket, uid: int, port: int, *, private: bool, looks_after: bool = True) -> None:
         self.sock, self.uid, self.port, self.private = sock, uid, port, private
         self.frames = Frames(64 << 20)
         self.bodies: list[bytes] = []
@@ -33,7 +35,8 @@ class Server:
         sock.settimeout(ANSWER_TIMEOUT_S)
         send(sock, {"type": "hello", "version": PROTOCOL, "role": "client"})
         self.welcome: dict[str, Any] = {}
-        look_after(self)
+        if looks_after:
+            look_after(self)
 
     def receive(self) -> dict[str, Any]:
         """The next message. Raises WqError if none comes, or if the server refuses."""
@@ -194,6 +197,21 @@ def connect(port: int, *, start_private: bool = False, recall: bool = False) -> 
 
 
 def find(port: int, *, start_private: bool, recall: bool) -> Server:
+    found = locate(port)
+    if found is None:
+        if not start_private and not private_work_is_left(port) and not (recall and private_state_exists(port)):
+            hint = "`wq sub` starts a private one, `wq serve` a shared one"
+            raise WqError(f"no queue is running on port {port}; {hint}", AWAY)
+        start_private_server(port)
+        sock = try_connect(os.getuid(), port, private=True)
+        if sock is None:
+            raise WqError("the private queue does not answer", AWAY)
+        found = sock, os.getuid(), True
+    return Server(found[0], found[1], port, private=found[2])
+
+
+def locate(port: int) -> Place | None:
+    """The server that runs and is the one to talk to; None if there is none, and nobody expects one."""
     settings = config.load()
     named = settings.get("server_user")
     if named is not None:
@@ -201,23 +219,15 @@ def find(port: int, *, start_private: bool, recall: bool) -> Server:
     me = os.getuid()
     sock = try_connect(me, port)
     if sock is not None:
-        return Server(sock, me, port, private=False)
-    server = connect_known(port) or connect_other(port)
-    if server is not None:
-        return server
+        return sock, me, False
+    found = connect_known(port) or connect_other(port)
+    if found is not None:
+        return found
     sock = try_connect(me, port, private=True)
-    if sock is None:
-        if not start_private and not private_work_is_left(port) and not (recall and private_state_exists(port)):
-            hint = "`wq sub` starts a private one, `wq serve` a shared one"
-            raise WqError(f"no queue is running on port {port}; {hint}", AWAY)
-        start_private_server(port)
-        sock = try_connect(me, port, private=True)
-        if sock is None:
-            raise WqError("the private queue does not answer", AWAY)
-    return Server(sock, me, port, private=True)
+    return None if sock is None else (sock, me, True)
 
 
-def connect_named(name: str, port: int) -> Server:
+def connect_named(name: str, port: int) -> Place:
     """The server of the user whom the configuration names."""
     import pwd
 
@@ -229,10 +239,10 @@ def connect_named(name: str, port: int) -> Server:
     if sock is None:
         sentence = f"the server of {name} on port {port} does not answer (server_user in the configuration)"
         raise ServerDown(sentence, uid, port)
-    return Server(sock, uid, port, private=False)
+    return sock, uid, False
 
 
-def connect_known(port: int) -> Server | None:
+def connect_known(port: int) -> Place | None:
     """The server that was met on this port; None if none was. A change is refused."""
     from wq.protocol import known
 
@@ -245,7 +255,7 @@ def connect_known(port: int) -> Server | None:
     uid = int(entry["uid"])
     sock = try_connect(uid, port)
     if sock is not None:
-        return Server(sock, uid, port, private=False)
+        return sock, uid, False
     others = [other for other in others_here(port) if other != uid and alive(other, port)]
     usurpers = [f"{user_name(other)} (uid {other})" for other in others]
     who = f"{entry.get('user')} (uid {uid})"
@@ -269,14 +279,14 @@ def alive(uid: int, port: int) -> bool:
     return sock is not None
 
 
-def connect_other(port: int) -> Server | None:
+def connect_other(port: int) -> Place | None:
     """A server of somebody else that was not met yet: root's, or the only one; with several, the user is asked."""
     uids = [uid for uid in others_here(port) if alive(uid, port)]
     if not uids:
         return None
     uid = uids[0] if len(uids) == 1 or 0 in uids else ask_which(uids, port)
     sock = try_connect(uid, port)
-    return Server(sock, uid, port, private=False) if sock is not None else None
+    return (sock, uid, False) if sock is not None else None
 
 
 def ask_which(uids: list[int], port: int) -> int:

@@ -23,18 +23,21 @@ VERBS = {
     "limit": "limit yourself, or others",
     "node": "show nodes, take them off and on",
     "orphans": "find processes that jobs have left behind",
+    "init": "make a cluster file by looking at machines",
     "serve": "run the server of a cluster, or of this machine",
     "shutdown": "stop the server",
     "launcher": "bring your launchers back, after a reboot",
+    "doctor": "look for what is wrong with an installation",
+    "completion": "print a script for bash, zsh or fish",
 }
 HIDDEN = {"run_launcher", "afar"}
-WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar"}
+WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar", "init", "doctor", "completion"}
 VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
     --array --each-line --each-csv --param --at-most --caps
     --max-fails --after --after-any --after-notok --after-each --begin --retries --notify
-    -o --columns --sort --state --name""".split()
-)
+    -o --columns --sort --state --name --file --output""".split()
+)  # (not the -f of `wq init`: that of `wq ls` has no value)
 MAYBE_VALUED = ("-w", "--watch")  # by a number
 
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,24 @@ async def _ask_all(hosts: list[str], what: str) -> list[Answer]:
 async def ask(host: str, what: str) -> Answer:
     """Look at one host. Raises OSError, ValueError for what is no answer."""
     boot = BOOT.format(size=len(SOURCE), what=what)
+    words = [f"python3 -I -S -c '{boot}'"]
+    here = [sys.executable, "-I", "-S", "-c", boot]
+    said, _ = await exchange(host, words, here, SOURCE, shepherd.GREETING, shepherd.COMPLAINT)
+    return understood(host, said)
+
+
+async def exchange(
+    host: str, words: list[str], here: list[str], data: bytes, greeting: bytes, complaint: bytes | None = None
+) -> tuple[bytes, float]:
+    """(the line behind the greeting, when it came) of a program on a host that reads data. Raises OSError, EvilName.
+
+    words: for the login shell there; here: argv, where the host is this one.
+    """
     if host == LOCALHOST:
-        argv = [sys.executable, "-I", "-S", "-c", boot]
+        argv = here
     else:
         program = os.environ.get("WQ_SSH") or config.load().get("ssh_command", "ssh")
-        argv = ssh.command(program, host, words=[f"python3 -I -S -c '{boot}'"])
+        argv = ssh.command(program, host, words=words)
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe, stderr=pipe, cwd="/")
     assert process.stdin is not None
@@ -74,8 +88,9 @@ async def ask(host: str, what: str) -> Answer:
     assert process.stderr is not None
     errors = asyncio.create_task(last_of(process.stderr))
     try:
-        process.stdin.write(SOURCE)
-        said = await asyncio.wait_for(answer_of(process.stdout), PATIENCE_S)
+        process.stdin.write(data)
+        said = await asyncio.wait_for(answer_of(process.stdout, greeting, complaint), PATIENCE_S)
+        heard_s = time.time()
         if not said:  # then what ssh says counts
             await asyncio.wait_for(asyncio.gather(asyncio.shield(errors), process.wait()), LAST_WORDS_S)
     except TimeoutError:
@@ -89,18 +104,19 @@ async def ask(host: str, what: str) -> Answer:
             await asyncio.wait_for(asyncio.gather(*rest), LAST_WORDS_S)
     if not said:
         raise OSError(ssh.sentence(host, process.returncode, errors.result().decode("utf-8", "replace")))
-    return understood(host, said)
+    return said, heard_s
 
 
-async def answer_of(stream: asyncio.StreamReader) -> bytes:
+async def answer_of(stream: asyncio.StreamReader, greeting: bytes, complaint: bytes | None) -> bytes:
     """The line that follows the greeting, whatever the login prints before it; empty if there is none."""
     said = bytearray()
     while data := await stream.read(1 << 16):
         said += data
-        _, complaint, sentence = said.partition(b"\n" + shepherd.COMPLAINT)
-        if complaint and b"\n" in sentence:
-            raise OSError(sentence.split(b"\n")[0].decode("utf-8", "replace").strip())
-        _, _, line = said.partition(b"\n" + shepherd.GREETING)
+        if complaint is not None:
+            _, found, sentence = said.partition(b"\n" + complaint)
+            if found and b"\n" in sentence:
+                raise OSError(sentence.split(b"\n")[0].decode("utf-8", "replace").strip())
+        _, _, line = said.partition(b"\n" + greeting)
         if b"\n" in line:
             return bytes(line.split(b"\n")[0])
         if len(said) > MOST_ANSWER_BYTES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wq.core.cluster import GROUP_PATTERN, HOST_PATTERN, Node
@@ -51,6 +52,21 @@ def parse_cluster_file(text: str, *, source: str) -> tuple[Node, ...]:
     if not nodes:
         raise FormatError(f"no node is named here; {LINE_FORM}", source=source, line=1)
     return tuple(nodes)
+
+
+def parse_host_words(words: Iterable[tuple[str, int]], *, source: str) -> list[str]:
+    """The hosts that words mean, each with its line: names and ranges as in a cluster file; each host once, in order.
+
+    Raises FormatError.
+    """
+    hosts: dict[str, str] = {}
+    for word, number in words:
+        line = _Line(words=[word], source=source, number=number)
+        for host in _hosts(line, room=MAX_NODES):
+            hosts.setdefault(host.lower(), host)
+        if len(hosts) > MAX_NODES:
+            raise line.error(f"there are too many nodes; at most {MAX_NODES} in all")
+    return list(hosts.values())
 
 
 def _lines(text: str, source: str) -> list[_Line]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from wq.core.cluster import HOST_PATTERN, Node
 from wq.core.job import HostName
 from wq.formats import MAX_TEXT_BYTES, FormatError
-from wq.formats.clusterfile import parse_cluster_file
+from wq.formats.clusterfile import parse_cluster_file, parse_host_words
 
 EXAMPLE = """\
 # host  ncores mem(GB) groups
@@ -228,3 +228,25 @@ def test_a_range_names_each_number_once_in_order(first: int, extra: int, width: 
     width = max(width, len(str(last))) if width else 0
     text = f"n[{first:0{width}d}-{last:0{width}d}] 1 1"
     assert hosts(text) == [f"n{number:0{width}d}" for number in range(first, last + 1)]
+
+
+class TestWordsThatMeanHosts:
+    def test_are_names_and_ranges_each_host_once_in_order(self) -> None:
+        words = [("b1", 1), ("astro[0002-0001,7]", 2)]
+        with pytest.raises(FormatError, match=r"HOST:2: range '0002-0001' runs backwards"):
+            parse_host_words(words, source="HOST")
+        words = [("b1", 1), ("astro[2-3,1]", 2), ("B1", 3), ("astro2", 4)]
+        assert parse_host_words(words, source="HOST") == ["b1", "astro2", "astro3", "astro1"]
+        assert parse_host_words([], source="HOST") == []
+
+    def test_are_not_too_many(self) -> None:
+        with pytest.raises(FormatError, match=r"names:2: there are too many nodes"):
+            parse_host_words([("a[1-9999]", 1), ("b[1-9999]", 2)], source="names")
+
+    @given(st.text(max_size=20))
+    def test_any_other_is_refused(self, word: str) -> None:
+        try:
+            found = parse_host_words([(word, 1)], source="HOST")
+        except FormatError:
+            return
+        assert all(HOST_PATTERN.fullmatch(host) for host in found)
