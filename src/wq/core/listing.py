@@ -194,27 +194,52 @@ def in_order(one: Listed) -> tuple[int, int]:
 
 def rows(queue: Queue, chosen: Iterable[Listed], why: Callable[[Waiting], Reason] | None) -> Iterator[Row]:
     """Jobs and arrays in the order of their ids, the waiting ones with their reason where it is asked for."""
+    for stretch in filter(None, stretches(queue, chosen, why)):
+        row, first, last = stretch
+        yield row
+        for number in range(first + 1, last + 1):
+            yield {**row, "id": number}
+
+
+Stretch: TypeAlias = tuple[Row, int, int]
+
+
+def stretches(
+    queue: Queue, chosen: Iterable[Listed], why: Callable[[Waiting], Reason] | None
+) -> Iterator[Stretch | None]:
+    """The same, each row with the first and the last id of the jobs in a row that it is right for, but for the id.
+
+    None: so many have been looked at that others may come in between.
+    """
     ordered = sorted(chosen, key=in_order)
     tally = tallies(queue, [one for one in ordered if isinstance(one, Array)])
     again = {job.id: job for job in queue.queued.values() if job.task is not None} if why is not None else {}
-    last: Job | None = None
-    row: Row = {}
-    for one in ordered:
-        if isinstance(one, Job) and last is not None and alike(last, one):
-            row = {**row, "id": one.id}
-            yield row
-        elif isinstance(one, Array):
+    row: Row | None = None
+    first, last = 0, 0
+    before: Listed | None = None
+    for number, one in enumerate(ordered, 1):
+        if number % PAUSE_ROWS == 0:
+            yield None
+        if one.id == last + 1 and isinstance(before, Job) and isinstance(one, Job) and alike(before, one):
+            last, before = one.id, one
+            continue
+        if row is not None:
+            yield row, first, last
+        if isinstance(one, Array):
             nwaiting, *_ = array_counts(one, tally[one.id])
             waiting = again.get(one.id) if one.ended_s is not None or not nwaiting else one
             held = dependencies.reason(one) if one.ended_s is None else None
             found = why(waiting) if held is None and why is not None and waiting is not None else held
-            yield array_row(one, tally[one.id], found)
+            row = array_row(one, tally[one.id], found)
         else:
             reason = dependencies.reason(one) if one.state is State.HELD else None
             if reason is None and why is not None and shown_state(one) == State.QUEUED.value:
                 reason = why(one)
-            last, row = one, job_row(one, reason, out_of_sight(queue, one))
-            yield row
+            row = job_row(one, reason, out_of_sight(queue, one))
+        first = last = one.id
+        before = one
+    if row is not None:
+        yield row, first, last
 
 
 but_its_id = attrgetter(*(name for name in Job.__struct_fields__ if name not in ("id", "spec")))
@@ -295,8 +320,8 @@ def brief_row(queue: Queue, one: Listed, tally: Mapping[JobId, Tally]) -> BriefR
 MOST_FIELDS = 64
 
 
-def picked(found: Iterable[Row], fields: Sequence[str]) -> Iterator[BriefRow | None]:
-    """Of each row its id and these fields, as a list; jobs in a row that are alike but for their ids are one row.
+def picked(found: Iterable[Stretch | None], fields: Sequence[str]) -> Iterator[BriefRow | None]:
+    """Of each job its id and these fields, as a list; jobs in a row that are alike in these are one row.
 
     The last of a row is the last id that it stands for, or None. A field that is not there is None. None: as above.
     """
@@ -304,19 +329,19 @@ def picked(found: Iterable[Row], fields: Sequence[str]) -> Iterator[BriefRow | N
     before: BriefRow | None = None
     grows = False  # may the next one be one row with it?
     next_id = 0
-    for number, row in enumerate(found, 1):
-        if number % PAUSE_ROWS == 0:
+    for stretch in found:
+        if stretch is None:
             yield None
-        facts = [row.get(name) for name in fields]
-        one_id, alone = row["id"], row["task"] is row["array"] is None
-        assert isinstance(one_id, int)
-        if before is not None and grows and alone and one_id == next_id and facts == before[1:-1]:
-            before[-1] = one_id
+            continue
+        row, first, last = stretch
+        facts, alone = [row.get(name) for name in fields], row["task"] is row["array"] is None
+        if before is not None and grows and alone and first == next_id and facts == before[1:-1]:
+            before[-1] = last
         else:
             if before is not None:
                 yield before
-            before = [one_id, *facts, None]
-        grows, next_id = alone, one_id + 1
+            before = [first, *facts, last if last > first else None]
+        grows, next_id = alone, last + 1
     if before is not None:
         yield before
 

@@ -572,8 +572,9 @@ class Server:
         why = self.plan().why if query.why else None
         if query.brief:
             return self.paged(listing.brief_rows(self.queue, chosen))
-        rows = listing.rows(self.queue, chosen, why)
-        return self.paged(listing.picked(rows, query.fields) if query.fields else rows)
+        if query.fields:
+            return self.paged(listing.picked(listing.stretches(self.queue, chosen, why), query.fields))
+        return self.paged(listing.rows(self.queue, chosen, why))
 
     def named(self, query: messages.Ls) -> list[listing.Listed]:
         """The jobs that are named by their ids, arrays with their tasks; and tasks that are named themselves."""

@@ -433,9 +433,11 @@ class TestListings:
         play.submit(ANZE, *[spec() for _ in range(3)], array(5), spec(), spec(name="other"))
 
         def picked(*fields: str) -> list[listing.BriefRow]:
-            named = listing.rows(play.queue, listing.live(play.queue), planned(play.queue, play.now).why)
-            return list(filter(None, listing.picked(named, fields)))
+            found = listing.stretches(play.queue, listing.live(play.queue), planned(play.queue, play.now).why)
+            return list(filter(None, listing.picked(found, fields)))
 
+        ids = [row["id"] for row in listing.rows(play.queue, listing.live(play.queue), None)]
+        assert ids == [1, 2, 3, 4, 5, 6]
         assert picked("name", "state", "nosuch") == [
             [1, "job", "queued", None, 3],
             [4, "job", "queued", None, None],
