@@ -109,6 +109,7 @@ def load(place: Place, proc: Proc, calls: Os, signals: Signals, bound: Callable[
         now=lambda: kernel.loop.time() - kernel.booted_s,
         boot_id=lambda: kernel.boot_id,
         look_at=look_at,
+        heeds=lambda pid, number: pid in kernel.procs and kernel.procs[pid].on_signal is not None,
         tag_of=lambda pid: kernel.procs[pid].tag if pid in kernel.procs else 0,
         children_of=lambda pid: [child.pid for child in kernel.children(pid)],
         own_processes=lambda: [other.pid for other in kernel.procs.values() if other.uid == place.uid],

@@ -23,7 +23,17 @@ from wq.core import lifecycle, ranges
 from wq.core.array import Array
 from wq.core.job import AttemptNo, HostName, Job, JobId, Key, OutcomeKind, State
 from wq.core.lifecycle import TABLE, Ended, Granted, Submitted, advance
-from wq.core.queue import ArrayEnded, ArraySubmitted, AtMostSet, Draft, Event, LimitSet, NodeMarked, TasksRemoved
+from wq.core.queue import (
+    ArrayEnded,
+    ArraySubmitted,
+    ArrayTimeSet,
+    AtMostSet,
+    Draft,
+    Event,
+    LimitSet,
+    NodeMarked,
+    TasksRemoved,
+)
 from wq.core.ranges import Ranges
 from wq.launcher.clients import Client, Hello, Sub
 from wq.launcher.launcher import Launcher
@@ -269,6 +279,8 @@ class Shadow:
                 self.arrays[event.id] = self.arrays[event.id].remove(event.places, event.by)
             case AtMostSet():
                 self.arrays[event.id] = replace(self.arrays[event.id], at_most=event.at_most)
+            case ArrayTimeSet():
+                self.arrays[event.id] = replace(self.arrays[event.id], time_s=event.time_s)
             case ArrayEnded():
                 self.arrays[event.id] = replace(self.arrays[event.id], ended_s=event.at_s)
             case Submitted():
@@ -319,6 +331,8 @@ def read_array(array: Array, tasks: list[Job], history: list[tuple[float, str, A
             found = found.remove(as_ranges(body["places"]), body["by"])
         elif kind == "AtMostSet":
             found = replace(found, at_most=body["at_most"])
+        elif kind == "ArrayTimeSet":
+            found = replace(found, time_s=body["time_s"])
         elif kind == "ArrayEnded":
             found = replace(found, ended_s=at_s)
         elif kind != "ArraySubmitted":

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
 from wq.core import ranges
 from wq.core.array import Array
 from wq.core.cluster import Node
@@ -50,6 +52,7 @@ def job_row(job: Job, reason: Reason | None = None, dark: Row | None = None) -> 
     outcome = job.outcome
     return {
         **spec_row(job.id, spec),
+        "time_limit": job.limit_s,
         "task": job.task,
         "state": shown_state(job),
         "ncores": held.ncores if held else None,
@@ -144,6 +147,7 @@ def array_row(array: Array, tally: Tally, reason: Reason | None = None) -> Row:
             cores.setdefault(part.host, set()).update(part.cores)
     return {
         **spec_row(array.id, array.spec),
+        "time_limit": array.limit_s,
         "task": None,
         "state": array_state(array, tally),
         "ncores": sum(map(len, cores.values())) or None,
@@ -263,8 +267,8 @@ def new_tasks(array: Array, low: int, high: int, most: int) -> list[Job]:
     places = [pair for some in array.tasks.places(low, high) for pair in ranges.within(array.waiting, *some)]
     taken, _ = ranges.split(tuple(places), most)
     tasks = map(array.tasks.number, ranges.numbers(taken))
-    spec, at_s = array.spec, array.submitted_s
-    return [Job(id=array.id, task=task, spec=spec, state=State.QUEUED, submitted_s=at_s) for task in tasks]
+    new = Job(id=array.id, spec=array.spec, state=State.QUEUED, submitted_s=array.submitted_s, time_s=array.time_s)
+    return [replace(new, task=task) for task in tasks]
 
 
 def not_fed(jobs: Iterable[Job]) -> list[Job]:

@@ -16,7 +16,8 @@ from typing import Any
 from wq.core.job import Allocation, AttemptNo, HostName, JobId, Key, Outcome, OutcomeKind, lane_name
 from wq.core.ranges import Ranges, contains, union
 from wq.core.ranges import of as ranges_of
-from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Starts, Stop
+from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Starts, Steer, Stop
+from wq.formats.duration import in_words
 from wq.launcher.task import ID_MARK, TASK_MARK, Task
 
 JOBS = -1  # where a chunk has the index of its array, and is of jobs
@@ -89,6 +90,7 @@ class Entry:
     lane: str = ""  # the lane in which it runs or waits for its turn
     fed: bool = False  # others were there before it
     patience_s: float | None = None
+    time_s: float | None = None  # its time limit, where that is not what its task says; 0: none
     run_s: float | None = None  # how long it ran, as its node says
     maybe_sent: bool = True  # a start may have been sent (after a restart nobody knows)
     started: bool = False
@@ -135,6 +137,11 @@ class Entry:
         if path is None or not self.ran_before:
             return path
         return f"{path.removesuffix('.wqlog')}.{self.attempt}.wqlog"
+
+    @property
+    def limit_s(self) -> float | None:
+        """Its time limit in seconds."""
+        return self.task.time_s if self.time_s is None else self.time_s or None
 
     @property
     def main_host(self) -> HostName:
@@ -214,11 +221,15 @@ def started(entry: Entry) -> AttemptStarted:
 
 def outcome_of(end: dict[str, Any]) -> Outcome:
     """What a shepherd said of an end, as an outcome."""
-    cpu_s = end.get("cpu_s")
-    if "exit" in end:
-        return Outcome(kind=OutcomeKind.EXITED, exit_status=int(end["exit"]), cpu_s=cpu_s)
-    if "signal" in end:
-        return Outcome(kind=OutcomeKind.SIGNALLED, signal=int(end["signal"]), cpu_s=cpu_s)
+    status, number, cpu_s = end.get("exit"), end.get("signal"), end.get("cpu_s")
+    if "limit_s" in end:
+        message = f"time limit {in_words(float(end['limit_s']))} reached"
+        kind = OutcomeKind.TIME_LIMIT
+        return Outcome(kind=kind, exit_status=status, signal=number, message=message, cpu_s=cpu_s)
+    if status is not None:
+        return Outcome(kind=OutcomeKind.EXITED, exit_status=int(status), cpu_s=cpu_s)
+    if number is not None:
+        return Outcome(kind=OutcomeKind.SIGNALLED, signal=int(number), cpu_s=cpu_s)
     if "lost" in end:
         return Outcome(kind=OutcomeKind.LOST, message=str(end["lost"]))
     return Outcome(kind=OutcomeKind.FAILED, message=str(end.get("error", "ended for no known reason")))
@@ -241,6 +252,7 @@ def start_of(order: Starts, number: int, task: int, attempt: int) -> Start:
         declared=order.declared,
         lane=order.lane,
         patience_s=order.patience_s,
+        time_s=order.time_s,
     )
 
 
@@ -462,7 +474,7 @@ class Ledger:
         entry.rank_hosts = frozenset()
         entry.live_ranks, entry.hosts_asked = {}, set()
         entry.lane, entry.fed = order.lane or entry.att, order.lane is not None
-        entry.patience_s, entry.run_s = order.patience_s, None
+        entry.patience_s, entry.run_s, entry.time_s = order.patience_s, None, order.time_s
         if entry.plain:
             self.into_chunk(entry)
         self.change(entry)
@@ -495,7 +507,8 @@ class Ledger:
             lost = Outcome(kind=OutcomeKind.LOST, message="its launcher no longer knows it")
             return [Tell(report=ended_unknown(order, lost))]
         if order.attempt <= entry.attempt:
-            return self.repeat(entry)
+            steered = self.steer(entry, order.time_s) if order.attempt == entry.attempt else []
+            return steered + self.repeat(entry)
         if entry.phase is Phase.INTENDED and entry.main_end is not None:
             return self.ended_after_all(entry, order)
         if entry.phase is Phase.ENDED and not entry.again:  # the server took it for lost: its end is the job's
@@ -518,6 +531,7 @@ class Ledger:
             entry.phase, entry.attempt, entry.maybe_sent = Phase.INTENDED, AttemptNo(1), False
             entry.allocation, entry.declared = order.allocation, order.declared
             entry.lane, entry.fed, entry.patience_s = order.lane, True, order.patience_s
+            entry.time_s = order.time_s
             self.into_chunk(entry)
             actions += self.try_start(entry)
         return actions
@@ -575,6 +589,29 @@ class Ledger:
             self.hosts_changed = True
         self.change(entry)
         return [SendStart(entry=entry)]
+
+    def ordered_steer(self, order: Steer) -> list[Action]:
+        """What is not under way here needs no steering: the next start says what counts."""
+        entry = self.by_id.get(order.id if order.task is None else (order.id, order.task))
+        if entry is None or order.attempt != entry.attempt:
+            return []
+        return self.steer(entry, order.time_s)
+
+    def steer(self, entry: Entry, time_s: float | None) -> list[Action]:
+        """Have an attempt be as the server wants it."""
+        if entry.phase is not Phase.INTENDED or time_s is None or time_s == entry.time_s:
+            return []
+        entry.time_s = time_s
+        return self.steering(entry) if entry.maybe_sent else []
+
+    def steering(self, entry: Entry) -> list[Action]:
+        """The words for what the start of an attempt did not say, to all its nodes; they may be repeated."""
+        if entry.time_s is None:
+            return []
+        there = {entry.att: entry.main_host, **entry.live_ranks}
+        return [
+            Send(host=host, word={"do": "limit", "att": att, "time_s": entry.limit_s}) for att, host in there.items()
+        ]
 
     def ordered_stop(self, order: Stop) -> list[Action]:
         entry = self.by_id.get(order.id if order.task is None else (order.id, order.task))
@@ -711,7 +748,7 @@ class Ledger:
             if view.get("why"):
                 return actions + self.taken_back(entry, entry.main_host, str(view["why"]))
             return actions + self.taken_back(entry, None, "it had not reached the node")
-        actions = self.was_started(entry) if view["state"] == "running" else []
+        actions = [*self.was_started(entry), *self.steering(entry)] if view["state"] == "running" else []
         if entry.stop_grace_s is not None:
             word = {"do": "stop", "att": entry.att, "grace_s": entry.stop_grace_s}
             actions.append(Send(host=entry.main_host, word=word))

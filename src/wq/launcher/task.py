@@ -50,6 +50,7 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     output: the absolute path of a batch job's output on the host of submission; None: to be named by the id. In that of
     an array TASK_MARK stands for the number of the task.
     tty: it gets a terminal. requeue: it is started again if a reboot of a node ends it.
+    time_s: its time limit; signal: the number of one that it gets signal_s before that.
     """
 
     requirement: Requirement = Requirement()
@@ -65,6 +66,9 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     foreground: bool = False
     tty: bool = False
     array: ArrayTasks | None = None
+    time_s: float | None = None
+    signal: int | None = None
+    signal_s: float = 60.0
 
 
 def listed(task: Task, setting: Setting) -> JobSpec:
@@ -81,4 +85,5 @@ def listed(task: Task, setting: Setting) -> JobSpec:
         x=task.x,
         requeue=task.requeue,
         array=task.array.spec if task.array is not None else None,
+        time_s=task.time_s,
     )

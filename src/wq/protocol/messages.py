@@ -124,6 +124,7 @@ FROM_CLIENTS: dict[str, type] = {
     "limit": Limit,
     "remove": core.Remove,
     "at_most": core.SetAtMost,
+    "time": core.SetTime,
     "node": core.SetNode,
     "refresh": core.Refresh,
 }
@@ -140,6 +141,7 @@ FROM_LAUNCHERS: dict[str, type] = {
 TO_LAUNCHERS: dict[str, type] = {
     "start": core.Start,
     "starts": core.Starts,
+    "steer": core.Steer,
     "stop": core.Stop,
     "gone": core.Gone,
     "gones": core.Gones,

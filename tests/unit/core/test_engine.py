@@ -38,6 +38,7 @@ from wq.core.requests import (
     SetAtMost,
     SetLimit,
     SetNode,
+    SetTime,
     Sight,
     Stop,
     Submit,
@@ -184,6 +185,8 @@ REQUESTS: dict[str, Request] = {
     "report many ends": Reports(news=(AttemptEnded(id=JOB, attempt=NEW_ATTEMPT, outcome=EXITED),)),
     "say how many tasks may run": SetAtMost(id=JobId(5), at_most=3),
     "remove tasks that wait": Remove(tasks=((5, 3, 4),)),
+    "change a time limit": SetTime(id=JOB, time_s=60.0),
+    "change that of an array": SetTime(id=JobId(5), time_s=60.0),
 }
 EVERYBODY = ("anze", "other", "server's owner", "root")
 PEOPLE: dict[str, Who] = dict(zip(EVERYBODY, (ANZE, BINE, OWNER, ROOT), strict=True))
@@ -214,6 +217,8 @@ MAY_TOUCH_ANZES: dict[str, set[str]] = {
     "report many ends": HIMSELF,
     "say how many tasks may run": HIMSELF | OPERATORS,
     "remove tasks that wait": HIMSELF | OPERATORS,
+    "change a time limit": HIMSELF | OPERATORS,
+    "change that of an array": HIMSELF | OPERATORS,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from tests.unit.launcher.desk import Desk, running, start, stop, view
+from tests.unit.launcher.desk import Desk, running, start, steer, stop, view
 from wq.core.job import HostName, JobId, Outcome, OutcomeKind
 from wq.launcher.ledger import MOST_REBOOTS, MOST_REPLACED, Phase, ended, outcome_of
 
@@ -547,3 +547,52 @@ class TestCost:
         desk.gone()
         assert looked == 0
         assert desk.ledger.by_id[JobId(1)].phase is Phase.ENDED
+
+
+class TestATimeLimit:
+    def test_of_a_running_attempt_is_changed_at_its_node(self) -> None:
+        assert running().ordered(steer(1, 60.0)) == ["a: limit 1.1 60.0 s"]
+
+    def test_only_once_however_often_it_is_ordered(self) -> None:
+        desk = running()
+        desk.ordered(steer(1, 60.0))
+        assert desk.ordered(steer(1, 60.0)) == []
+
+    def test_is_told_again_on_a_new_link(self) -> None:
+        desk = running()
+        desk.ordered(steer(1, 0.0))
+        desk.failed("a")
+        assert desk.up("a", view("1.1", "running")) == ["a: limit 1.1 None s"]
+
+    def test_of_one_that_is_still_to_be_sent_goes_with_its_start(self) -> None:
+        desk = Desk()
+        desk.ordered(replace(start(1, "a:0"), time_s=30.0))
+        assert desk.entry().limit_s == 30.0
+        assert desk.ordered(steer(1, 60.0)) == []
+        assert desk.up("a") == ["start 1.1"]
+        assert desk.entry().limit_s == 60.0
+
+    def test_a_start_that_is_ordered_again_may_have_another(self) -> None:
+        desk = running()
+        again = replace(start(1, "a:0"), time_s=60.0)
+        assert desk.ordered(again) == ["a: limit 1.1 60.0 s", "tell started 1.1"]
+
+    @pytest.mark.parametrize("attempt", [0, 2])
+    def test_of_another_attempt_is_not_obeyed(self, attempt: int) -> None:
+        desk = running()
+        assert desk.ordered(steer(1, 60.0, attempt)) == []
+        assert desk.entry().limit_s is None
+        assert desk.ordered(steer(9, 60.0)) == []
+
+    def test_of_an_earlier_attempt_does_not_stay(self) -> None:
+        desk = Desk(up="a")
+        desk.ordered(start(1, "a:0"))
+        desk.ordered(steer(1, 60.0))
+        desk.state(view("1.1", "never"))
+        desk.ordered(start(1, "a:0", 2))
+        assert desk.entry().limit_s is None
+
+    def test_an_end_by_it_says_so(self) -> None:
+        end = {"signal": 15, "limit_s": 7200.0, "cpu_s": 1.5}
+        message = "time limit 2h reached"
+        assert outcome_of(end) == Outcome(kind=OutcomeKind.TIME_LIMIT, signal=15, message=message, cpu_s=1.5)

@@ -14,7 +14,7 @@ from tests.unit.store.test_store import Kept
 from wq.core import ranges
 from wq.core.job import AttemptNo, JobId, Outcome, OutcomeKind
 from wq.core.queue import Queue
-from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Remove, Reports, SetAtMost
+from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Remove, Reports, SetAtMost, SetTime
 from wq.store.store import Store
 
 NODES = "a:2 b:3"
@@ -62,6 +62,9 @@ def test_a_life_of_arrays(store: Store, seed: int) -> None:
             play.say(ANZE, Remove(tasks=((1, first, first + random.randint(0, 9)),)))
         if random.random() < 0.05:
             play.say(BINE, SetAtMost(id=JobId(last), at_most=random.choice([None, 1, 5])))
+        if random.random() < 0.2:
+            job, time_s = random.randint(1, last), random.choice([None, 60.0, 3600.0])
+            play.say(OWNER, SetTime(id=JobId(job), time_s=time_s))
         same(store, play)
     for number, done in ((1, ANZE), (last, BINE)):
         play.say(done, Remove(ids=((number, number),)))

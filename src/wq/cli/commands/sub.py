@@ -40,7 +40,7 @@ EXAMPLES = """examples:
 
 requirements: mode (bycore, bycore1, bynode, byhost, bygroup), N, group, notgroup, host, min_cores,
 min_mem, X, priority (low, med, high, block), job_name, hostfile, threads, env, private,
-requeue, array; see docs/jobfile.md
+requeue, array, time (2h30m), signal (USR1@60s); see docs/jobfile.md
 
 While the server is away -b keeps jobs here until it is back; with -q it does not."""
 LIMITS = {"core": 4, "data": 2, "fsize": 1, "memlock": 8, "nofile": 7, "stack": 3, "as": 9}
@@ -304,9 +304,13 @@ def all_but_own(fields: JobFields) -> dict[str, Any]:
     from wq.formats.jobfile import describe
 
     found = describe(fields)
-    array = {} if found.array is None else {"array": found.array}
+    more: dict[str, Any] = {} if found.array is None else {"array": found.array}
+    if found.time_s is not None:
+        more["time_s"] = found.time_s
+    if found.signal is not None:
+        more.update(signal=found.signal, signal_s=found.signal_s)
     return {
-        **array,
+        **more,
         "requirement": asdict(found.requirement),
         "hostfile": found.hostfile,
         "env_mode": found.env,

@@ -22,6 +22,8 @@ def in_words(outcome: Mapping[str, Any] | None) -> str:
         return printable(f"killed by signal {_signal(outcome['signal'])}")
     if kind == "removed":
         return printable(f"removed by {outcome['by']}" if outcome["by"] else "removed")
+    if kind == "time_limit" and outcome["message"]:
+        return printable(outcome["message"])
     # failed, lost, and kinds that a newer server knows: the word and what was said
     return printable(f"{kind}: {outcome['message']}" if outcome["message"] else kind)
 
