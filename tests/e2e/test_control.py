@@ -1,4 +1,4 @@
-"""What is under way, with real processes over a real sshd: time limits."""
+"""Jobs while they run and what is known of them afterwards, over a real sshd: time limits, use."""
 
 from __future__ import annotations
 
@@ -66,6 +66,34 @@ class TestTimeLimits:
         queue.wq(dana, "ls")  # brings the launcher back
         outcome = queue.wait_for_end(job)
         assert (outcome["kind"], outcome["exit_status"]) == ("time_limit", 2)
+
+
+class TestUse:
+    def test_asked_against_used_with_advice(self, queue: Queue, dana: User) -> None:
+        work = queue.directory(dana)
+        hungry = "python3 -c 'import time; kept = bytearray(80 << 20); time.sleep(2)'"
+        job = queue.batch(dana, f"timeout 3 sh -c 'while :; do :; done'; {hungry}", "N: 4; job_name: fit", cwd=work)
+        array = int(queue.wq(dana, "sub", "-b", "-q", "--array", "0-9", "-c", "true", cwd=work).stdout)
+        outcome = queue.wait_for_end(job)
+        assert 80 << 20 <= outcome["peak_mem_bytes"] < 400 << 20
+        assert outcome["cpu_s"] > 0
+        assert outcome["wall_s"] >= 5.0
+        assert outcome["io_read_bytes"] >= 0
+        wait_for(lambda: array_row(queue, array), PATIENCE_S, "the array to be over")
+        one, many = json.loads(queue.wq(dana, "eff", "--json", str(job), str(array)).stdout)
+        assert (one["id"], one["ncores"], one["tasks"]) == (job, 4, None)
+        assert one["cores_used"] == pytest.approx(outcome["cpu_s"] / outcome["wall_s"])
+        assert one["advice"].startswith(f"asked for 4 cores, used {one['cores_used']:.1f} of them: N: ")
+        assert (many["tasks"], many["ncores"]) == (10, 1)
+        assert min(one["node_mem_gb"], many["node_mem_gb"]) > 0
+        mine = queue.wq(dana, "eff", "--since", "1h").stdout
+        assert f"job {job}: {one['advice']}\n" in mine
+        assert queue.wq(dana, "eff", f"{array}.3").stdout.splitlines()[1].split()[0] == f"{array}.3"
+
+    def test_what_is_not_over_is_not_listed(self, queue: Queue, dana: User) -> None:
+        done = queue.wq(dana, "eff", "9999", status=1)
+        assert done.stderr == "wq: none of these is over, and known\n"
+        assert queue.wq(dana, "eff", "--since", "soon", status=2).stderr.startswith("wq: --since: 'soon' is not")
 
 
 def array_row(queue: Queue, job: int) -> Row | None:

@@ -15,6 +15,7 @@ VERBS = {
     "stat": "show what the nodes do",
     "rm": "remove jobs",
     "edit": "change a job in the queue",
+    "eff": "asked against used, of jobs that are over",
     "refresh": "look again now",
     "users": "list users",
     "user": "show one user",
@@ -29,7 +30,7 @@ HIDDEN = {"run_launcher", "afar"}
 WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar"}
 VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
-    --array --each-line --each-csv --param --at-most --caps""".split()
+    --array --each-line --each-csv --param --at-most --caps --since""".split()
 )
 
 

@@ -64,6 +64,10 @@ SECOND_LOOK_S = 0.01
 DOUBT_S = 1.0  # an end by a signal that nobody here sent is told so much later: the node may be going down
 GOING_DOWN_S = 120.0  # after a TERM the node has so long to go down
 ORPHAN_GRACE_S = 2.0
+USE_AT_S = (0.5, 1.0, 2.0)  # after its start an attempt is looked at for what it uses
+USE_EVERY_S = 5.0  # and then so often
+USE_SLACK_S = 0.25  # those that are due so soon are looked at in the same pass
+USED = ("cpu_s", "wall_s", "peak_mem_bytes", "io_read_bytes", "io_write_bytes")  # in an end
 LIMIT_GRACE_S = 5.0  # between TERM and KILL, when the time of an attempt is over
 REPORT_S = 0.1  # so long at most what happens to tasks of batches waits to be told, unless a lane runs low
 TALK = frozenset({signal.SIGUSR1, signal.SIGUSR2})  # and the real-time signals
@@ -83,6 +87,8 @@ TAG_BASE = 1 << 50
 TAGS = 1 << 40
 UMASK = 0o077
 TICKS = os.sysconf("SC_CLK_TCK")  # a second, of the kernel's start times
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+NODE_MEM_BYTES = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
 FAST = hasattr(os, "posix_spawn")
 LIMITS = {"core": 4, "data": 2, "fsize": 1, "memlock": 8, "nofile": 7, "stack": 3, "as": 9}
 
@@ -233,6 +239,41 @@ class Children:
             data += part
             more = len(part) > 2048  # the kernel gives a page at a time; after less nothing follows
         return [int(word) for word in data.split()]
+
+
+def memory_of(pid):
+    """(bytes of its own, bytes that others may have too) of a process in memory; zeros if it is gone."""
+    try:
+        with open("/proc/{}/statm".format(pid), "rb") as f:
+            _, resident, shared = f.read(64).split()[:3]
+    except (OSError, ValueError):
+        return 0, 0
+    return (int(resident) - int(shared)) * PAGE_BYTES, int(shared) * PAGE_BYTES
+
+
+def io_of(pid):
+    """Bytes (read from, written to) storage by a process and those below it that it has waited for."""
+    found = {}
+    try:
+        with open("/proc/{}/io".format(pid), "rb") as f:
+            for line in f:
+                name, _, value = line.partition(b":")
+                found[name] = int(value)
+    except (OSError, ValueError):
+        pass
+    return found.get(b"read_bytes", 0), found.get(b"write_bytes", 0)
+
+
+def oom_kills():
+    """How many processes the kernel has killed since the boot because there was no memory left."""
+    try:
+        with open("/proc/vmstat", "rb") as f:
+            for line in f:
+                if line.startswith(b"oom_kill "):
+                    return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return 0
 
 
 def heeds(pid, number):
@@ -866,6 +907,8 @@ class Attempt:
     warning = None  # (signal, seconds before the end)
     is_warned = False
     limited = False  # its time was over
+    use = None  # at least so much, when it was looked at: bytes of memory, bytes read, bytes written
+    use_at = None  # when it is looked at next
 
     def __init__(self, att, tag):
         self.att = att
@@ -975,9 +1018,8 @@ class Attempt:
         )
 
     def gone(self):
-        if self.batch is None or "cpu_s" not in self.end:
-            used = {"cpu_s": self.end["cpu_s"]} if "cpu_s" in self.end else {}
-            return {"r": "gone", "att": self.att, "used": used}
+        if self.batch is None or "cpu_s" not in self.end or "peak_mem_bytes" in self.end:
+            return {"r": "gone", "att": self.att, "used": {name: self.end[name] for name in USED if name in self.end}}
         return b'{"r":"gone","att":"%s","used":{"cpu_s":%r}}\n' % (self.att.encode(), self.end["cpu_s"])
 
 
@@ -1078,6 +1120,9 @@ class Shepherd:
         self.rank_calls = {}  # (att, number) -> agent connection
         self.next_rank = 0
         self.going_down_until = 0.0
+        self.use_alarm = None  # when it is looked at what runs next
+        self.own_peak_kb = 0  # of this process, which the kernel counts to all that it starts
+        self.oom_seen = oom_kills()
         self.limit_alarm = None  # when the time limits are looked at next
         self.journal = Journal("journal")
         self.watch = Watch()
@@ -1289,6 +1334,7 @@ class Shepherd:
                 attempt.since = attempt.start / TICKS
                 self.follow(attempt)
                 self.watch_limit(attempt)
+                self.watch_use(attempt)
             else:
                 self.lost(attempt, REBOOTED)
         if records:
@@ -1695,6 +1741,7 @@ class Shepherd:
             return
         attempt.state, attempt.since = "running", attempt.began or now()
         self.running[attempt.pid] = attempt
+        self.watch_use(attempt)
         if attempt.limit_s is not None:
             self.watch_limit(attempt)
         if gate is not None:
@@ -2072,6 +2119,8 @@ class Shepherd:
             end = attempt.end = end_of(seen.si_code, seen.si_status)
             if attempt.limited:
                 end["limit_s"] = attempt.limit_s
+            if seen.si_status == signal.SIGKILL and "signal" in end and attempt.kill_at is None:
+                self.think_of_memory(end)
             if attempt.began is not None:
                 attempt.run_s = round(now() - attempt.began, 6)
             self.doubt(attempt)
@@ -2081,8 +2130,11 @@ class Shepherd:
                 attempt.end = None
                 self.try_again()
                 break  # until there is room the kernel keeps it
+            if attempt.use is not None:
+                self.see_io(attempt, [seen.si_pid])  # with that of all that it has waited for
             usage = os.wait4(seen.si_pid, 0)[2]
             end["cpu_s"] = round(usage.ru_utime + usage.ru_stime, 3)
+            self.add_use(attempt, end, usage.ru_maxrss)
             del self.running[seen.si_pid]
             attempt.state = "sweeping"
             self.over.append(attempt)
@@ -2113,6 +2165,8 @@ class Shepherd:
         attempt.end = end
         if attempt.limited and ("exit" in end or "signal" in end):
             end["limit_s"] = attempt.limit_s
+        if "exit" in end or "signal" in end:
+            self.add_use(attempt, end, 0)
         attempt.state = "sweeping"
         self.doubt(attempt)
         self.journal.append(attempt.ending())
@@ -2252,6 +2306,69 @@ class Shepherd:
     def kill_again(self, attempt):
         attempt.killing = False
         self.kill(attempt)
+
+    # what they use
+
+    def watch_use(self, attempt):
+        """Look at it soon. Those that are over before that cost no more than this."""
+        due = attempt.since + USE_AT_S[0]
+        if self.use_alarm is None or due < self.use_alarm:
+            self.use_alarm = due
+            self.after(max(0.0, due - now()), lambda: self.use_alarm == due and self.see_use())
+
+    def see_use(self):
+        """One pass over all whose turn it is."""
+        self.use_alarm, time_s, due, later = None, now(), [], []
+        for attempt in self.running.values():
+            at = attempt.use_at or attempt.since + USE_AT_S[0]
+            if at <= time_s + USE_SLACK_S:
+                due.append(attempt)
+                age_s = time_s - attempt.since + USE_SLACK_S
+                young = [s for s in USE_AT_S if s > age_s]
+                at = attempt.use_at = attempt.since + young[0] if young else time_s + USE_EVERY_S
+            later.append(at)
+        if due:
+            self.sample(due)
+        if later:
+            self.use_alarm = at = max(min(later), time_s + USE_SLACK_S)
+            self.after(at - time_s, lambda: self.use_alarm == at and self.see_use())
+
+    def sample(self, attempts):
+        """How much memory the processes of these attempts have now, and what they have read and written so far."""
+        strays = collections.defaultdict(list)  # those that have left the tree of their attempt
+        for pid in self.strays():
+            strays[tag_of(pid)].append(pid)
+        for attempt in attempts:
+            pids = tree_below([attempt.pid] + strays[attempt.tag])
+            parts = [memory_of(pid) for pid in pids]
+            attempt.use = attempt.use or [0, 0, 0]
+            attempt.use[0] = max(attempt.use[0], sum(own for own, _ in parts) + max(shared for _, shared in parts))
+            self.see_io(attempt, pids)
+
+    def see_io(self, attempt, pids):
+        for at, count in enumerate(map(sum, zip(*map(io_of, pids))), 1):
+            attempt.use[at] = max(attempt.use[at], count)
+
+    def add_use(self, attempt, end, peak_kb):
+        """What is known of what it used, into its end. peak_kb: of its largest process that was waited for."""
+        if attempt.batch is None and attempt.since:  # of a task its time is told apart
+            end["wall_s"] = round(max(0.0, now() - attempt.since), 3)
+        if peak_kb > self.own_peak_kb:
+            self.own_peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak_bytes = peak_kb * 1024 if peak_kb > self.own_peak_kb else 0
+        if attempt.use is not None:
+            end["io_read_bytes"], end["io_write_bytes"] = attempt.use[1:]
+            peak_bytes = max(peak_bytes, attempt.use[0])
+        if peak_bytes:
+            end["peak_mem_bytes"] = peak_bytes
+
+    def think_of_memory(self, end):
+        """It was killed, and by nobody here: how much memory there is, and whether the kernel has looked for some."""
+        end["node_mem_bytes"] = NODE_MEM_BYTES
+        killed = oom_kills()
+        if killed > self.oom_seen:
+            end["oom"] = True
+        self.oom_seen = killed
 
     # time limits
 

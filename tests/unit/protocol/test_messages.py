@@ -65,6 +65,7 @@ FULL: list[typing.Any] = [
     core.AttemptTakenBack(id=JobId(1), attempt=AttemptNo(2), host=HostName("a"), why="no"),
     core.Sight(unseen={HostName("a"): "no answer"}),
     messages.Ls(users=("anze",), ids=((1, 2),), finished=True, why=True),
+    messages.Eff(users=("anze",), ids=((1, 2),), tasks=((7, 0, 3),), since_s=60.0),
     messages.Stat(),
     messages.Users(user="anze"),
     messages.Shutdown(),
@@ -167,7 +168,19 @@ class TestWhatTheClientSays:
 
     def test_every_request_in_the_sources_of_the_commands_is_tried_here(self) -> None:
         asked = set(requests_of_the_commands())
-        assert asked == {"ls", "stat", "users", "remove", "limit", "node", "refresh", "shutdown", "at_most", "time"}
+        assert asked == {
+            "ls",
+            "stat",
+            "users",
+            "remove",
+            "limit",
+            "node",
+            "refresh",
+            "shutdown",
+            "at_most",
+            "time",
+            "eff",
+        }
 
 
 def requests_of_the_commands() -> Iterator[str]:

@@ -18,6 +18,8 @@ def in_words(outcome: Mapping[str, Any] | None) -> str:
     if kind == "exited":
         status = outcome["exit_status"]
         return printable(f"exit status {'unknown' if status is None else status}")
+    if kind == "signalled" and outcome["message"]:
+        return printable(outcome["message"])
     if kind == "signalled":
         return printable(f"killed by signal {_signal(outcome['signal'])}")
     if kind == "removed":
