@@ -104,7 +104,7 @@ def spec(user: User, script: str, **changes: Any) -> Word:
         "probe": "?",
         "x": False,
     }
-    assert changes.keys() <= made.keys() | {"argv"}
+    assert changes.keys() <= made.keys() | {"argv", "time_s", "warn"}
     return {**made, **changes}
 
 
@@ -375,6 +375,9 @@ class Driver:
 
     def stop(self, att: str, grace_s: float, number: signal.Signals = signal.SIGTERM) -> None:
         self.send({"do": "stop", "att": att, "grace_s": grace_s, "signal": int(number)})
+
+    def limit(self, att: str, time_s: float | None) -> None:
+        self.send({"do": "limit", "att": att, "time_s": time_s})
 
     def resume(self, att: str) -> None:
         have = {str(channel): len(out) for channel, out in self[att].out.items()}

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from tests.sim.processes import ME, LauncherProcess, ServerProcess, SimClient
 from tests.sim.programs import Program
 from tests.sim.wires import DOWN, UP
@@ -50,6 +52,7 @@ FAULTS = {
     "repeat_starts": 2,
     "remove": 3,
     "set_at_most": 1,
+    "set_time": 2,
     "mark_node": 1,
     "edit_cluster": 1,
     "refresh": 1,
@@ -153,7 +156,12 @@ class Acts:
                 world.foreground.add(name)
             names.append(name)
             need = self.a_requirement() if array is None or random.random() < 0.3 else Requirement(n=1)
-            tasks.append(Task(requirement=need, command="x", name=name, foreground=foreground, array=array))
+            task = Task(requirement=need, command="x", name=name, foreground=foreground, array=array)
+            if random.random() < 0.2 and not world.old_shepherds:
+                task = replace(task, time_s=random.choice([1.0, 2.0, 6.0]), signal=random.choice([None, 10]))
+                task = replace(task, signal_s=random.choice([0.5, 1.0]))
+                world.limited.add(name)
+            tasks.append(task)
             stems.append(None if foreground else str(world.place / name))
         world.note(f"user {process.uid} submits {' '.join(names)}{' in the foreground' if foreground else ''}")
         setting = Setting(cwd=str(world.place), umask=0o022, env={})
@@ -213,6 +221,15 @@ class Acts:
             self.world.note(f"at most {at_most} tasks of {promise.id}")
             self.world.at_most_set.add(promise.id)
             self.world.tell_server(ME, type="at_most", id=int(promise.id), at_most=at_most)
+
+    def set_time(self) -> None:
+        """A job may run for longer, or not for so long."""
+        world, random = self.world, self.random
+        if world.promises and not world.old_shepherds:
+            promise, time_s = random.choice(list(world.promises.values())), random.choice([None, 1.0, 3.0, 60.0])
+            world.note(f"the time of {promise.id} is {time_s}")
+            world.limited.add(promise.name)
+            world.tell_server(ME, type="time", id=int(promise.id), time_s=time_s)
 
     def refresh(self) -> None:
         self.world.tell_server(self.random.choice([ME, *self.world.launchers]), type="refresh")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from random import Random
 from tests.sim.disk import Disk, File
 
 INIT = 1
+TICKS = os.sysconf("SC_CLK_TCK")
 FIRST_PID, PIDS = 100, 60  # so few that they are soon used again
 EXITED, SIGNALLED = 1, 2  # si_code of waitid
 SIGKILL, SIGPIPE, SIGTERM = 9, 13, 15
@@ -255,7 +257,8 @@ class Kernel:
             self.next_pid += 1
             if pid not in self.procs:
                 break
-        self.births += 1
+        # In ticks since the boot, as the kernel has it; and no two the same.
+        self.births = max(self.births + 1, int((self.loop.time() - self.booted_s) * TICKS))
         proc = Proc(kernel=self, pid=pid, ppid=ppid, start=self.births, kind=kind, uid=uid, att=att, tag=tag)
         self.procs[pid] = proc
         return proc

@@ -27,6 +27,7 @@ from wq.core.queue import (
     ArrayEnded,
     ArrayHeld,
     ArraySubmitted,
+    ArrayTimeSet,
     AtMostSet,
     Draft,
     Edited,
@@ -285,6 +286,8 @@ class Shadow:
                 self.arrays[event.id] = self.arrays[event.id].remove(event.places, event.by)
             case AtMostSet():
                 self.arrays[event.id] = replace(self.arrays[event.id], at_most=event.at_most)
+            case ArrayTimeSet():
+                self.arrays[event.id] = replace(self.arrays[event.id], time_s=event.time_s)
             case ArrayEnded():
                 self.arrays[event.id] = replace(self.arrays[event.id], ended_s=event.at_s)
             case ArrayHeld():
@@ -344,6 +347,8 @@ def read_array(array: Array, tasks: list[Job], history: list[tuple[float, str, A
             found = found.remove(as_ranges(body["places"]), body["by"])
         elif kind == "AtMostSet":
             found = replace(found, at_most=body["at_most"])
+        elif kind == "ArrayTimeSet":
+            found = replace(found, time_s=body["time_s"])
         elif kind == "ArrayEnded":
             found = replace(found, ended_s=at_s)
         elif kind == "ArrayHeld":

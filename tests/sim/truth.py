@@ -180,6 +180,10 @@ def check_end(world: World, promise: Promise, job: Job) -> None:
             excused = True  # its client went with the launcher
         if not excused and not (world.reboots and "rebooted" in (job.outcome.message or "")):
             raise Broken(told)
+    elif kind is OutcomeKind.TIME_LIMIT:
+        possible = [{"exit": job.outcome.exit_status}, {"signal": job.outcome.signal}]
+        if promise.name not in world.limited or not any(end in possible for end in atts.values()):
+            raise Broken(told)
     elif kind is OutcomeKind.REMOVED:
         if not wanted_gone:
             raise Broken(f"job {job.key} was removed by nobody: {job.outcome}")

@@ -111,6 +111,7 @@ class World:
     refused: set[str] = field(default_factory=set)  # their client was told that nothing was kept
     unwanted: set[str] = field(default_factory=set)  # somebody has asked for their removal (of a task: j3_5)
     at_most_set: set[JobId] = field(default_factory=set)  # arrays whose at_most was changed
+    limited: set[str] = field(default_factory=set)  # jobs that have a time limit, or had one
     old_shepherds: bool = False  # they do not know batches
     # what really ran, and what became of it
     running: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)  # (host, att) -> cores

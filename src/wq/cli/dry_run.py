@@ -88,6 +88,14 @@ def requirement(task: dict[str, Any]) -> dict[str, Any]:
     found = {key: str(value) if key in ("mode", "priority") else value for key, value in found.items()}
     found = {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
     extras = {"hostfile": task.get("hostfile"), "X": task.get("x", False), "env": task.get("env_mode", "submit")}
+    if task.get("time_s") is not None:
+        from wq.formats import duration
+
+        extras["time"] = duration.in_words(task["time_s"])
+        if task.get("signal") is not None:
+            from wq.formats.signals import name_of
+
+            extras["signal"] = f"{name_of(task['signal'])}@{duration.in_words(task['signal_s'])}"
     return {**found, **extras, "private": task.get("private", False), "requeue": task.get("requeue", True)}
 
 

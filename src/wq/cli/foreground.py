@@ -30,6 +30,7 @@ else:
 STDIN_WINDOW_BYTES = 256 << 10
 CHUNK_BYTES = 64 << 10
 GRACE_S = 2.0
+TIMED_OUT = 124  # as of timeout(1)
 PATIENCE_S = 4.0  # after Ctrl-C, for word of the end
 TELLING = ("NodePaused", "NodeDown", "ServerAway")  # reasons that are said once where there is no terminal
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -207,7 +208,9 @@ class Foreground:
     def ended(self, outcome: dict[str, Any]) -> None:
         """The exit status is the job's; what is not the job's own doing gets a sentence."""
         self.line.clear()
-        if outcome["exit_status"] is not None:
+        if outcome["kind"] == "time_limit":
+            self.status = TIMED_OUT
+        elif outcome["exit_status"] is not None:
             self.status = outcome["exit_status"]
         elif outcome["signal"] is not None:
             self.status = 128 + outcome["signal"]

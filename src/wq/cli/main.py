@@ -17,6 +17,7 @@ VERBS = {
     "hold": "take waiting jobs out of the line",
     "release": "let held jobs back into the line",
     "edit": "change a job in the queue",
+    "eff": "asked against used, of jobs that are over",
     "refresh": "look again now",
     "users": "list users",
     "user": "show one user",
@@ -36,7 +37,7 @@ VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
     --array --each-line --each-csv --param --at-most --caps
     --max-fails --after --after-any --after-notok --after-each --begin --retries --notify
-    -o --columns --sort --state --name --file --output""".split()
+    -o --columns --sort --state --name --file --output --since""".split()
 )  # (not the -f of `wq init`: that of `wq ls` has no value)
 MAYBE_VALUED = ("-w", "--watch")  # by a number
 

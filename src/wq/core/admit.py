@@ -15,6 +15,7 @@ LONGEST_PATH = 4096
 MOST_GROUPS = 100
 MOST_TASKS = 10_000_000  # of an array
 MOST_PIECES = 10_000
+LONGEST_TIME_S = 3650 * 86400.0
 LARGEST_TASK = (1 << 31) - 1
 
 
@@ -51,12 +52,21 @@ def admit(spec: JobSpec, nodes: Sequence[Node], possible: set[Requirement]) -> s
         return f"command: the copy for listings has at most {LONGEST_COMMAND} characters"
     if len(spec.submit_dir) > LONGEST_PATH:
         return f"submit_dir: at most {LONGEST_PATH} characters"
+    if (trouble := bad_time(spec.time_s)) is not None:
+        return f"time: {trouble}"
     if spec.array is not None and (trouble := bad_array(spec)) is not None:
         return f"array: {trouble}"
     trouble = None if need in possible else impossible(need, nodes)
     if trouble is None:
         possible.add(need)
     return trouble
+
+
+def bad_time(time_s: float | None) -> str | None:
+    """What is wrong with a time limit."""
+    if time_s is None or 1 <= time_s <= LONGEST_TIME_S:
+        return None
+    return f"from one second to {LONGEST_TIME_S / 86400:.0f} days is allowed"
 
 
 def bad_array(spec: JobSpec) -> str | None:

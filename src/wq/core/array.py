@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from wq.core import ranges
-from wq.core.job import ArraySpec, Job, JobId, JobSpec, State, Waits
+from wq.core.job import ArraySpec, Job, JobId, JobSpec, State, Waits, limit_of
 from wq.core.ranges import Ranges
 
 
@@ -20,7 +20,7 @@ class Array(Struct, frozen=True, kw_only=True):
     waiting: the places of tasks that no attempt was ever made of. removed: of those that never will be.
     blocked: the places of tasks that wait for a task of another array. waits: what all its new tasks wait for.
     live: how many tasks are split off and not over. failed: how many ended otherwise than with exit status 0.
-    at_most: how many may run at one time. over: its last task has ended.
+    at_most: how many may run at one time. over: its last task has ended. time_s: as of a Job.
     """
 
     id: JobId
@@ -36,6 +36,12 @@ class Array(Struct, frozen=True, kw_only=True):
     ended_s: float | None = None
     blocked: Ranges = ()
     waits: Waits | None = None
+    time_s: float | None = None
+
+    @property
+    def limit_s(self) -> float | None:
+        """The time limit of each of its tasks in seconds."""
+        return limit_of(self.spec, self.time_s)
 
     @property
     def tasks(self) -> ArraySpec:
@@ -69,10 +75,8 @@ class Array(Struct, frozen=True, kw_only=True):
         """(what is left, jobs for the first tasks that wait)."""
         taken, left = ranges.split(self.waiting, most)
         number = self.tasks.number
-        jobs = [
-            Job(id=self.id, task=number(place), spec=self.spec, state=State.QUEUED, submitted_s=self.submitted_s)
-            for place in ranges.numbers(taken)
-        ]
+        new = Job(id=self.id, spec=self.spec, state=State.QUEUED, submitted_s=self.submitted_s, time_s=self.time_s)
+        jobs = [replace(new, task=number(place)) for place in ranges.numbers(taken)]
         started_s = now_s if self.started_s is None else self.started_s
         return replace(self, waiting=left, live=self.live + len(jobs), started_s=started_s), jobs
 

@@ -9,16 +9,16 @@ from typing import Any
 from msgspec.structs import replace
 
 from wq.core import ranges
-from wq.core.admit import MOST_CORES, MOST_TASKS, admit
+from wq.core.admit import MOST_CORES, MOST_TASKS, admit, bad_time
 from wq.core.array import Array
 from wq.core.cluster import NodeState
 from wq.core.dependencies import AtFirst, CannotWait, at_first, wait_for
 from wq.core.job import Job, JobId, JobSpec, Key, Outcome, OutcomeKind, Priority, Requirement, State, Uid, Waits
-from wq.core.lifecycle import Ended, Requeued, StopRequested, Submitted
+from wq.core.lifecycle import Ended, Requeued, StopRequested, Submitted, TimeSet
 from wq.core.line import Waiting, place_of
 from wq.core.news import remind
 from wq.core.plan import Limit
-from wq.core.queue import ArraySubmitted, AtMostSet, Draft, LimitSet, NodeMarked, held_hosts, recall
+from wq.core.queue import ArraySubmitted, ArrayTimeSet, AtMostSet, Draft, LimitSet, NodeMarked, held_hosts, recall
 from wq.core.ranges import Ranges
 from wq.core.requests import (
     NO_TASK,
@@ -31,6 +31,7 @@ from wq.core.requests import (
     SetHold,
     SetLimit,
     SetNode,
+    SetTime,
     Submit,
     Unfinished,
     Who,
@@ -336,6 +337,32 @@ def set_at_most(draft: Draft, who: Who, request: SetAtMost) -> Answer | Refusal:
     draft.events.append(AtMostSet(id=array.id, at_most=request.at_most))
     draft.change_array(replace(array, at_most=request.at_most))
     return Answer(facts={"id": array.id, "at_most": request.at_most})
+
+
+def set_time(draft: Draft, who: Who, request: SetTime) -> Answer | Refusal:
+    """Another time limit for a job, or for all tasks of an array that are not over."""
+    array = draft.arrays.get(request.id)
+    jobs = [job for place in (draft.active, draft.queued, draft.held) for job in place.values() if job.id == request.id]
+    if array is None and not jobs:
+        return Refusal(error=f"no job {request.id} is in the queue", status=1)
+    spec = array.spec if array is not None else jobs[0].spec
+    if not may_change(draft, who, spec.uid):
+        owner = owner_name(draft)
+        why = f"job {request.id} belongs to {spec.user}; only {spec.user}, the server's owner ({owner}) and root may"
+        return Refusal(error=f"{why} change it", status=1)
+    trouble = bad_time(request.time_s)
+    if trouble is not None:
+        return Refusal(error=f"time: {trouble}")
+    jobs = [job for job in jobs if job.state is not State.STOPPING]
+    if array is None and not jobs:
+        return Refusal(error=f"job {request.id} is being ended", status=1)
+    time_s = request.time_s or 0.0
+    if array is not None:
+        draft.events.append(ArrayTimeSet(id=array.id, time_s=time_s))
+        draft.change_array(replace(array, time_s=time_s))
+    for job in jobs:
+        draft.apply(TimeSet(id=job.id, task=job.task, time_s=time_s))
+    return Answer(facts={"id": request.id, "time_limit": request.time_s})
 
 
 def set_limit(draft: Draft, who: Who, request: SetLimit) -> Answer | Refusal:

@@ -40,6 +40,7 @@ from wq.core.requests import (
     SetHold,
     SetLimit,
     SetNode,
+    SetTime,
     Sight,
     Submit,
     Unfinished,
@@ -123,6 +124,8 @@ def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | Unfin
             return commands.edit(draft, who, request)
         case SetAtMost():
             return commands.set_at_most(draft, who, request)
+        case SetTime():
+            return commands.set_time(draft, who, request)
         case SetLimit():
             return commands.set_limit(draft, who, request)
         case SetNode():

@@ -44,12 +44,16 @@ class Allocation(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return tuple([part.host for part in self.slices])
 
 
+TIMED_OUT = 124  # the status that a shell shows of what ran into a time limit, as of timeout(1)
+
+
 class OutcomeKind(StrEnum):
     """How a job ended. `exited` and `signalled` are the program's own end."""
 
     EXITED = "exited"
     SIGNALLED = "signalled"
     REMOVED = "removed"
+    TIME_LIMIT = "time_limit"  # its time was over; exit_status and signal say how it went then
     FAILED = "failed"  # it could not be started as asked (say: directory missing on the node)
     LOST = "lost"  # it ran, and how it ended cannot be known
 
@@ -59,7 +63,8 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     exit_status: 0 to 255 if the program exited; signal: its number if one ended it.
     by: who removed it; message: a sentence for a human.
-    cpu_s: user and system time of the job's processes that were waited for.
+    What it used, as far as is known, over all its nodes. cpu_s: user and system time of its processes that were waited
+    for; wall_s: from its start to its end; peak_mem_bytes, io_read_bytes, io_write_bytes: at least so much.
     """
 
     kind: OutcomeKind
@@ -68,6 +73,10 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     by: str | None = None
     message: str | None = None
     cpu_s: float | None = None
+    wall_s: float | None = None
+    peak_mem_bytes: int | None = None
+    io_read_bytes: int | None = None
+    io_write_bytes: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -76,7 +85,9 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def shell_status(self) -> int:
-        """The status a shell would show: the exit status, or 128 plus the signal's number."""
+        """The status a shell would show: the exit status, or 128 plus the signal's number; 124 at a time limit."""
+        if self.kind is OutcomeKind.TIME_LIMIT:
+            return TIMED_OUT
         if self.exit_status is not None:
             return self.exit_status
         if self.signal is not None:
@@ -170,6 +181,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     command: for listings only; never executed by anybody (empty if the user keeps it private).
     token, index: the submission it came with, so that a repeated one gives the same id.
     after, begin_s, hold: what it waits for at first. max_fails: with more failed tasks an array is stopped.
+    time_s: its time limit as it was submitted.
     """
 
     uid: Uid
@@ -188,6 +200,12 @@ class JobSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     begin_s: float | None = None
     hold: bool = False
     max_fails: int | None = None
+    time_s: float | None = None
+
+
+def limit_of(spec: JobSpec, time_s: float | None) -> float | None:
+    """A time limit in seconds, or None. time_s: to what it was changed since the submission; 0: to none."""
+    return spec.time_s if time_s is None else time_s or None
 
 
 class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -195,6 +213,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     lane: the name of the lane where it runs or waits for its turn, if that is not its own.
     waits: what it waits for while it is held.
+    time_s: its time limit, where that was changed since the submission; 0: it has none.
     """
 
     id: JobId
@@ -212,6 +231,12 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     requeued_why: str | None = None  # what became of the attempt before this one
     lane: str | None = None
     waits: Waits | None = None
+    time_s: float | None = None
+
+    @property
+    def limit_s(self) -> float | None:
+        """Its time limit in seconds."""
+        return limit_of(self.spec, self.time_s)
 
     @property
     def key(self) -> Key:

@@ -60,6 +60,14 @@ class StopRequested(Struct, frozen=True, kw_only=True):
     grace_s: float
 
 
+class TimeSet(Struct, frozen=True, kw_only=True):
+    """Its time limit is another one from now on, in seconds; 0: none."""
+
+    id: JobId
+    task: int | None = None
+    time_s: float
+
+
 class Requeued(Struct, frozen=True, kw_only=True):
     """The attempt is provably not running and waits for another turn."""
 
@@ -78,18 +86,24 @@ class Ended(Struct, frozen=True, kw_only=True):
     started_s: float | None = None
 
 
-JobEvent = Submitted | Held | Released | Granted | Started | StopRequested | Requeued | Ended
+JobEvent = Submitted | Held | Released | Granted | Started | StopRequested | TimeSet | Requeued | Ended
 
 TABLE: dict[State, dict[type, State]] = {
-    State.HELD: {Held: State.HELD, Released: State.QUEUED, Ended: State.DONE},
-    State.QUEUED: {Held: State.HELD, Granted: State.STARTING, Ended: State.DONE},
+    State.HELD: {Held: State.HELD, Released: State.QUEUED, TimeSet: State.HELD, Ended: State.DONE},
+    State.QUEUED: {Held: State.HELD, TimeSet: State.QUEUED, Granted: State.STARTING, Ended: State.DONE},
     State.STARTING: {
         Started: State.RUNNING,
+        TimeSet: State.STARTING,
         StopRequested: State.STOPPING,
         Requeued: State.QUEUED,
         Ended: State.DONE,
     },
-    State.RUNNING: {StopRequested: State.STOPPING, Requeued: State.QUEUED, Ended: State.DONE},
+    State.RUNNING: {
+        TimeSet: State.RUNNING,
+        StopRequested: State.STOPPING,
+        Requeued: State.QUEUED,
+        Ended: State.DONE,
+    },
     State.STOPPING: {Requeued: State.QUEUED, Ended: State.DONE},
     State.DONE: {},
 }
@@ -116,6 +130,8 @@ def advance(job: Job, event: JobEvent) -> Job:
             return replace(job, state=state, started_s=event.at_s)
         case StopRequested():
             return replace(job, state=state, stop_by=event.by, stop_grace_s=event.grace_s)
+        case TimeSet():
+            return replace(job, state=state, time_s=event.time_s)
         case Requeued():
             gone = replace(
                 job, state=state, allocation=None, lane=None, started_s=None, stop_by=None, stop_grace_s=None
@@ -133,9 +149,10 @@ def advance(job: Job, event: JobEvent) -> Job:
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram, for the documentation."""
+    """The table as a Mermaid state diagram, for the documentation; what changes no state is left out."""
     lines = ["stateDiagram-v2", "    [*] --> queued: Submitted"]
     for state, moves in TABLE.items():
-        lines += [f"    {state.value} --> {to.value}: {event.__name__}" for event, to in moves.items()]
+        moved = [(event, to) for event, to in moves.items() if to is not state]
+        lines += [f"    {state.value} --> {to.value}: {event.__name__}" for event, to in moved]
     lines.append("    done --> [*]")
     return "\n".join(lines)

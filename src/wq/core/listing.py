@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
+
+from msgspec.structs import replace
 
 from wq.core import dependencies, ranges
 from wq.core.array import Array
 from wq.core.cluster import Node
-from wq.core.job import Allocation, Job, JobId, JobSpec, State, Uid, Waits
+from wq.core.job import Allocation, HostName, Job, JobId, JobSpec, State, Uid, Waits
 from wq.core.lifecycle import HOLDING_CORES
 from wq.core.line import Waiting
 from wq.core.plan import Limit, Reason
@@ -51,6 +53,7 @@ def job_row(job: Job, reason: Reason | None = None, dark: Row | None = None) -> 
     outcome = job.outcome
     return {
         **spec_row(job.id, spec),
+        "time_limit": job.limit_s,
         "task": job.task,
         "state": shown_state(job),
         "ncores": held.ncores if held else None,
@@ -72,6 +75,10 @@ def job_row(job: Job, reason: Reason | None = None, dark: Row | None = None) -> 
             "by": outcome.by,
             "message": outcome.message,
             "cpu_s": outcome.cpu_s,
+            "wall_s": outcome.wall_s,
+            "peak_mem_bytes": outcome.peak_mem_bytes,
+            "io_read_bytes": outcome.io_read_bytes,
+            "io_write_bytes": outcome.io_write_bytes,
         }
         if outcome
         else None,
@@ -160,6 +167,7 @@ def array_row(array: Array, tally: Tally, reason: Reason | None = None) -> Row:
             cores.setdefault(part.host, set()).update(part.cores)
     return {
         **spec_row(array.id, array.spec),
+        "time_limit": array.limit_s,
         "task": None,
         "state": array_state(array, tally),
         "ncores": sum(map(len, cores.values())) or None,
@@ -185,6 +193,62 @@ def array_row(array: Array, tally: Tally, reason: Reason | None = None) -> Row:
         "reason": {"code": reason.code.value, "text": reason.text} if reason else None,
         "outcome": None,
     }
+
+
+class Used(NamedTuple):
+    """What the tasks of an array that are over used together; of memory the most of one of them.
+
+    wall_s: of those whose times are known; known_s: of those of which cpu_s is known too. allocation: of one of them.
+    """
+
+    ntasks: int
+    cpu_s: float | None
+    wall_s: float | None
+    known_s: float | None
+    peak_mem_bytes: int | None
+    io_read_bytes: int | None
+    io_write_bytes: int | None
+    allocation: Allocation | None
+
+
+def used_of(job: Job) -> Used:
+    """What a job used that is over. (How long it ran is known of older ones, too.)"""
+    out = job.outcome
+    if out is None or job.started_s is None or job.ended_s is None:
+        return Used(0, None, None, None, None, None, None, job.allocation)
+    wall_s = out.wall_s if out.wall_s is not None else max(job.ended_s - job.started_s, 0.0)
+    known_s = wall_s if out.cpu_s is not None else 0.0
+    times, moved = (out.cpu_s, wall_s, known_s), (out.io_read_bytes, out.io_write_bytes)
+    return Used(1, *times, out.peak_mem_bytes, *moved, job.allocation)
+
+
+def used_rows(
+    jobs: Iterable[Job], arrays: Iterable[tuple[Array, Used]], mem_gb: Mapping[HostName, float]
+) -> Iterator[Row]:
+    """Jobs and arrays that are over, asked against used, as `wq eff --json` has them. mem_gb: installed on nodes."""
+    both: list[tuple[Listed, Used]] = [*((job, used_of(job)) for job in jobs), *arrays]
+    for one, used in sorted(both, key=lambda pair: in_order(pair[0])):
+        need, held = one.spec.requirement, used.allocation
+        memories = [mem_gb[host] for host in held.hosts if host in mem_gb] if held is not None else []
+        counted = used.cpu_s is not None and bool(used.known_s)
+        yield {
+            "id": one.id,
+            "task": None if isinstance(one, Array) else one.task,
+            "user": one.spec.user,
+            "name": one.spec.name,
+            "mode": need.mode.value,
+            "n": need.n,
+            "tasks": used.ntasks if isinstance(one, Array) else None,
+            "ncores": held.ncores if held is not None else None,
+            "nhosts": held.nhosts if held is not None else None,
+            "node_mem_gb": sum(memories) if held is not None and len(memories) == held.nhosts else None,
+            "wall_s": used.wall_s,
+            "cpu_s": used.cpu_s,
+            "cores_used": (used.cpu_s or 0.0) / used.known_s if counted and used.known_s else None,
+            "peak_mem_bytes": used.peak_mem_bytes,
+            "io_read_bytes": used.io_read_bytes,
+            "io_write_bytes": used.io_write_bytes,
+        }
 
 
 def in_order(one: Listed) -> tuple[int, int]:
@@ -356,8 +420,8 @@ def new_tasks(array: Array, low: int, high: int, most: int) -> list[Job]:
     places = [pair for some in array.tasks.places(low, high) for pair in ranges.within(array.unstarted, *some)]
     taken, _ = ranges.split(tuple(places), most)
     tasks = map(array.tasks.number, ranges.numbers(taken))
-    spec, at_s = array.spec, array.submitted_s
-    return [Job(id=array.id, task=task, spec=spec, state=State.QUEUED, submitted_s=at_s) for task in tasks]
+    new = Job(id=array.id, spec=array.spec, state=State.QUEUED, submitted_s=array.submitted_s, time_s=array.time_s)
+    return [replace(new, task=task) for task in tasks]
 
 
 def not_fed(jobs: Iterable[Job]) -> list[Job]:

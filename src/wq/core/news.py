@@ -37,6 +37,8 @@ MOST_NAMED = 2_000_000  # jobs and tasks in a launcher's ledger
 LOST_AT_ONCE = 500  # jobs that a launcher has lost; others have their turn in between
 LONGEST_RUN_S = 1e9  # that is believed
 LONGEST_WAIT_S = 30 * 86400.0  # before another attempt
+MOST_USED = 1 << 60  # seconds, or bytes
+USED = ("cpu_s", "wall_s", "peak_mem_bytes", "io_read_bytes", "io_write_bytes")
 
 
 def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer | Unfinished:
@@ -150,6 +152,8 @@ def report(draft: Draft, who: Who, news: AttemptStarted | AttemptEnded | Attempt
             outcome = news.outcome
             if outcome.by is not None or outcome.message is not None:
                 outcome = replace(outcome, by=None, message=cut(outcome.message))
+            if not believable(outcome):
+                outcome = replace(outcome, **dict.fromkeys(USED, None))
             now_s, started_s = draft.now.wall_s, None
             if news.run_s is not None and 0 <= news.run_s < LONGEST_RUN_S:
                 started_s = max(now_s - news.run_s, job.submitted_s)
@@ -174,6 +178,12 @@ def report(draft: Draft, who: Who, news: AttemptStarted | AttemptEnded | Attempt
                 draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
             else:
                 draft.apply(Requeued(id=job.id, task=job.task, why=cut(news.why) or ""))
+
+
+def believable(outcome: Outcome) -> bool:
+    """Whether a job can have used so much: numbers that are none would spoil all sums."""
+    used = [getattr(outcome, name) for name in USED]
+    return all(value is None or 0 <= value < MOST_USED for value in used)
 
 
 def cut(text: str | None) -> str | None:

@@ -19,7 +19,7 @@ from wq.core.lifecycle import HOLDING_CORES, Ended, Granted, Held, JobEvent, Req
 from wq.core.line import NEW_TASKS, NO_TASK, Line, Place, Shape, Waiting, Walk, place_of, shape_of, walks
 from wq.core.plan import Limit
 from wq.core.ranges import Ranges
-from wq.core.requests import Answer, Gone, Gones, Incoming, Order, Refusal, Start, Starts, Stop, Unfinished
+from wq.core.requests import Answer, Gone, Gones, Incoming, Order, Refusal, Start, Starts, Steer, Stop, Unfinished
 
 MOST_JOINED = 5000  # starts in one order
 
@@ -85,6 +85,13 @@ class AtMostSet(Struct, frozen=True, kw_only=True):
     at_most: int | None
 
 
+class ArrayTimeSet(Struct, frozen=True, kw_only=True):
+    """The tasks of an array have another time limit from now on; those with attempts have an event of their own."""
+
+    id: JobId
+    time_s: float
+
+
 class ArrayEnded(Struct, frozen=True, kw_only=True):
     """The last task of an array is over."""
 
@@ -113,7 +120,7 @@ class Edited(Struct, frozen=True, kw_only=True):
     spec: JobSpec
 
 
-ArrayEvent = ArraySubmitted | TasksRemoved | AtMostSet | ArrayEnded | ArrayHeld | TasksFreed | Edited
+ArrayEvent = ArraySubmitted | TasksRemoved | AtMostSet | ArrayEnded | ArrayTimeSet | ArrayHeld | TasksFreed | Edited
 Event = JobEvent | ArrayEvent | LimitSet | NodeMarked
 
 
@@ -320,9 +327,9 @@ class Draft:
                 del before[key]
             if old.state in HOLDING_CORES and job.state not in HOLDING_CORES:
                 self.leave_lane(old, ended=isinstance(event, Ended))
-            elif old.state is State.QUEUED and key in self.queue.queued:
+            elif before is not after and old.state is State.QUEUED and key in self.queue.queued:
                 self.left[key] = old
-        self.put(job)
+        self.put(job, moved=old is None or old.state is not job.state)
         self.events.append(event)
         if isinstance(event, Held):
             self.note_waits(job)
@@ -330,17 +337,18 @@ class Draft:
             self.follow_up(job, event)
         return job
 
-    def put(self, job: Job) -> None:
-        """Where a job is now, by its state."""
+    def put(self, job: Job, *, moved: bool) -> None:
+        """Where a job is now, by its state. moved: that is another one than before."""
         key, place = job.key, self.place_of(job.state)
         if place is not None:
             place[key] = job
         self.changed[key] = job
         if job.state is State.QUEUED:
-            self.joined[key] = job
+            if key in self.left or key not in self.queue.queued:  # else it is in the line
+                self.joined[key] = job
         else:
             self.joined.pop(key, None)
-        if job.state is State.STARTING:
+        if moved and job.state is State.STARTING:
             lane = self.lanes.get(job.runs_in)
             self.lanes[job.runs_in] = lane_of(job) if lane is None else replace(lane, size=lane.size + 1)
 
@@ -405,7 +413,7 @@ class Draft:
             if new.in_line:
                 self.joined[new.id] = new
         else:
-            self.put(new)
+            self.put(new, moved=False)
 
     # what others wait for
 
@@ -492,10 +500,10 @@ class Draft:
 def joined(orders: Sequence[Order]) -> list[Order]:
     """Of starts that follow one another, those that go into one lane as one order."""
     out: list[Order] = []
-    run: dict[str, list[Start]] = {}
+    run: dict[tuple[str, float | None], list[Start]] = {}
     for order in (*orders, None):
         if isinstance(order, Start) and order.lane is not None:
-            run.setdefault(order.lane, []).append(order)
+            run.setdefault((order.lane, order.time_s), []).append(order)
             continue
         for starts in run.values():
             for at in range(0, len(starts), MOST_JOINED):
@@ -517,6 +525,7 @@ def as_one(first: Start, tasks: Sequence[tuple[int, int, int]]) -> Starts:
         declared=first.declared,
         patience_s=first.patience_s,
         tasks=tuple(tasks),
+        time_s=first.time_s,
     )
 
 
@@ -544,7 +553,10 @@ def order_for(job: Job, nodes: Sequence[Node], pace: Mapping[tuple[Uid, Shape], 
             declared=declared,
             lane=job.lane,
             patience_s=patience_s(pace.get((job.spec.uid, shape_of(job.spec.requirement)))) if job.lane else None,
+            time_s=job.time_s,
         )
+    if job.state is State.RUNNING and job.time_s is not None:
+        return Steer(uid=job.spec.uid, id=job.id, task=job.task, attempt=job.attempt, time_s=job.time_s)
     if job.state is State.STOPPING:
         grace_s = job.stop_grace_s if job.stop_grace_s is not None else 5.0
         stop_by = job.stop_by or ""

@@ -84,6 +84,13 @@ class SetAtMost(Struct, frozen=True, kw_only=True):
     at_most: int | None = None
 
 
+class SetTime(Struct, frozen=True, kw_only=True):
+    """The time limit of a job, or of each task of an array, from now on, in seconds; None: it has none."""
+
+    id: JobId
+    time_s: float | None = None
+
+
 class SetLimit(Struct, frozen=True, kw_only=True):
     """Limit a user (oneself if target is None). A key left None stays as it is; -1 lifts it; clear lifts all."""
 
@@ -206,6 +213,7 @@ Request = (
     | SetHold
     | Edit
     | SetAtMost
+    | SetTime
     | SetLimit
     | SetNode
     | Refresh
@@ -272,6 +280,7 @@ class Start(Struct, frozen=True, kw_only=True):
 
     declared: cores installed, as the cluster file has it, for each node of the allocation.
     patience_s: it comes back if its turn has not come after so long.
+    time_s: its time limit, where that is not what its user submitted; 0: none.
     """
 
     uid: Uid
@@ -282,6 +291,7 @@ class Start(Struct, frozen=True, kw_only=True):
     declared: tuple[int, ...]
     lane: str | None = None
     patience_s: float | None = None
+    time_s: float | None = None
 
 
 class Starts(Struct, frozen=True, kw_only=True):
@@ -296,6 +306,17 @@ class Starts(Struct, frozen=True, kw_only=True):
     declared: tuple[int, ...]
     patience_s: float | None
     tasks: tuple[tuple[int, int, int], ...]
+    time_s: float | None = None
+
+
+class Steer(Struct, frozen=True, kw_only=True):
+    """What a running attempt is to be like from now on. time_s: its time limit in seconds; 0: none."""
+
+    uid: Uid
+    id: JobId
+    task: int | None = None
+    attempt: AttemptNo
+    time_s: float | None = None
 
 
 class Stop(Struct, frozen=True, kw_only=True):
@@ -326,4 +347,4 @@ class Gones(Struct, frozen=True, kw_only=True):
     tasks: tuple[tuple[int, int], ...]
 
 
-Order = Start | Starts | Stop | Gone | Gones
+Order = Start | Starts | Steer | Stop | Gone | Gones

@@ -25,9 +25,11 @@ MAX_JOB_NAME_CHARS = 200
 MAX_PATH_CHARS = 4096
 MAX_AFTER = 200
 MAX_WAIT_S = 30 * 86400.0
-RETRY_ON = ("signal", "node")
+RETRY_ON = ("signal", "node", "time")
 NOTIFY_ON = ("end", "failure", "start")
 AUTO = "auto"
+LONGEST_TIME_S = 3650 * 86400.0
+SIGNAL_S = 60.0  # before the end, where nothing else is said
 
 Env = Literal["submit", "login", "clean"]
 Value = str | int | float | bool | tuple[str, ...]
@@ -60,6 +62,7 @@ class JobDescription:
     requeue: it is started again if a reboot of a node ends it; array: its tasks, as formats.array writes them.
     after...: ids, `last`, or names of jobs; begin: as formats.when reads it; retry_wait: seconds; retry_on: exit
     statuses, `signal`, `node`; notify: `mail` or a command; notify_on: `end`, `failure`, `start`.
+    time_s: its time limit; signal: the number of one that it gets signal_s before that.
     """
 
     command: str | None
@@ -83,6 +86,9 @@ class JobDescription:
     retry_on: tuple[str, ...] | None = None
     notify: str | None = None
     notify_on: tuple[str, ...] | None = None
+    time_s: float | None = None
+    signal: int | None = None
+    signal_s: float = SIGNAL_S
 
 
 # ---- what a user calls
@@ -150,6 +156,7 @@ def describe(fields: JobFields) -> JobDescription:
         priority=_get(fields, "priority", Priority) or Priority.MED,
     )
     _check_together(fields, requirement)
+    number, before_s = _signal_parts(_get(fields, "signal", str))
     return JobDescription(
         command=_get(fields, "command", str),
         job_name=_get(fields, "job_name", str),
@@ -172,6 +179,9 @@ def describe(fields: JobFields) -> JobDescription:
         retry_on=_get(fields, "retry_on", tuple),
         notify=_get(fields, "notify", str),
         notify_on=_get(fields, "notify_on", tuple),
+        time_s=_get(fields, "time", float),
+        signal=number,
+        signal_s=before_s,
     )
 
 
@@ -197,6 +207,27 @@ def _check_together(fields: JobFields, requirement: Requirement) -> None:
         raise given["N"].error("N is not used by mode bygroup, which takes all nodes of the group; leave N out")
     if mode not in (Mode.BYNODE, Mode.BYGROUP):
         _check_threads(given, requirement.n, requirement.threads or 1)
+    if "signal" in given:
+        _check_signal(given)
+
+
+def _check_signal(given: Mapping[str, Given]) -> None:
+    """It comes before the end, so there must be one, and it must be after the start."""
+    if "time" not in given:
+        raise given["signal"].error("signal needs the key time, before whose end it comes; add, say, time: 2h")
+    _, before_s = _signal_parts(_get(JobFields(given), "signal", str))
+    time_s = given["time"].value
+    if isinstance(time_s, float) and before_s >= time_s:
+        from wq.formats.duration import in_words
+
+        problem = f"signal comes {in_words(before_s)} before the end, and time is {in_words(time_s)}"
+        raise given["signal"].error(f"{problem}; allowed: less than that, such as USR1@10s")
+
+
+def _signal_parts(text: str | None) -> tuple[int | None, float]:
+    """(number, seconds before the end) of a signal as _signal has it."""
+    number, _, before_s = (text or "").partition("@")
+    return (int(number), float(before_s)) if number else (None, SIGNAL_S)
 
 
 def _check_threads(given: Mapping[str, Given], n: int, threads: int) -> None:
@@ -626,6 +657,41 @@ def _notify_on(key: str, raw: _Raw) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def _time(key: str, raw: _Raw) -> float:
+    from wq.formats.duration import ALLOWED, seconds
+
+    text = _scalar(key, raw)
+    time_s = seconds(text)
+    if time_s is not None and 1 <= time_s <= LONGEST_TIME_S:
+        return time_s
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        raise raw.error(f"{key} is {quoted(text)}, without a unit; write {text}m for minutes, or {text}s, or {text}h")
+    if re.fullmatch(r"[0-9]+:[0-9]{2}", text):
+        hours, minutes = text.split(":")
+        raise raw.error(f"{key} is {quoted(text)}; write {text}:00 for hours and minutes, or {hours}m{minutes}s")
+    raise raw.error(f"{key} is {quoted(text)}; allowed: {ALLOWED}; from 1s to {LONGEST_TIME_S / 86400:.0f}d")
+
+
+def _signal(key: str, raw: _Raw) -> str:
+    """The number, and how many seconds before the end it comes: `10@60.0`."""
+    from wq.formats.duration import seconds
+    from wq.formats.signals import SignalError, number_of
+
+    text = _scalar(key, raw)
+    name, at, before = text.partition("@")
+    try:
+        number = number_of(name)
+    except SignalError as error:
+        raise raw.error(f"{key}: {error}") from None
+    if number in (9, 19):  # KILL and STOP
+        raise raw.error(f"{key} is {quoted(text)}, which no program can heed; allowed: one that it can, such as USR1")
+    before = f"{before}s" if re.fullmatch(r"[0-9]{1,9}", before) else before
+    before_s = seconds(before) if at else SIGNAL_S
+    if before_s is None or before_s < 1:
+        raise raw.error(f"{key} is {quoted(text)}; allowed: a signal, or SIGNAL@TIME such as USR1@60s or TERM@5m")
+    return f"{number}@{before_s!r}"
+
+
 _NO_COMMAND = re.compile("[\0\ud800-\udfff]")
 # Control characters, and those that end a line or turn the direction of the text round it.
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -668,5 +734,7 @@ _READERS: dict[str, Callable[[str, _Raw], Value]] = {
     "retry_on": _retry_on,
     "notify": lambda key, raw: _line_of_text(key, raw, MAX_PATH_CHARS),
     "notify_on": _notify_on,
+    "time": _time,
+    "signal": _signal,
 }
 _ALIASES = {"groups": "group", "not_group": "notgroup", "notgroups": "notgroup", "not_groups": "notgroup"}

@@ -35,6 +35,7 @@ from wq.core.requests import (
     Sight,
     Start,
     Starts,
+    Steer,
     Stop,
 )
 from wq.launcher.batches import KNOWN, Batches
@@ -75,6 +76,9 @@ CONNECT_PATIENCE_S = 5.0  # a new launcher's, for its server
 KEEPING_PATIENCE_S = 1.0  # if it can keep a submission until the server is back
 NO_ROOM_AGAIN_S = 1.0
 LATER_S = 0.5
+LIMITS = "limit"  # the feature of a shepherd that ends what runs for too long
+NEW_WORDS = {"limit": LIMITS}  # words to shepherds, and the features without which they would not be understood
+TOO_OLD = "the shepherd there is of an older wq and does not know {}; it goes when your jobs there are over"
 MOST_IN_WORD = 10_000  # ranges and names, in one word to the server
 STRANGE = frozenset({"rebooted", "error"})  # in the end of a task: more is to be done about it
 News: TypeAlias = AttemptStarted | AttemptEnded | AttemptTakenBack
@@ -209,6 +213,8 @@ class Launcher:
             case NeedLinks():
                 for host in action.hosts:
                     self.links.need(host)
+            case SendStart() if not self.knows(action.entry.main_host, LIMITS) and action.entry.limit_s is not None:
+                self.act(self.ledger.taken_back(action.entry, action.entry.main_host, TOO_OLD.format("time limits")))
             case SendStart():
                 if self.batches.takes(action.entry):
                     self.batches.starts.append(action.entry)
@@ -216,6 +222,8 @@ class Launcher:
                     self.act(self.ledger.taken_back(action.entry, None, ""))
                 else:
                     self.send_start(action.entry)
+            case Send() if not self.knows(action.host, NEW_WORDS.get(action.word["do"])):
+                self.log(f"{action.host}: {TOO_OLD.format('the word ' + action.word['do'])} ({action.word['att']})")
             case Send():
                 if self.batches.starts and self.book is not None:  # it may be about one of these
                     self.batches.flush(self.book)
@@ -224,6 +232,10 @@ class Launcher:
                 self.tell(action.report)
             case Finished():
                 self.finish(action.entry)
+
+    def knows(self, host: HostName, feature: str | None) -> bool:
+        """Whether the shepherd of a node has this feature. (What is said to one that is not there is lost anyway.)"""
+        return feature is None or host not in self.links or feature in self.links.features(host)
 
     def spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -337,6 +349,8 @@ class Launcher:
                 self.act(self.ledger.ordered_stop(order))
             case Starts():
                 self.ordered_starts(order)
+            case Steer():
+                self.act(self.ledger.ordered_steer(order))
             case Gone():
                 self.told_gone(order.id if order.task is None else (order.id, order.task), order.outcome)
             case Gones():
@@ -933,7 +947,7 @@ def remember_queue(state: Path, queue: str) -> None:
 
 def believed(outcome: Outcome | None) -> Outcome:
     """Of a job that is not over here a server may say that it is removed or lost, but not how it exited."""
-    if outcome is None or outcome.kind in (OutcomeKind.EXITED, OutcomeKind.SIGNALLED):
+    if outcome is None or outcome.kind in (OutcomeKind.EXITED, OutcomeKind.SIGNALLED, OutcomeKind.TIME_LIMIT):
         return Outcome(kind=OutcomeKind.LOST, message="the server no longer knows it")
     return Outcome(kind=outcome.kind, by=outcome.by, message=outcome.message)
 

@@ -9,6 +9,7 @@ An action is carried out only after the entries it follows from are on disk.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -18,11 +19,15 @@ from msgspec.structs import replace
 from wq.core.job import Allocation, AttemptNo, HostName, JobId, Key, Outcome, OutcomeKind, lane_name
 from wq.core.ranges import Ranges, contains, union
 from wq.core.ranges import of as ranges_of
-from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Starts, Stop
+from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Starts, Steer, Stop
+from wq.formats.duration import in_words
 from wq.launcher.task import ID_MARK, TASK_MARK, Task, failure, is_tried_again
 
 JOBS = -1  # where a chunk has the index of its array, and is of jobs
 MOST_REBOOTS = 5  # that a job is started again after: it may be what brings the nodes down
+NEARLY_ALL = 0.8  # of a node's memory
+ADDED_UP = ("cpu_s", "peak_mem_bytes", "io_read_bytes", "io_write_bytes")
+USED = (*ADDED_UP, "wall_s")
 MOST_REPLACED = 5  # attempts that the server may take for lost before the job is not started again
 
 
@@ -93,6 +98,7 @@ class Entry:
     lane: str = ""  # the lane in which it runs or waits for its turn
     fed: bool = False  # others were there before it
     patience_s: float | None = None
+    time_s: float | None = None  # its time limit, where that is not what its task says; 0: none
     run_s: float | None = None  # how long it ran, as its node says
     maybe_sent: bool = True  # a start may have been sent (after a restart nobody knows)
     started: bool = False
@@ -101,6 +107,7 @@ class Entry:
     main_end: dict[str, Any] | None = None
     ntasks: int = 0  # of an array: so many of its tasks are in the ledger
     live_ranks: dict[str, HostName] = field(default_factory=dict)
+    rank_ends: dict[str, dict[str, Any]] = field(default_factory=dict)  # how those ended that are over
     hosts_asked: set[HostName] = field(default_factory=set)  # rank hosts that have said what is left there
 
     @property
@@ -139,6 +146,11 @@ class Entry:
         if path is None or not self.ran_before:
             return path
         return f"{path.removesuffix('.wqlog')}.{self.attempt}.wqlog"
+
+    @property
+    def limit_s(self) -> float | None:
+        """Its time limit in seconds."""
+        return self.task.time_s if self.time_s is None else self.time_s or None
 
     @property
     def main_host(self) -> HostName:
@@ -217,16 +229,41 @@ def started(entry: Entry) -> AttemptStarted:
     return AttemptStarted(id=entry.id, task=entry.number, attempt=entry.attempt)
 
 
-def outcome_of(end: dict[str, Any]) -> Outcome:
-    """What a shepherd said of an end, as an outcome."""
-    cpu_s = end.get("cpu_s")
-    if "exit" in end:
-        return Outcome(kind=OutcomeKind.EXITED, exit_status=int(end["exit"]), cpu_s=cpu_s)
-    if "signal" in end:
-        return Outcome(kind=OutcomeKind.SIGNALLED, signal=int(end["signal"]), cpu_s=cpu_s)
+def outcome_of(end: dict[str, Any], host: str = "") -> Outcome:
+    """What the shepherd of a node said of an end, as an outcome."""
+    used = {name: end[name] for name in USED if name in end}
+    status, number = end.get("exit"), end.get("signal")
+    if "limit_s" in end:
+        message = f"time limit {in_words(float(end['limit_s']))} reached"
+        return Outcome(kind=OutcomeKind.TIME_LIMIT, exit_status=status, signal=number, message=message, **used)
+    if status is not None:
+        return Outcome(kind=OutcomeKind.EXITED, exit_status=int(status), **used)
+    if number is not None:
+        return Outcome(kind=OutcomeKind.SIGNALLED, signal=int(number), message=why_killed(end, host), **used)
     if "lost" in end:
-        return Outcome(kind=OutcomeKind.LOST, message=str(end["lost"]))
+        return Outcome(kind=OutcomeKind.LOST, message=str(end["lost"]), **used)
     return Outcome(kind=OutcomeKind.FAILED, message=str(end.get("error", "ended for no known reason")))
+
+
+def why_killed(end: dict[str, Any], host: str) -> str | None:
+    """Of what was killed by nobody that is known: was there too little memory?"""
+    of_bytes, peak_bytes = end.get("node_mem_bytes"), end.get("peak_mem_bytes", 0)
+    if of_bytes is None or not (end.get("oom") or peak_bytes > NEARLY_ALL * of_bytes):
+        return None
+    message = f"killed by signal {end['signal']} on {host}"
+    if peak_bytes:
+        message += f"; memory was at least {peak_bytes / 2**30:.1f} of {of_bytes / 2**30:.1f} GB"
+    return message + ("; the kernel was out of memory" if end.get("oom") else "")
+
+
+def with_ranks(outcome: Outcome, ends: Iterable[dict[str, Any]], run_s: float | None) -> Outcome:
+    """With what its processes on other nodes used. run_s: how long a task ran, where that was told apart."""
+    sums: dict[str, Any] = {"wall_s": run_s} if outcome.wall_s is None and run_s is not None else {}
+    for end in ends:
+        for name in ADDED_UP:
+            if end.get(name) is not None:
+                sums[name] = sums.get(name, getattr(outcome, name) or 0) + end[name]
+    return replace(outcome, **sums) if sums else outcome
 
 
 def key_of(entry: Entry) -> Key:
@@ -246,6 +283,7 @@ def start_of(order: Starts, number: int, task: int, attempt: int) -> Start:
         declared=order.declared,
         lane=order.lane,
         patience_s=order.patience_s,
+        time_s=order.time_s,
     )
 
 
@@ -466,9 +504,9 @@ class Ledger:
         entry.stop_grace_s = entry.main_end = None
         entry.node_done = True
         entry.rank_hosts = frozenset()
-        entry.live_ranks, entry.hosts_asked = {}, set()
+        entry.live_ranks, entry.rank_ends, entry.hosts_asked = {}, {}, set()
         entry.lane, entry.fed = order.lane or entry.att, order.lane is not None
-        entry.patience_s, entry.run_s = order.patience_s, None
+        entry.patience_s, entry.run_s, entry.time_s = order.patience_s, None, order.time_s
         if entry.plain:
             self.into_chunk(entry)
         self.change(entry)
@@ -501,7 +539,8 @@ class Ledger:
             lost = Outcome(kind=OutcomeKind.LOST, message="its launcher no longer knows it")
             return [Tell(report=ended_unknown(order, lost))]
         if order.attempt <= entry.attempt:
-            return self.repeat(entry)
+            steered = self.steer(entry, order.time_s) if order.attempt == entry.attempt else []
+            return steered + self.repeat(entry)
         if entry.phase is Phase.INTENDED and entry.main_end is not None:
             return self.ended_after_all(entry, order)
         if entry.phase is Phase.ENDED and not entry.again:  # the server took it for lost: its end is the job's
@@ -524,6 +563,7 @@ class Ledger:
             entry.phase, entry.attempt, entry.maybe_sent = Phase.INTENDED, AttemptNo(1), False
             entry.allocation, entry.declared = order.allocation, order.declared
             entry.lane, entry.fed, entry.patience_s = order.lane, True, order.patience_s
+            entry.time_s = order.time_s
             self.into_chunk(entry)
             actions += self.try_start(entry)
         return actions
@@ -540,7 +580,7 @@ class Ledger:
         """Its end waited only for word from nodes that the owner has declared lost: it is not run again."""
         assert entry.main_end is not None
         entry.phase = Phase.ENDED
-        entry.outcome = outcome_of(entry.main_end)
+        entry.outcome = self.outcome(entry, entry.main_end)
         entry.live_ranks = {}
         self.change(entry)
         return [Tell(report=ended_unknown(order, entry.outcome)), Finished(entry=entry)]
@@ -581,6 +621,29 @@ class Ledger:
             self.hosts_changed = True
         self.change(entry)
         return [SendStart(entry=entry)]
+
+    def ordered_steer(self, order: Steer) -> list[Action]:
+        """What is not under way here needs no steering: the next start says what counts."""
+        entry = self.by_id.get(order.id if order.task is None else (order.id, order.task))
+        if entry is None or order.attempt != entry.attempt:
+            return []
+        return self.steer(entry, order.time_s)
+
+    def steer(self, entry: Entry, time_s: float | None) -> list[Action]:
+        """Have an attempt be as the server wants it."""
+        if entry.phase is not Phase.INTENDED or time_s is None or time_s == entry.time_s:
+            return []
+        entry.time_s = time_s
+        return self.steering(entry) if entry.maybe_sent else []
+
+    def steering(self, entry: Entry) -> list[Action]:
+        """The words for what the start of an attempt did not say, to all its nodes; they may be repeated."""
+        if entry.time_s is None:
+            return []
+        there = {entry.att: entry.main_host, **entry.live_ranks}
+        return [
+            Send(host=host, word={"do": "limit", "att": att, "time_s": entry.limit_s}) for att, host in there.items()
+        ]
 
     def ordered_stop(self, order: Stop) -> list[Action]:
         entry = self.by_id.get(order.id if order.task is None else (order.id, order.task))
@@ -717,7 +780,7 @@ class Ledger:
             if view.get("why"):
                 return actions + self.taken_back(entry, entry.main_host, str(view["why"]))
             return actions + self.taken_back(entry, None, "it had not reached the node")
-        actions = self.was_started(entry) if view["state"] == "running" else []
+        actions = [*self.was_started(entry), *self.steering(entry)] if view["state"] == "running" else []
         if entry.stop_grace_s is not None:
             word = {"do": "stop", "att": entry.att, "grace_s": entry.stop_grace_s}
             actions.append(Send(host=entry.main_host, word=word))
@@ -757,9 +820,13 @@ class Ledger:
 
     def task_ended(self, entry: Entry, end: dict[str, Any]) -> AttemptEnded:
         """As main_ended, for one that has nothing but its one process, and whose output is where it belongs."""
-        entry.phase, entry.outcome = Phase.ENDED, outcome_of(end)
+        entry.phase, entry.outcome = Phase.ENDED, self.outcome(entry, end)
         entry.main_end, entry.node_done = end, False
         return ended(entry)
+
+    def outcome(self, entry: Entry, end: dict[str, Any]) -> Outcome:
+        """How an attempt ended, with what it used on all its nodes."""
+        return with_ranks(outcome_of(end, entry.main_host), entry.rank_ends.values(), entry.run_s)
 
     def check_ranks(self, entry: Entry) -> list[Action]:
         """After the end of the main process: have all other nodes said that nothing is left?"""
@@ -767,7 +834,7 @@ class Ledger:
             return []
         assert entry.id is not None
         entry.phase = Phase.ENDED
-        entry.outcome = outcome_of(entry.main_end)
+        entry.outcome = self.outcome(entry, entry.main_end)
         self.rebooted_while_it_ran(entry, entry.main_end)
         if not entry.again:
             self.try_again(entry)
@@ -817,6 +884,8 @@ class Ledger:
     def rank_ended(self, entry: Entry, rank: str, host: HostName, end: dict[str, Any]) -> list[Action]:
         """A process on another node is over; end: how, as its shepherd says (empty if that knows nothing of it)."""
         entry.live_ranks.pop(rank, None)
+        if end:
+            entry.rank_ends[rank] = end
         if end.get("rebooted") or (not end and self.rebooted(entry, host)):
             entry.rank_lost = host
             self.change(entry)

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from wq.core.job import Allocation
-from wq.core.requests import NO_TASK, Gone, Gones, Start, Starts, Stop
+from wq.core.requests import NO_TASK, Gone, Gones, Start, Starts, Steer, Stop
 from wq.protocol.messages import Waiting
 
 MOST_ID = 1 << 62  # what the ledger's database can keep, and a little less
 MOST_NUMBER = 1 << 40  # of tasks and attempts: parts of the number of a lane
 MOST_CORES = 1 << 20  # of one node
 LONGEST_S = 1e7
+LONGEST_LIMIT_S = 1e9
 LANE = re.compile(r"[0-9]{1,19}(?:_[0-9]{1,13})?\.[0-9]{1,13}")
 
 
@@ -24,12 +25,15 @@ def nonsense(order: Any) -> str | None:
     """What is wrong with an order, if anything is."""
     match order:
         case Start():
-            wrong = names_attempt(order.id, order.task, order.attempt)
+            wrong = names_attempt(order.id, order.task, order.attempt) or wrong_limit(order.time_s)
             return wrong or wrong_place(order.allocation, order.declared, order.lane, order.patience_s)
         case Starts():
             if any(names_attempt(number, one_task(task), attempt) for number, task, attempt in order.tasks):
                 return "an attempt that cannot be"
-            return wrong_place(order.allocation, order.declared, order.lane, order.patience_s)
+            wrong = wrong_limit(order.time_s)
+            return wrong or wrong_place(order.allocation, order.declared, order.lane, order.patience_s)
+        case Steer():
+            return names_attempt(order.id, order.task, order.attempt) or wrong_limit(order.time_s)
         case Stop():
             wrong = names_attempt(order.id, order.task, order.attempt)
             return wrong or (None if 0 <= order.grace_s <= LONGEST_S else "a grace that is none")
@@ -41,6 +45,10 @@ def nonsense(order: Any) -> str | None:
         case Waiting():
             return names_attempt(order.id, None, 1)
     return None
+
+
+def wrong_limit(time_s: float | None) -> str | None:
+    return None if time_s is None or 0 <= time_s <= LONGEST_LIMIT_S else "a time limit that is none"
 
 
 def one_task(task: int) -> int | None:

@@ -76,7 +76,16 @@ def start_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[str
     spec["x"] = task.x
     if spec["io"] == "file":
         spec.update(out=entry.output, probe=probe)
+    spec.update(limit_words(entry))
     return spec
+
+
+def limit_words(entry: Entry) -> dict[str, Any]:
+    """The time limit of an attempt, if it has one, and the signal before it: (number, seconds before)."""
+    task = entry.task
+    if entry.limit_s is None:
+        return {}
+    return {"time_s": entry.limit_s, "warn": None if task.signal is None else [task.signal, task.signal_s]}
 
 
 def template_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[str, str]) -> dict[str, Any]:
@@ -101,7 +110,7 @@ def template_key(entry: Entry, setting_name: str) -> tuple[object, ...]:
 
 def batch_task(entry: Entry) -> dict[str, Any]:
     """What one attempt of a batch has for itself."""
-    task = {"att": entry.att, "out": entry.output, "set": own_variables(entry)}
+    task = {"att": entry.att, "out": entry.output, "set": own_variables(entry), **limit_words(entry)}
     if entry.number is None or fills_in(entry.task):
         task.update(command_of(entry))
     return task
@@ -152,6 +161,7 @@ def rank_spec(
     spec = common_spec(entry, setting, user=user, queue_env=queue_env, place=place)
     spec["set"].update(own_variables(entry))
     spec.update(script=command, shell="login", cwd=None, io="stream", rank=True, x=False)
+    spec.update(limit_words(entry))  # should nobody be there to end it with the main process
     return spec
 
 

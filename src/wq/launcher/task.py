@@ -54,6 +54,7 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retries: how many more attempts it has when one fails, retry_wait_s after it; retry_on: after which failures (exit
     statuses, `signal`, `node`); nothing: after any.
     notify: `mail` or a command, on notify_on (`end`, `failure`, `start`; nothing: `end`).
+    time_s: its time limit; signal: the number of one that it gets signal_s before that.
     """
 
     requirement: Requirement = Requirement()
@@ -78,6 +79,9 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_on: tuple[int | str, ...] = ()
     notify: str | None = None
     notify_on: tuple[str, ...] = ()
+    time_s: float | None = None
+    signal: int | None = None
+    signal_s: float = 60.0
 
 
 def listed(task: Task, setting: Setting) -> JobSpec:
@@ -98,6 +102,7 @@ def listed(task: Task, setting: Setting) -> JobSpec:
         begin_s=task.begin_s,
         hold=task.hold,
         max_fails=task.max_fails,
+        time_s=task.time_s,
     )
 
 
@@ -108,6 +113,8 @@ def failure(outcome: Outcome) -> tuple[int | str, str]:
             return outcome.exit_status or 0, f"exit status {outcome.exit_status}"
         case OutcomeKind.SIGNALLED:
             return "signal", f"signal {outcome.signal}"
+        case OutcomeKind.TIME_LIMIT:
+            return "time", "time limit"
         case OutcomeKind.FAILED | OutcomeKind.LOST | OutcomeKind.REMOVED:
             return "node", outcome.message or "it could not be run"
 
@@ -116,4 +123,6 @@ def is_tried_again(task: Task, outcome: Outcome, ntried: int) -> bool:
     """Whether its user wants another attempt after this end. ntried: how many there were because of that."""
     if outcome.ok or task.foreground or ntried >= task.retries:
         return False
-    return not task.retry_on or failure(outcome)[0] in task.retry_on
+    if not task.retry_on:  # (another attempt would come to its time limit as well)
+        return outcome.kind is not OutcomeKind.TIME_LIMIT
+    return failure(outcome)[0] in task.retry_on

@@ -64,7 +64,13 @@ SECOND_LOOK_S = 0.01
 DOUBT_S = 1.0  # an end by a signal that nobody here sent is told so much later: the node may be going down
 GOING_DOWN_S = 120.0  # after a TERM the node has so long to go down
 ORPHAN_GRACE_S = 2.0
+USE_AT_S = (0.5, 1.0, 2.0)  # after its start an attempt is looked at for what it uses
+USE_EVERY_S = 5.0  # and then so often
+USE_SLACK_S = 0.25  # those that are due so soon are looked at in the same pass
+USED = ("cpu_s", "wall_s", "peak_mem_bytes", "io_read_bytes", "io_write_bytes")  # in an end
+LIMIT_GRACE_S = 5.0  # between TERM and KILL, when the time of an attempt is over
 REPORT_S = 0.1  # so long at most what happens to tasks of batches waits to be told, unless a lane runs low
+TALK = frozenset({signal.SIGUSR1, signal.SIGUSR2})  # and the real-time signals
 LIGHT = frozenset({"started", "acked", "side"})  # what may be said before the disk has it
 YOUNG_S = 0.05  # a task that was fed ahead is bound to its cores if it has run for so long
 RETRY_S = 0.5  # between two tries to write to a full disk
@@ -81,6 +87,8 @@ TAG_BASE = 1 << 50
 TAGS = 1 << 40
 UMASK = 0o077
 TICKS = os.sysconf("SC_CLK_TCK")  # a second, of the kernel's start times
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+NODE_MEM_BYTES = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES
 FAST = hasattr(os, "posix_spawn")
 LIMITS = {"core": 4, "data": 2, "fsize": 1, "memlock": 8, "nofile": 7, "stack": 3, "as": 9}
 
@@ -236,6 +244,54 @@ class Children:
             data += part
             more = len(part) > 2048  # the kernel gives a page at a time; after less nothing follows
         return [int(word) for word in data.split()]
+
+
+def memory_of(pid):
+    """(bytes of its own, bytes that others may have too) of a process in memory; zeros if it is gone."""
+    try:
+        with open("/proc/{}/statm".format(pid), "rb") as f:
+            _, resident, shared = f.read(64).split()[:3]
+    except (OSError, ValueError):
+        return 0, 0
+    return (int(resident) - int(shared)) * PAGE_BYTES, int(shared) * PAGE_BYTES
+
+
+def io_of(pid):
+    """Bytes (read from, written to) storage by a process and those below it that it has waited for."""
+    found = {}
+    try:
+        with open("/proc/{}/io".format(pid), "rb") as f:
+            for line in f:
+                name, _, value = line.partition(b":")
+                found[name] = int(value)
+    except (OSError, ValueError):
+        pass
+    return found.get(b"read_bytes", 0), found.get(b"write_bytes", 0)
+
+
+def oom_kills():
+    """How many processes the kernel has killed since the boot because there was no memory left."""
+    try:
+        with open("/proc/vmstat", "rb") as f:
+            for line in f:
+                if line.startswith(b"oom_kill "):
+                    return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return 0
+
+
+def heeds(pid, number):
+    """Does a process catch this signal, or wait for it?"""
+    found = 0
+    try:
+        with open("/proc/{}/status".format(pid), "rb") as f:
+            for line in f:
+                if line.startswith((b"SigBlk:", b"SigCgt:")):
+                    found |= int(line.split()[1], 16)
+    except (OSError, ValueError, IndexError):
+        pass
+    return bool(found >> (number - 1) & 1)
 
 
 def session_of(pid):
@@ -851,6 +907,13 @@ class Attempt:
     went = None  # its turn has come: the record of the boot in which that was
     began = None
     run_s = None
+    since = 0.0  # when its first process was started
+    limit_s = None  # so long it may run
+    warning = None  # (signal, seconds before the end)
+    is_warned = False
+    limited = False  # its time was over
+    use = None  # at least so much, when it was looked at: bytes of memory, bytes read, bytes written
+    use_at = None  # when it is looked at next
 
     def __init__(self, att, tag):
         self.att = att
@@ -881,11 +944,39 @@ class Attempt:
             view["why"] = self.why
         return view
 
+    # its time limit
+
+    def set_limit(self, limit):
+        """limit: seconds, or None; the signal before the end, or None; how long before it."""
+        limit_s, number, before_s = limit
+        self.limit_s = None if limit_s is None else float(limit_s)
+        self.warning = None if number is None else (int(number), float(before_s))
+
+    @property
+    def limit(self):
+        return [self.limit_s, *(self.warning or (None, None))]
+
+    @property
+    def deadline(self):
+        """When its time is over."""
+        return self.since + self.limit_s
+
+    def next_look(self):
+        """When something is to be done about its time limit; None if nothing is, or if it is being ended already."""
+        if self.limit_s is None or self.kill_at is not None:
+            return None
+        if self.limited or self.is_warned or self.warning is None:
+            return self.deadline
+        return self.deadline - self.warning[1]
+
     def records(self):
         """All that the journal must say of it."""
         if self.state == "never":
             return [{"r": "never", "att": self.att, "why": self.why}]
         records = [self.intent()]
+        for word, is_so in (("warned", self.is_warned), ("limited", self.limited)):
+            if is_so:
+                records.append({"r": word, "att": self.att})
         if self.went is not None:
             records.append(self.going())
         if self.start is not None:
@@ -907,6 +998,8 @@ class Attempt:
         }
         if self.batch is not None:
             record.update(lane=self.batch.number, files=self.batch.files)
+        if self.limit_s is not None:
+            record["limit"] = self.limit
         return record
 
     def started(self):
@@ -930,9 +1023,8 @@ class Attempt:
         )
 
     def gone(self):
-        if self.batch is None or "cpu_s" not in self.end:
-            used = {"cpu_s": self.end["cpu_s"]} if "cpu_s" in self.end else {}
-            return {"r": "gone", "att": self.att, "used": used}
+        if self.batch is None or "cpu_s" not in self.end or "peak_mem_bytes" in self.end:
+            return {"r": "gone", "att": self.att, "used": {name: self.end[name] for name in USED if name in self.end}}
         return b'{"r":"gone","att":"%s","used":{"cpu_s":%r}}\n' % (self.att.encode(), self.end["cpu_s"])
 
 
@@ -953,6 +1045,8 @@ def attempts_in(records):
             for number, att in enumerate(record["atts"]):
                 attempts[att] = taken_on(record, att, record["tag"] + number, boots)
                 attempts[att].batch = batch
+            for att, limit in record.get("limits", {}).items():
+                attempts[att].set_limit(limit)
         elif kind == "never":
             attempt = attempts[record["att"]] = Attempt(record["att"], 0)
             attempt.state, attempt.why = "never", record.get("why", "")
@@ -969,6 +1063,8 @@ def taken_on(record, att, tag, boots):
     attempt.spec = {"io": record["io"], "rank": record.get("rank", False)}
     attempt.shared = record.get("shared")
     attempt.boot = boots[-1]["id"] if boots else ""
+    if "limit" in record:
+        attempt.set_limit(record["limit"])
     return attempt
 
 
@@ -985,6 +1081,13 @@ def went_on(attempt, record, boots):
     elif kind == "gone":
         attempt.state = "ended"
         attempt.end.update(record["used"])
+    elif kind == "limit":
+        attempt.set_limit(record["limit"])
+        attempt.is_warned = record["warned"]
+    elif kind == "warned":
+        attempt.is_warned = True
+    elif kind == "limited":
+        attempt.limited = True
 
 
 # --- the shepherd ----------------------------------------------------------------------------------
@@ -1022,6 +1125,10 @@ class Shepherd:
         self.rank_calls = {}  # (att, number) -> agent connection
         self.next_rank = 0
         self.going_down_until = 0.0
+        self.use_alarm = None  # when it is looked at what runs next
+        self.own_peak_kb = 0  # of this process, which the kernel counts to all that it starts
+        self.oom_seen = oom_kills()
+        self.limit_alarm = None  # when the time limits are looked at next
         self.journal = Journal("journal")
         self.watch = Watch()
         self.children = Children()
@@ -1229,7 +1336,10 @@ class Shepherd:
         self.free = list(self.lanes.values())
         for attempt in list(self.running.values()):
             if attempt.boot == boot:
+                attempt.since = attempt.start / TICKS
                 self.follow(attempt)
+                self.watch_limit(attempt)
+                self.watch_use(attempt)
             else:
                 self.lost(attempt, REBOOTED)
         if records:
@@ -1488,7 +1598,7 @@ class Shepherd:
             {
                 "say": "here",
                 "version": VERSION,
-                "features": ["batch"],
+                "features": ["batch", "limit"],
                 "boot": self.boot,
                 "cores": len(os.sched_getaffinity(0)),
                 "hostname": socket.gethostname(),
@@ -1552,6 +1662,8 @@ class Shepherd:
                 self.query(message["att"], attempt)
             elif attempt is None:
                 self.report({"say": "acked" if word == "ack" else "unknown", "att": message["att"]})
+            elif word == "limit":
+                self.change_limit(attempt, message["time_s"])
             elif word == "stop":
                 self.stop(attempt, message["grace_s"], message.get("signal", signal.SIGTERM))
             elif word == "resume":
@@ -1578,8 +1690,10 @@ class Shepherd:
         if attempt is not None:
             self.report(dict(attempt.view(), say="state"))
             return
+        limit = limit_in(spec)
         attempt = self.attempts[att] = Attempt(att, self.new_tags(1))
         attempt.spec = spec
+        attempt.set_limit(limit)
         no_room = self.lacks_room()
         if no_room:
             self.refuse(attempt, no_room)
@@ -1630,8 +1744,11 @@ class Shepherd:
                 why = getattr(error, "strerror", None) or error  # a name with a zero in it, for one
                 self.exited(attempt, {"error": "cannot start it here: {}".format(why)})
             return
-        attempt.state = "running"
+        attempt.state, attempt.since = "running", attempt.began or now()
         self.running[attempt.pid] = attempt
+        self.watch_use(attempt)
+        if attempt.limit_s is not None:
+            self.watch_limit(attempt)
         if gate is not None:
             attempt.start = start_time(attempt.pid)
             self.gates.append((attempt, gate, self.journal.append(attempt.started())))
@@ -1684,7 +1801,7 @@ class Shepherd:
             batch.until = now() + message["patience_s"]
         tasks = [checked(task, template.has_command) for task in message["tasks"]]  # all of them, or none
         shared = bool(message["probe"]) and has_token(*message["probe"])
-        first, new = self.next_tag, []
+        first, new, limits = self.next_tag, [], {}
         for task in tasks:
             known = self.attempts.get(task["att"])
             if known is not None:
@@ -1693,6 +1810,9 @@ class Shepherd:
             attempt = self.attempts[task["att"]] = Attempt(task["att"], self.new_tags(1))
             attempt.batch, attempt.task, attempt.spec = batch, task, template.spec
             attempt.shared, attempt.suffixes = shared, () if shared else (".out",)
+            if task.get("time_s") is not None:
+                attempt.set_limit(limit_in(task))
+                limits[attempt.att] = attempt.limit
             new.append(attempt)
         template.users += len(new)
         no_room = self.lacks_room()
@@ -1701,8 +1821,9 @@ class Shepherd:
                 self.refuse(attempt, no_room)
         elif new:
             names = ",".join('"' + attempt.att + '"' for attempt in new)
-            line = '{"r":"batch","lane":%d,"files":"%s","io":"file","shared":%s,"tag":%d,"atts":[%s]}\n'
-            words = (number, template.base, "true" if shared else "false", first, names)
+            line = '{"r":"batch","lane":%d,"files":"%s","io":"file","shared":%s,"tag":%d,"atts":[%s]%s}\n'
+            more = ',"limits":' + encode(limits) if limits else ""
+            words = (number, template.base, "true" if shared else "false", first, names, more)
             self.journal.append((line % words).encode())
             self.queue_up(batch, new)
 
@@ -2001,6 +2122,10 @@ class Shepherd:
                 os.waitpid(seen.si_pid, 0)
                 continue
             end = attempt.end = end_of(seen.si_code, seen.si_status)
+            if attempt.limited:
+                end["limit_s"] = attempt.limit_s
+            if seen.si_status == signal.SIGKILL and "signal" in end and attempt.kill_at is None:
+                self.think_of_memory(end)
             if attempt.began is not None:
                 attempt.run_s = round(now() - attempt.began, 6)
             self.doubt(attempt)
@@ -2010,8 +2135,11 @@ class Shepherd:
                 attempt.end = None
                 self.try_again()
                 break  # until there is room the kernel keeps it
+            if attempt.use is not None:
+                self.see_io(attempt, [seen.si_pid])  # with that of all that it has waited for
             usage = os.wait4(seen.si_pid, 0)[2]
             end["cpu_s"] = round(usage.ru_utime + usage.ru_stime, 3)
+            self.add_use(attempt, end, usage.ru_maxrss)
             del self.running[seen.si_pid]
             attempt.state = "sweeping"
             self.over.append(attempt)
@@ -2040,6 +2168,10 @@ class Shepherd:
             began = attempt.start / TICKS if attempt.start and attempt.began is None else attempt.began
             attempt.run_s = round(max(0.0, now() - began), 6) if began is not None else 0.0
         attempt.end = end
+        if attempt.limited and ("exit" in end or "signal" in end):
+            end["limit_s"] = attempt.limit_s
+        if "exit" in end or "signal" in end:
+            self.add_use(attempt, end, 0)
         attempt.state = "sweeping"
         self.doubt(attempt)
         self.journal.append(attempt.ending())
@@ -2180,6 +2312,117 @@ class Shepherd:
         attempt.killing = False
         self.kill(attempt)
 
+    # what they use
+
+    def watch_use(self, attempt):
+        """Look at it soon. Those that are over before that cost no more than this."""
+        due = attempt.since + USE_AT_S[0]
+        if self.use_alarm is None or due < self.use_alarm:
+            self.use_alarm = due
+            self.after(max(0.0, due - now()), lambda: self.use_alarm == due and self.see_use())
+
+    def see_use(self):
+        """One pass over all whose turn it is."""
+        self.use_alarm, time_s, due, later = None, now(), [], []
+        for attempt in self.running.values():
+            at = attempt.use_at or attempt.since + USE_AT_S[0]
+            if at <= time_s + USE_SLACK_S:
+                due.append(attempt)
+                age_s = time_s - attempt.since + USE_SLACK_S
+                young = [s for s in USE_AT_S if s > age_s]
+                at = attempt.use_at = attempt.since + young[0] if young else time_s + USE_EVERY_S
+            later.append(at)
+        if due:
+            self.sample(due)
+        if later:
+            self.use_alarm = at = max(min(later), time_s + USE_SLACK_S)
+            self.after(at - time_s, lambda: self.use_alarm == at and self.see_use())
+
+    def sample(self, attempts):
+        """How much memory the processes of these attempts have now, and what they have read and written so far."""
+        strays = collections.defaultdict(list)  # those that have left the tree of their attempt
+        for pid in self.strays():
+            strays[tag_of(pid)].append(pid)
+        for attempt in attempts:
+            pids = tree_below([attempt.pid] + strays[attempt.tag])
+            parts = [memory_of(pid) for pid in pids]
+            attempt.use = attempt.use or [0, 0, 0]
+            attempt.use[0] = max(attempt.use[0], sum(own for own, _ in parts) + max(shared for _, shared in parts))
+            self.see_io(attempt, pids)
+
+    def see_io(self, attempt, pids):
+        for at, count in enumerate(map(sum, zip(*map(io_of, pids))), 1):
+            attempt.use[at] = max(attempt.use[at], count)
+
+    def add_use(self, attempt, end, peak_kb):
+        """What is known of what it used, into its end. peak_kb: of its largest process that was waited for."""
+        if attempt.batch is None and attempt.since:  # of a task its time is told apart
+            end["wall_s"] = round(max(0.0, now() - attempt.since), 3)
+        if peak_kb > self.own_peak_kb:
+            self.own_peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak_bytes = peak_kb * 1024 if peak_kb > self.own_peak_kb else 0
+        if attempt.use is not None:
+            end["io_read_bytes"], end["io_write_bytes"] = attempt.use[1:]
+            peak_bytes = max(peak_bytes, attempt.use[0])
+        if peak_bytes:
+            end["peak_mem_bytes"] = peak_bytes
+
+    def think_of_memory(self, end):
+        """It was killed, and by nobody here: how much memory there is, and whether the kernel has looked for some."""
+        end["node_mem_bytes"] = NODE_MEM_BYTES
+        killed = oom_kills()
+        if killed > self.oom_seen:
+            end["oom"] = True
+        self.oom_seen = killed
+
+    # time limits
+
+    def watch_limit(self, attempt):
+        """Be awake when its time is over, or nearly. One timer is enough for all, as so many run as there are lanes."""
+        due = attempt.next_look()
+        if due is not None and (self.limit_alarm is None or due < self.limit_alarm):
+            self.limit_alarm = due
+            self.after(max(0.0, due - now()), lambda: self.limit_alarm == due and self.see_limits())
+
+    def see_limits(self):
+        self.limit_alarm = None
+        for attempt in list(self.running.values()):
+            due = attempt.next_look()
+            if due is not None and due <= now():
+                self.see_limit(attempt)
+            self.watch_limit(attempt)
+
+    def see_limit(self, attempt):
+        """It is warned, or its time is over: it ends as if somebody had stopped it, and its end says why."""
+        if now() < attempt.deadline:
+            attempt.is_warned = True
+            self.journal.append({"r": "warned", "att": attempt.att})
+            self.signal(attempt, attempt.warning[0])
+            return
+        attempt.limited = True
+        self.journal.append({"r": "limited", "att": attempt.att})
+        self.write_down()
+        self.stop(attempt, LIMIT_GRACE_S, signal.SIGTERM)
+
+    def change_limit(self, attempt, limit_s):
+        """It may run for longer from now on, or not for so long, or (None) as long as it will."""
+        limit = [limit_s, *attempt.limit[1:]]
+        if attempt.limit == limit or attempt.limited or attempt.state not in ("intent", "running"):
+            return
+        attempt.set_limit(limit)
+        attempt.is_warned = attempt.is_warned and limit_s is not None and now() >= attempt.deadline - attempt.warning[1]
+        self.journal.append({"r": "limit", "att": attempt.att, "limit": attempt.limit, "warned": attempt.is_warned})
+        if attempt.state == "running":
+            self.watch_limit(attempt)
+
+    def signal(self, attempt, number):
+        """A signal for all processes of an attempt. One that programs use to talk to each other goes to those that heed
+        it alone: others would die of it, as the shell round a command would, or a `tee` behind it."""
+        pids = self.leftovers(attempt)
+        if number in TALK or number >= 34:
+            pids = [pid for pid in pids if heeds(pid, number)]
+        send_signal(pids, number)
+
     def forget(self, attempt):
         """The launcher has the end and all of the output, or never asks for it: nothing of it stays here.
 
@@ -2260,7 +2503,17 @@ def checked(task, has_command):
     if not isinstance(words, list):
         raise ValueError("words that are none")
     raw("".join([*words, task.get("script", "")]))
+    limit_in(task)
     return task
+
+
+def limit_in(words):
+    """The time limit in a spec, or a task of a batch, as Attempt.set_limit takes it. Raises ValueError, TypeError."""
+    number, before_s = words.get("warn") or (None, None)
+    if number is not None and not 1 <= int(number) <= 64:
+        raise ValueError("a signal called {!r}".format(number))
+    limit_s = words.get("time_s")
+    return [None if limit_s is None else float(limit_s), number, before_s]
 
 
 def end_of(code, status):

@@ -103,6 +103,10 @@ class AttemptEnd(NamedTuple):
     run_s: float | None
     again: bool
     wait_s: float = 0.0
+    wall_s: float | None = None  # where that is not run_s
+    peak_mem_bytes: int | None = None
+    io_read_bytes: int | None = None
+    io_write_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,12 +118,23 @@ class Attempts:
     back: tuple[TaskGrant, ...] = ()
 
 
-Query = Ls | Stat | Users | Shutdown | Limit
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eff:
+    """What jobs that are over had and used. ids, tasks: as of Ls; without any: those that ended in the last since_s."""
+
+    users: tuple[str, ...] = ()
+    ids: tuple[tuple[int, int], ...] = ()
+    tasks: tuple[tuple[int, int, int], ...] = ()
+    since_s: float = 86400.0
+
+
+Query = Ls | Eff | Stat | Users | Shutdown | Limit
 Word = Hello | Query | Attempts | Request
 
 FROM_CLIENTS: dict[str, type] = {
     "hello": Hello,
     "ls": Ls,
+    "eff": Eff,
     "stat": Stat,
     "users": Users,
     "shutdown": Shutdown,
@@ -128,6 +143,7 @@ FROM_CLIENTS: dict[str, type] = {
     "at_most": core.SetAtMost,
     "hold": core.SetHold,
     "edit": core.Edit,
+    "time": core.SetTime,
     "node": core.SetNode,
     "refresh": core.Refresh,
 }
@@ -144,6 +160,7 @@ FROM_LAUNCHERS: dict[str, type] = {
 TO_LAUNCHERS: dict[str, type] = {
     "start": core.Start,
     "starts": core.Starts,
+    "steer": core.Steer,
     "stop": core.Stop,
     "gone": core.Gone,
     "gones": core.Gones,
@@ -192,16 +209,25 @@ def reports_of(word: Attempts) -> core.Reports:
         for it in word.started
     ]
     for end in word.ended:
-        number, task, attempt, kind, status, signal, message, cpu_s, run_s, again, wait_s = end
-        outcome = Outcome(kind=kind, exit_status=status, signal=signal, message=message, cpu_s=cpu_s)
+        outcome = Outcome(
+            kind=end.kind,
+            exit_status=end.exit_status,
+            signal=end.signal,
+            message=end.message,
+            cpu_s=end.cpu_s,
+            wall_s=end.run_s if end.wall_s is None else end.wall_s,
+            peak_mem_bytes=end.peak_mem_bytes,
+            io_read_bytes=end.io_read_bytes,
+            io_write_bytes=end.io_write_bytes,
+        )
         ended = core.AttemptEnded(
-            id=JobId(number),
-            task=task_or_none(task),
-            attempt=AttemptNo(attempt),
+            id=JobId(end.id),
+            task=task_or_none(end.task),
+            attempt=AttemptNo(end.attempt),
             outcome=outcome,
-            again=again,
-            run_s=run_s,
-            wait_s=wait_s,
+            again=end.again,
+            run_s=end.run_s,
+            wait_s=end.wait_s,
         )
         news.append(ended)
     for it in word.back:
@@ -223,8 +249,21 @@ def attempts_of(news: Sequence[core.AttemptStarted | core.AttemptEnded | core.At
             case core.AttemptTakenBack():
                 back.append(grant)
             case core.AttemptEnded(outcome=out):
-                cost = (out.cpu_s, it.run_s)
-                how = AttemptEnd(*grant, out.kind, out.exit_status, out.signal, out.message, *cost, it.again, it.wait_s)
+                how = AttemptEnd(
+                    *grant,
+                    kind=out.kind,
+                    exit_status=out.exit_status,
+                    signal=out.signal,
+                    message=out.message,
+                    cpu_s=out.cpu_s,
+                    run_s=it.run_s,
+                    again=it.again,
+                    wait_s=it.wait_s,
+                    wall_s=None if out.wall_s == it.run_s else out.wall_s,
+                    peak_mem_bytes=out.peak_mem_bytes,
+                    io_read_bytes=out.io_read_bytes,
+                    io_write_bytes=out.io_write_bytes,
+                )
                 ended.append(how)
     return Attempts(started=tuple(started), ended=tuple(ended), back=tuple(back))
 

@@ -19,6 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from wq.core import dependencies, listing, news, ranges
+from wq.core.array import Array
 from wq.core.cluster import LOCALHOST, Node
 from wq.core.engine import planned, tick
 from wq.core.job import HostName, Job, JobId, Uid
@@ -55,6 +56,7 @@ from wq.store.store import SpoolInUse, Store, storable
 
 PRUNE_EVERY_S = 3600.0
 PAGE_BYTES = 400_000  # of a listing
+LONGEST_PAST_S = 1e9
 FEW_NAMED = 1000  # jobs, that are looked up one by one
 FINISHED_SHOWN_S = 86400.0
 INTERNAL = -1  # the line of what the server tells itself
@@ -182,7 +184,7 @@ class Server:
     def arrived(self, peer: Peer, word: Any, seq: int) -> None:
         if isinstance(word, messages.Limit):
             self.limit(peer, word, seq)
-        elif isinstance(word, messages.Ls | messages.Stat | messages.Users | messages.Shutdown):
+        elif isinstance(word, messages.Ls | messages.Eff | messages.Stat | messages.Users | messages.Shutdown):
             self.asked(peer, word, seq)
         elif isinstance(word, messages.Hello):
             peer.refuse("one hello is enough")
@@ -529,8 +531,8 @@ class Server:
             peer.stalled.append(question)
             return
         match word:
-            case messages.Ls():
-                pages = self.pages_of(word)
+            case messages.Ls() | messages.Eff():
+                pages = self.pages_of(word) if isinstance(word, messages.Ls) else self.used_pages(word)
                 self.answer(Question(peer=peer, word=pages, seq=seq))
             case messages.Stat():
                 facts = {"nodes": listing.node_rows(self.queue), "counts": listing.counts(self.queue)}
@@ -575,6 +577,25 @@ class Server:
         if query.fields:
             return self.paged(listing.picked(listing.stretches(self.queue, chosen, why), query.fields))
         return self.paged(listing.rows(self.queue, chosen, why))
+
+    def used_pages(self, query: messages.Eff) -> Iterator[dict[str, object] | None]:
+        """What jobs that are over had and used, as pages."""
+        since_s, store = time.time() - min(max(query.since_s, 0.0), LONGEST_PAST_S), self.store
+        everything = not (query.ids or query.tasks)
+        ids = None if everything else query.ids[:MOST_NAMED]
+        jobs = store.finished(ids=ids, since_s=since_s)
+        arrays = [(array, store.tasks_used(array.id)) for array in store.finished_arrays(ids=ids, since_s=since_s)]
+        for job_id, low, high in query.tasks[:MOST_NAMED]:
+            for array in store.finished_arrays(ids=[(job_id, job_id)]) or self.live_array(job_id):
+                span = (storable(low), storable(high))
+                jobs += store.tasks_of(array, "state = 'done' AND task BETWEEN ? AND ?", span)
+        mem_gb = {node.host: node.mem_gb for node in self.queue.nodes}
+        rows = listing.used_rows(jobs, arrays, mem_gb)
+        return self.paged(row for row in rows if not query.users or row["user"] in query.users)
+
+    def live_array(self, number: int) -> list[Array]:
+        known = self.queue.arrays.get(JobId(number))
+        return [] if known is None else [known]
 
     def named(self, query: messages.Ls) -> list[listing.Listed]:
         """The jobs that are named by their ids, arrays with their tasks; and tasks that are named themselves."""

@@ -22,11 +22,13 @@ from wq.core.array import Array
 from wq.core.cluster import Node
 from wq.core.job import Allocation, AttemptNo, Job, JobId, JobSpec, Outcome, OutcomeKind, Requirement, State, Uid, Waits
 from wq.core.lifecycle import Granted, Submitted, advance
+from wq.core.listing import Used
 from wq.core.plan import Limit
 from wq.core.queue import (
     ArrayEnded,
     ArrayHeld,
     ArraySubmitted,
+    ArrayTimeSet,
     AtMostSet,
     Draft,
     Edited,
@@ -53,12 +55,14 @@ PUT_ARRAY = (
 )
 TASK_COLUMNS = (
     "task, state, attempt, lane, allocation, started_s, ended_s, stop_by, stop_grace_s, requeued_why,"
-    " kind, exit_status, signal, removed_by, message, cpu_s"
+    " kind, exit_status, signal, removed_by, message, cpu_s, wall_s, peak_mem_bytes, io_read_bytes, io_write_bytes,"
+    " time_s, suspensions"
 )
 OF_JOBS = 0  # where a grant has the id of its array, and is of jobs
+OUTCOME_COLUMNS = 10
 GRANTS = "SELECT first, last, attempt, lane, allocation FROM grants"
 PUT_GRANT = "INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?, ?, ?)"
-PUT_TASK = f"INSERT OR REPLACE INTO tasks (job, {TASK_COLUMNS}) VALUES ({', '.join('?' * 17)})"
+PUT_TASK = f"INSERT OR REPLACE INTO tasks (job, {TASK_COLUMNS}) VALUES ({', '.join('?' * 23)})"
 encode = msgspec.json.Encoder().encode
 
 
@@ -76,6 +80,7 @@ class ArrayState(msgspec.Struct, kw_only=True):
     ended_s: float | None = None
     blocked: Ranges = ()
     waits: Waits | None = None
+    time_s: float | None = None
 
 
 class SpoolInUse(Exception):
@@ -201,12 +206,20 @@ class Store:
         tasks: list[Job] = []
         before = draft.queue
         for job in draft.changed.values():
+            was = before.find(job.key)
+            granted = job.state is State.STARTING and (was is None or was.attempt != job.attempt)
             if job.task is not None:
-                (grants if job.state is State.STARTING else tasks).append(job)
-            elif job.state is State.STARTING and job.lane is not None and job.id in before.queued:
+                (grants if granted else tasks).append(job)
+            elif (
+                granted
+                and job.lane is not None
+                and was is not None
+                and was == before.queued.get(job.id)
+                and was.time_s == job.time_s
+            ):
                 grants.append(job)  # (and else its row says nothing new)
             else:
-                (new if before.find(job.id) is None else old).append(job)
+                (new if was is None else old).append(job)
         texts: dict[int, str] = {}
         self.db.executemany(NEW_JOB, ((*job_state(job), *job_place(job)) for job in new))
         self.db.executemany(SET_JOB, ((*job_state(job), job.id) for job in old))
@@ -283,7 +296,17 @@ class Store:
             if self.db.execute(ndone, (array.id, first, last)).fetchone()[0] == last - first + 1:
                 continue
             for task in range(first, last + 1):
-                row = (task, State.STARTING, attempt, lane, text, *[None] * 11)
+                row = (
+                    task,
+                    State.STARTING,
+                    attempt,
+                    lane,
+                    text,
+                    *[None] * 5,
+                    *[None] * OUTCOME_COLUMNS,
+                    array.time_s,
+                    0,
+                )
                 tasks[task] = task_of(array, row, texts)
             for (task,) in self.db.execute(
                 "SELECT task FROM tasks WHERE job = ? AND task BETWEEN ? AND ? AND state = 'done'",
@@ -301,6 +324,18 @@ class Store:
         allocations: dict[str, Allocation] = {}
         sql = f"SELECT {TASK_COLUMNS} FROM tasks WHERE job = ? AND {where} ORDER BY task LIMIT {MOST_TASKS_READ}"
         return [task_of(array, row, allocations) for row in self.db.execute(sql, (array.id, *values))]
+
+    def tasks_used(self, job: JobId) -> Used:
+        """What the tasks of an array that are over had and used, added up; of memory the most of one of them."""
+        sums = (
+            "count(*), sum(cpu_s), sum(wall_s), sum(CASE WHEN cpu_s IS NULL THEN 0 ELSE wall_s END),"
+            " max(peak_mem_bytes), sum(io_read_bytes), sum(io_write_bytes)"
+        )
+        over = "FROM tasks WHERE job = ? AND state = 'done' AND started_s IS NOT NULL"
+        ntasks, *found = self.db.execute(f"SELECT {sums} {over}", (job,)).fetchone()
+        one = self.db.execute(f"SELECT allocation {over} AND allocation IS NOT NULL LIMIT 1", (job,)).fetchone()
+        held = None if one is None else msgspec.json.decode(one[0], type=Allocation)
+        return Used._make([ntasks, *found, held])
 
     def prune(self, now_s: float) -> None:
         """Forget finished jobs and events that are older than a week; ids are never used again."""
@@ -383,11 +418,12 @@ def grant_rows(jobs: list[Job], texts: dict[int, str]) -> list[list[object]]:
 def task_row(job: Job, texts: dict[int, str]) -> tuple[object, ...]:
     text = written(job.allocation, texts)
     head = (job.id, job.task, job.state.value, job.attempt, job.lane, text, job.started_s, job.ended_s)
-    outcome = job.outcome
-    if outcome is None:
-        return (*head, job.stop_by, job.stop_grace_s, job.requeued_why, None, None, None, None, None, None)
-    ended = (outcome.kind.value, outcome.exit_status, outcome.signal, outcome.by, outcome.message, outcome.cpu_s)
-    return (*head, job.stop_by, job.stop_grace_s, job.requeued_why, *ended)
+    out = job.outcome
+    ended: tuple[object, ...] = (None,) * OUTCOME_COLUMNS
+    if out is not None:
+        used = (out.cpu_s, out.wall_s, out.peak_mem_bytes, out.io_read_bytes, out.io_write_bytes)
+        ended = (out.kind.value, out.exit_status, out.signal, out.by, out.message, *used)
+    return (*head, job.stop_by, job.stop_grace_s, job.requeued_why, *ended, job.time_s, 0)
 
 
 def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocation]) -> Job:
@@ -403,17 +439,10 @@ def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocatio
         stop_by,
         grace_s,
         why,
-        kind,
-        status,
-        number,
-        by,
-        said,
-        cpu_s,
+        *ended,
+        time_s,
+        _,
     ) = row
-    outcome = None
-    if kind is not None:
-        ended = OutcomeKind(kind)
-        outcome = Outcome(kind=ended, exit_status=status, signal=number, by=by, message=said, cpu_s=cpu_s)
     return Job(
         id=array.id,
         task=task,
@@ -424,11 +453,31 @@ def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocatio
         allocation=read(text, allocations) if text is not None else None,
         started_s=started_s,
         ended_s=ended_s,
-        outcome=outcome,
+        outcome=outcome_of(ended),
         stop_by=stop_by,
         stop_grace_s=grace_s,
         requeued_why=why,
         lane=lane,
+        time_s=time_s,
+    )
+
+
+def outcome_of(columns: list[Any]) -> Outcome | None:
+    """An outcome from its columns."""
+    kind, status, number, by, said, cpu_s, wall_s, peak, read_bytes, written_bytes = columns
+    if kind is None:
+        return None
+    return Outcome(
+        kind=OutcomeKind(kind),
+        exit_status=status,
+        signal=number,
+        by=by,
+        message=said,
+        cpu_s=cpu_s,
+        wall_s=wall_s,
+        peak_mem_bytes=peak,
+        io_read_bytes=read_bytes,
+        io_write_bytes=written_bytes,
     )
 
 
@@ -454,7 +503,7 @@ def event_rows(draft: Draft) -> list[tuple[float, int | None, str, bytes]]:
                 rows.append((at_s, event.array.id, kind, encode(at_first(event.array))))
             case LimitSet() | NodeMarked():
                 rows.append((at_s, None, kind, encode(event)))
-            case TasksRemoved() | AtMostSet() | ArrayEnded() | ArrayHeld() | TasksFreed() | Edited():
+            case TasksRemoved() | AtMostSet() | ArrayTimeSet() | ArrayEnded() | ArrayHeld() | TasksFreed() | Edited():
                 rows.append((at_s, event.id, kind, encode(event)))
             case _ if event.task is not None:
                 tasks.setdefault((event.id, kind), []).append(event.task)

@@ -39,6 +39,7 @@ from wq.core.requests import (
     Request,
     Start,
     Starts,
+    Steer,
     Stop,
     Submit,
     Who,
@@ -189,6 +190,8 @@ def order_word(order: Order) -> str:
             text = f"stop {order.id}.{order.attempt} by {order.by}"
             if order.unsent:
                 text = f"recall {order.id}.{order.attempt}"
+        case Steer():
+            text = f"steer {order.id}.{order.attempt} time {order.time_s:g}"
         case Gone():
             text = f"gone {order.id}"
         case Starts():

@@ -40,6 +40,7 @@ from wq.core.requests import (
     SetHold,
     SetLimit,
     SetNode,
+    SetTime,
     Sight,
     Stop,
     Submit,
@@ -189,6 +190,8 @@ REQUESTS: dict[str, Request] = {
     "hold a job": SetHold(held=True, ids=((2, 2),)),
     "hold all of one's own": SetHold(held=True, all=True),
     "edit a job": Edit(id=JobId(2), name="x"),
+    "change a time limit": SetTime(id=JOB, time_s=60.0),
+    "change that of an array": SetTime(id=JobId(5), time_s=60.0),
 }
 EVERYBODY = ("anze", "other", "server's owner", "root")
 PEOPLE: dict[str, Who] = dict(zip(EVERYBODY, (ANZE, BINE, OWNER, ROOT), strict=True))
@@ -222,6 +225,8 @@ MAY_TOUCH_ANZES: dict[str, set[str]] = {
     "hold a job": HIMSELF | OPERATORS,
     "hold all of one's own": HIMSELF,
     "edit a job": HIMSELF | OPERATORS,
+    "change a time limit": HIMSELF | OPERATORS,
+    "change that of an array": HIMSELF | OPERATORS,
 }
 
 

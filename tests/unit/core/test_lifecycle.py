@@ -22,6 +22,7 @@ from wq.core.lifecycle import (
     Started,
     StopRequested,
     Submitted,
+    TimeSet,
     advance,
     diagram,
 )
@@ -37,6 +38,7 @@ EVENTS: tuple[JobEvent, ...] = (
     StopRequested(id=JobId(1), by="bine", grace_s=4.0),
     Requeued(id=JobId(1), why="the node was lost"),
     Ended(id=JobId(1), outcome=OUTCOME, at_s=9.0),
+    TimeSet(id=JobId(1), time_s=60.0),
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any, assert_never
 
 from tests.unit.core.worlds import grant
 from wq.core.job import AttemptNo, HostName, JobId, Outcome, Uid
-from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Stop
+from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Steer, Stop
 from wq.launcher.ledger import Action, Entry, Finished, Ledger, NeedLinks, Phase, Send, SendStart, Tell
 from wq.launcher.task import Setting, Task
 
@@ -24,6 +24,10 @@ def stop(number: int, attempt: int = 1, grace_s: float = 5.0) -> Stop:
     return Stop(uid=Uid(1000), id=JobId(number), attempt=AttemptNo(attempt), grace_s=grace_s, by="bine")
 
 
+def steer(number: int, time_s: float, attempt: int = 1) -> Steer:
+    return Steer(uid=Uid(1000), id=JobId(number), attempt=AttemptNo(attempt), time_s=time_s)
+
+
 def view(att: str, state: str, **more: object) -> dict[str, Any]:
     """What a shepherd says that it knows of an attempt; ended ones have exited with 0 unless said otherwise."""
     end = {"end": {"exit": 0}} if state == "ended" else {}
@@ -39,7 +43,8 @@ def shown(action: Action) -> str:
             return f"start {action.entry.att}"
         case Send():
             grace = f" {action.word['grace_s']:g} s" if "grace_s" in action.word else ""
-            return f"{action.host}: {action.word['do']} {action.word['att']}{grace}"
+            limit = f" {action.word['time_s']} s" if "time_s" in action.word else ""
+            return f"{action.host}: {action.word['do']} {action.word['att']}{grace}{limit}"
         case Tell():
             return told(action.report)
         case Finished():
@@ -106,7 +111,9 @@ class Desk:
 
     # what happens to it
 
-    def ordered(self, order: Start | Stop) -> list[str]:
+    def ordered(self, order: Start | Steer | Stop) -> list[str]:
+        if isinstance(order, Steer):
+            return self.did(self.ledger.ordered_steer(order))
         if isinstance(order, Start):
             return self.did(self.ledger.ordered_start(order))
         return self.did(self.ledger.ordered_stop(order))

@@ -18,8 +18,8 @@ from wq.launcher.ledger import Entry, Ledger, Phase
 from wq.launcher.task import ArrayTasks, Setting, Task
 
 OTHER = Setting(cwd="/tmp/ž", umask=0o077, env={"A": "b\nc"}, limits={"nofile": 1024, "core": -1})
-LEARNT_AGAIN = {"maybe_sent", "started", "shared", "stop_grace_s", "main_end", "live_ranks", "hosts_asked"}
-LEARNT_AGAIN |= {"chunk", "lane", "fed", "patience_s", "run_s", "ntasks"}
+LEARNT_AGAIN = {"maybe_sent", "started", "shared", "stop_grace_s", "main_end", "live_ranks", "rank_ends", "hosts_asked"}
+LEARNT_AGAIN |= {"chunk", "lane", "fed", "patience_s", "time_s", "run_s", "ntasks"}
 
 
 @pytest.fixture
@@ -52,6 +52,9 @@ def full_entry() -> Entry:
         private=True,
         foreground=True,
         tty=True,
+        time_s=7200.0,
+        signal=10,
+        signal_s=30.0,
         array=ArrayTasks(tasks=((0, 9, 1),), at_most=3, columns=("x",), product=(("x", ("1", "2")),)),
     )
     return Entry(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from tests.unit.launcher.desk import Desk, running, start, stop, view
+from tests.unit.launcher.desk import Desk, running, start, steer, stop, view
 from wq.core.job import HostName, JobId, Outcome, OutcomeKind
 from wq.launcher.ledger import MOST_REBOOTS, MOST_REPLACED, Phase, ended, outcome_of
 
@@ -616,3 +616,93 @@ class TestCost:
         desk.gone()
         assert looked == 0
         assert desk.ledger.by_id[JobId(1)].phase is Phase.ENDED
+
+
+class TestATimeLimit:
+    def test_of_a_running_attempt_is_changed_at_its_node(self) -> None:
+        assert running().ordered(steer(1, 60.0)) == ["a: limit 1.1 60.0 s"]
+
+    def test_only_once_however_often_it_is_ordered(self) -> None:
+        desk = running()
+        desk.ordered(steer(1, 60.0))
+        assert desk.ordered(steer(1, 60.0)) == []
+
+    def test_is_told_again_on_a_new_link(self) -> None:
+        desk = running()
+        desk.ordered(steer(1, 0.0))
+        desk.failed("a")
+        assert desk.up("a", view("1.1", "running")) == ["a: limit 1.1 None s"]
+
+    def test_of_one_that_is_still_to_be_sent_goes_with_its_start(self) -> None:
+        desk = Desk()
+        desk.ordered(replace(start(1, "a:0"), time_s=30.0))
+        assert desk.entry().limit_s == 30.0
+        assert desk.ordered(steer(1, 60.0)) == []
+        assert desk.up("a") == ["start 1.1"]
+        assert desk.entry().limit_s == 60.0
+
+    def test_a_start_that_is_ordered_again_may_have_another(self) -> None:
+        desk = running()
+        again = replace(start(1, "a:0"), time_s=60.0)
+        assert desk.ordered(again) == ["a: limit 1.1 60.0 s", "tell started 1.1"]
+
+    @pytest.mark.parametrize("attempt", [0, 2])
+    def test_of_another_attempt_is_not_obeyed(self, attempt: int) -> None:
+        desk = running()
+        assert desk.ordered(steer(1, 60.0, attempt)) == []
+        assert desk.entry().limit_s is None
+        assert desk.ordered(steer(9, 60.0)) == []
+
+    def test_of_an_earlier_attempt_does_not_stay(self) -> None:
+        desk = Desk(up="a")
+        desk.ordered(start(1, "a:0"))
+        desk.ordered(steer(1, 60.0))
+        desk.state(view("1.1", "never"))
+        desk.ordered(start(1, "a:0", 2))
+        assert desk.entry().limit_s is None
+
+    def test_an_end_by_it_says_so(self) -> None:
+        end = {"signal": 15, "limit_s": 7200.0, "cpu_s": 1.5}
+        message = "time limit 2h reached"
+        assert outcome_of(end) == Outcome(kind=OutcomeKind.TIME_LIMIT, signal=15, message=message, cpu_s=1.5)
+
+
+class TestWhatWasUsed:
+    def test_is_in_the_outcome(self) -> None:
+        end = {"exit": 0, "cpu_s": 1.5, "wall_s": 2.0, "peak_mem_bytes": 7, "io_read_bytes": 8, "io_write_bytes": 9}
+        found = outcome_of(end)
+        assert (found.cpu_s, found.wall_s, found.peak_mem_bytes) == (1.5, 2.0, 7)
+        assert (found.io_read_bytes, found.io_write_bytes) == (8, 9)
+
+    def test_on_other_nodes_is_added(self) -> None:
+        desk = Desk(up="a b")
+        desk.ordered(start(1, "a:0 b:0"))
+        desk.started()
+        entry = desk.entry()
+        desk.ledger.rank_started(entry, "1.1/7.1", HostName("b"))
+        desk.ended(exit=0, cpu_s=1.0, peak_mem_bytes=100, wall_s=3.0)
+        for _ in range(2):  # told again
+            desk.ledger.rank_ended(entry, "1.1/7.1", HostName("b"), {"exit": 0, "cpu_s": 2.5, "peak_mem_bytes": 50})
+        assert entry.outcome == Outcome(
+            kind=OutcomeKind.EXITED, exit_status=0, cpu_s=3.5, wall_s=3.0, peak_mem_bytes=150
+        )
+
+    def test_of_a_task_its_time_is_how_long_it_ran(self) -> None:
+        desk = running()
+        desk.entry().run_s = 0.25
+        assert desk.ledger.task_ended(desk.entry(), {"exit": 0, "cpu_s": 0.1}).outcome.wall_s == 0.25
+
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [
+            ({}, None),
+            ({"node_mem_bytes": 32 << 30, "peak_mem_bytes": 1 << 30}, None),
+            ({"node_mem_bytes": 32 << 30, "peak_mem_bytes": 31 << 30},
+             "killed by signal 9 on a; memory was at least 31.0 of 32.0 GB"),
+            ({"node_mem_bytes": 32 << 30, "peak_mem_bytes": 1 << 30, "oom": True},
+             "killed by signal 9 on a; memory was at least 1.0 of 32.0 GB; the kernel was out of memory"),
+            ({"node_mem_bytes": 32 << 30, "oom": True}, "killed by signal 9 on a; the kernel was out of memory"),
+        ],
+    )  # fmt: skip
+    def test_too_little_memory_is_named_where_it_may_be_why(self, more: dict[str, object], message: str | None) -> None:
+        assert outcome_of({"signal": 9, **more}, "a").message == message

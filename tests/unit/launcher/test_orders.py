@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.unit.launcher.desk import start, stop
+from tests.unit.launcher.desk import start, steer, stop
 from wq.core.job import Allocation, HostName, JobId, Slice, Uid
 from wq.core.requests import NO_TASK, Gone, Gones, Starts
 from wq.launcher.orders import nonsense
@@ -42,6 +42,8 @@ def on(*parts: tuple[str, tuple[int, ...]]) -> Allocation:
         MANY,
         stop(1),
         stop(1, grace_s=0.0),
+        steer(1, 0.0),
+        steer(1, 3600.0),
         GONE,
         GONES,
         WAITING,
@@ -70,6 +72,10 @@ def test_sense(order: Any) -> None:
         *[stop(number) for number in (0, HUGE)],
         stop(1, attempt=0),
         *[stop(1, grace_s=it) for it in (-1.0, 1e300, float("inf"), float("nan"))],
+        *[steer(1, it) for it in (-1.0, 1e300, float("inf"), float("nan"))],
+        *[steer(number, 60.0) for number in (0, HUGE)],
+        steer(1, 60.0, attempt=0),
+        *[replace(PLAIN, time_s=it) for it in (-1.0, float("nan"))],
         *[replace(GONE, id=number) for number in (0, -1, HUGE)],
         *[replace(GONES, tasks=((1, 1), it)) for it in ((0, 0), (HUGE, 0), (1, -2), (1, HUGE))],
         Waiting(id=HUGE, reason="x", code="x", ahead=0),

@@ -40,6 +40,8 @@ FULL: list[typing.Any] = [
     core.SetAtMost(id=JobId(7), at_most=3),
     core.SetHold(held=True, ids=((1, 3),)),
     core.Edit(id=JobId(7), name="x", requirement=need("bycore", 2), begin_s=1.5, max_fails=3),
+    core.SetTime(id=JobId(7), time_s=3600.0),
+    core.Steer(uid=Uid(1), id=JobId(7), task=2, attempt=AttemptNo(1), time_s=60.0),
     core.Submit(token="t", jobs=(array(10, at_most=2),)),
     core.AttemptEnded(
         id=JobId(7), task=3, attempt=AttemptNo(2), outcome=Outcome(kind=OutcomeKind.LOST), again=True, run_s=0.5
@@ -66,6 +68,7 @@ FULL: list[typing.Any] = [
     core.Sight(unseen={HostName("a"): "no answer"}),
     messages.Ls(users=("anze",), ids=((1, 2),), finished=True, why=True),
     messages.Ls(fields=("name", "state")),
+    messages.Eff(users=("anze",), ids=((1, 2),), tasks=((7, 0, 3),), since_s=60.0),
     messages.Stat(),
     messages.Users(user="anze"),
     messages.Shutdown(),
@@ -150,6 +153,8 @@ class TestWhatTheClientSays:
             ({"type": "at_most", "id": 12, "at_most": None}, core.SetAtMost(id=JobId(12))),
             ({"type": "hold", "held": False, "all": True}, core.SetHold(held=False, all=True)),
             ({"type": "edit", "id": 12, "name": "x"}, core.Edit(id=JobId(12), name="x")),
+            ({"type": "time", "id": 12, "time_s": 60.0}, core.SetTime(id=JobId(12), time_s=60.0)),
+            ({"type": "time", "id": 12, "time_s": None}, core.SetTime(id=JobId(12))),
             (
                 {"type": "ls", "users": [], "ids": [], "tasks": [[12, 5, 5]], "finished": False, "brief": True},
                 messages.Ls(tasks=((12, 5, 5),), brief=True),
@@ -168,7 +173,20 @@ class TestWhatTheClientSays:
 
     def test_every_request_in_the_sources_of_the_commands_is_tried_here(self) -> None:
         asked = set(requests_of_the_commands())
-        assert asked == {"ls", "stat", "users", "remove", "limit", "node", "refresh", "shutdown", "at_most", "hold"}
+        assert asked == {
+            "ls",
+            "stat",
+            "users",
+            "remove",
+            "limit",
+            "node",
+            "refresh",
+            "shutdown",
+            "at_most",
+            "time",
+            "eff",
+            "hold",
+        }
 
 
 def requests_of_the_commands() -> Iterator[str]:
@@ -204,7 +222,7 @@ class TestSizes:
             [*joined(grants), *[core.Gone(uid=Uid(1), id=o.id, task=o.task, outcome=None) for o in grants]]
         )
         assert all(len(encode_word(word)) < MAX_FRAME_BYTES for word in words)
-        assert [len(word.tasks) for word in words if not isinstance(word, core.Start | core.Stop | core.Gone)] == [
+        assert [len(word.tasks) for word in words if isinstance(word, core.Starts | core.Gones)] == [
             5000, 5000, 2000, 5000, 5000, 2000
         ]  # fmt: skip
 

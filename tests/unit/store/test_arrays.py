@@ -13,8 +13,9 @@ from tests.unit.core.test_lanes import check
 from tests.unit.core.worlds import cluster, need
 from tests.unit.store.test_store import Kept
 from wq.core import ranges
-from wq.core.job import After, AfterKind, AttemptNo, JobId, Outcome, OutcomeKind
+from wq.core.job import After, AfterKind, AttemptNo, HostName, JobId, Outcome, OutcomeKind
 from wq.core.line import Waiting
+from wq.core.listing import used_rows
 from wq.core.queue import Queue, waited_for
 from wq.core.requests import (
     AttemptEnded,
@@ -25,6 +26,7 @@ from wq.core.requests import (
     Reports,
     SetAtMost,
     SetHold,
+    SetTime,
 )
 from wq.store.store import Store
 
@@ -119,6 +121,9 @@ def test_a_life_of_arrays(store: Store, seed: int) -> None:
             play.say(ANZE, Remove(tasks=((1, first, first + random.randint(0, 9)),)))
         if random.random() < 0.05:
             play.say(BINE, SetAtMost(id=JobId(last), at_most=random.choice([None, 1, 5])))
+        if random.random() < 0.2:
+            job, time_s = random.randint(1, last), random.choice([None, 60.0, 3600.0])
+            play.say(OWNER, SetTime(id=JobId(job), time_s=time_s))
         same(store, play)
     for number, done in ((1, ANZE), (last, BINE)):
         play.say(done, Remove(ids=((number, number),)))
@@ -179,3 +184,49 @@ def test_the_audit_trail_has_tasks_as_ranges(store: Store) -> None:
     assert [kind for kind, _ in rows] == ["ArraySubmitted", "Granted", "Ended", "Granted"]
     assert rows[-1][1] == b'{"tasks":[[1,20]]}'
     assert ranges.count(play.queue.arrays[JobId(1)].waiting) == 79
+
+
+def test_what_tasks_used_is_added_up(store: Store) -> None:
+    play = Kept(store, "a:2")
+    play.submit(ANZE, array(3, need(n=2)))
+    for number in range(3):
+        used = Outcome(
+            kind=OutcomeKind.EXITED,
+            exit_status=0,
+            cpu_s=1.5 if number else None,
+            wall_s=1.0,
+            peak_mem_bytes=10 + number,
+            io_read_bytes=100,
+            io_write_bytes=1 << 40,
+        )
+        (job,) = [job for job in play.queue.active.values() if job.task == number]
+        play.say(ANZE, AttemptEnded(id=job.id, task=job.task, attempt=job.attempt, outcome=used, run_s=1.0))
+    used_together = store.tasks_used(JobId(1))
+    assert used_together[:4] == (3, 3.0, 3.0, 2.0)
+    assert used_together[4:7] == (12, 300, 3 << 40)
+    assert used_together.allocation is not None
+    (over,) = store.finished_arrays(ids=[(1, 1)])
+    (row,) = used_rows([], [(over, used_together)], {HostName("a"): 8.0})
+    assert (row["tasks"], row["ncores"], row["cores_used"], row["node_mem_gb"]) == (3, 2, 1.5, 8.0)
+
+
+def test_of_an_array_that_never_ran_nothing_is_known(store: Store) -> None:
+    play = Kept(store, "a:1")
+    play.submit(ANZE, array(3))
+    play.say(ANZE, Remove(ids=((1, 1),)))
+    assert store.tasks_used(JobId(1))[:4] == (0, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("peak_mem_bytes", -1), ("io_read_bytes", 1 << 70), ("cpu_s", float("nan")), ("wall_s", 1e300)]
+)
+def test_numbers_that_cannot_be_are_not_believed(store: Store, name: str, value: float) -> None:
+    play = Kept(store, "a:1")
+    play.submit(ANZE, array(1))
+    (job,) = play.queue.active.values()
+    outcome = replace(Outcome(kind=OutcomeKind.EXITED, exit_status=0, cpu_s=1.0), **{name: value})
+    play.say(ANZE, AttemptEnded(id=job.id, task=job.task, attempt=job.attempt, outcome=outcome))
+    assert store.tasks_used(JobId(1))[:5] == (0, None, None, None, None)
+    (over,) = store.finished_arrays(ids=[(1, 1)])
+    (task,) = store.tasks_of(over, "1")
+    assert task.outcome == Outcome(kind=OutcomeKind.EXITED, exit_status=0)

@@ -42,7 +42,8 @@ EXAMPLES = """examples:
 
 requirements: mode (bycore, bycore1, bynode, byhost, bygroup), N, group, notgroup, host, min_cores,
 min_mem, X, priority (low, med, high, block), job_name, hostfile, threads, env, private,
-requeue, array, after, begin, hold, retries, max_fails, notify, ...; see docs/jobfile.md
+requeue, array, time (2h30m), signal (USR1@60s), after, begin, hold, retries, max_fails, notify,
+...; see docs/jobfile.md
 
 While the server is away -b keeps jobs here until it is back; with -q it does not."""
 LIMITS = {"core": 4, "data": 2, "fsize": 1, "memlock": 8, "nofile": 7, "stack": 3, "as": 9}
@@ -51,7 +52,7 @@ MOST_TEXT = 64 << 20  # bytes (on standard input: characters) of a job file
 MANY_FILES = 20  # from here on reading them may take a while
 MOST_LAUNCHERS = 5  # that may die before they answer
 AS_OPTIONS = ("after", "after_any", "after_notok", "after_each", "begin", "retries", "max_fails", "notify")  # keys
-OPTIONAL = (*AS_OPTIONS, "array", "hold", "retry_wait", "retry_on", "notify_on")
+OPTIONAL = (*AS_OPTIONS, "array", "time_s", "hold", "retry_wait", "retry_on", "notify_on")
 WAITING = (*AS_OPTIONS[:5], "retry_wait", "retry_on")  # which are put otherwise for the launcher
 BATCH_ONLY = ("retries", "retry_wait", "retry_on", "max_fails", "notify", "notify_on")
 ARRAY_ONLY = ("max_fails", "after_each")
@@ -375,8 +376,11 @@ def all_but_own(fields: JobFields) -> dict[str, Any]:
     from wq.formats.jobfile import describe
 
     found = describe(fields)
+    more = {key: value for key in OPTIONAL if (value := getattr(found, key)) is not None}
+    if found.signal is not None:
+        more.update(signal=found.signal, signal_s=found.signal_s)
     return {
-        **{key: value for key in OPTIONAL if (value := getattr(found, key)) is not None},
+        **more,
         "requirement": asdict(found.requirement),
         "hostfile": found.hostfile,
         "env_mode": found.env,

@@ -18,10 +18,14 @@ def in_words(outcome: Mapping[str, Any] | None) -> str:
     if kind == "exited":
         status = outcome["exit_status"]
         return printable(f"exit status {'unknown' if status is None else status}")
+    if kind == "signalled" and outcome["message"]:
+        return printable(outcome["message"])
     if kind == "signalled":
         return printable(f"killed by signal {_signal(outcome['signal'])}")
     if kind == "removed":
         return printable(f"removed by {outcome['by']}" if outcome["by"] else "removed")
+    if kind == "time_limit" and outcome["message"]:
+        return printable(outcome["message"])
     # failed, lost, and kinds that a newer server knows: the word and what was said
     return printable(f"{kind}: {outcome['message']}" if outcome["message"] else kind)
 

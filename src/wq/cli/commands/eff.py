@@ -1,0 +1,71 @@
+"""wq eff: what jobs that are over asked for, and what they used of it."""
+
+from __future__ import annotations
+
+import os
+
+from wq.cli.connection import connect
+from wq.cli.errors import BAD_INPUT, WqError
+from wq.cli.ids import asked
+
+TYPE_CHECKING = False  # importing typing would cost each command 3 ms
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+HELP = (
+    "What jobs that are over asked for, and what they used of it: cores, and memory at least so much.\n"
+    "Without IDs: your own of the last week."
+)
+EXAMPLES = """examples:
+  wq eff                 your own jobs of the last week
+  wq eff 12 17-20        these jobs, an array as a whole
+  wq eff 12.5            one task of an array
+  wq eff --since 2h      your own of the last two hours
+  wq eff --json 12       for programs"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ids", nargs="*", metavar="ID", help="ids, ranges of them (3-9), tasks of an array (12.5)")
+    parser.add_argument("--mine", action="store_true", help="your own (also of the IDs)")
+    parser.add_argument("--since", metavar="TIME", help="those that ended in the last 7d (the usual), 2h, ...")
+    parser.add_argument("--json", action="store_true", help="for programs; the schema is in docs/json.md")
+
+
+def run(args: argparse.Namespace) -> int:
+    from wq.formats.duration import ALLOWED, seconds
+
+    since_s = seconds(args.since or "7d")
+    if since_s is None:
+        raise WqError(f"--since: {args.since[:40]!r} is not {ALLOWED}", BAD_INPUT)
+    users = [own_name()] if args.mine or not args.ids else []
+    rows = connect(args.port, recall=True).ask("eff", **asked(args.ids), users=users, since_s=since_s)["jobs"]
+    if args.json:
+        import json
+
+        from wq.cli.render.use import advice
+
+        print(json.dumps([{**row, "advice": advice(row)} for row in rows], indent=1))
+    else:
+        show(rows)
+    if args.ids and not rows:
+        from wq.cli.link import remark
+
+        remark("none of these is over, and known")
+        return 1
+    return 0
+
+
+def own_name() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    from wq.cli.render import use
+
+    print("\n".join(use.table_of(rows)))
