@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -44,6 +44,15 @@ class Sub(msgspec.Struct, kw_only=True):
     token: str = ""
 
 
+class OutputAsked(msgspec.Struct, kw_only=True):
+    """Where the output of a job is. id: None for the last one. follow: and what becomes of it, from now on."""
+
+    id: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    task: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    attempt: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    follow: bool = False
+
+
 read_sub = msgspec.json.Decoder(Sub).decode
 
 
@@ -56,6 +65,7 @@ class House(Protocol):
     def stdin(self, client: Client, payload: bytes | None) -> None: ...
     def cancel(self, client: Client, grace_s: float) -> None: ...
     def room_again(self, client: Client) -> None: ...
+    def output_asked(self, client: Client, asked: OutputAsked) -> None: ...
 
 
 class Client(asyncio.Protocol):
@@ -111,6 +121,8 @@ class Client(asyncio.Protocol):
             self.house.stdin(self, None)
         elif kind == "cancel":
             self.house.cancel(self, float(message.get("grace_s", 2.0)))
+        elif kind == "output":
+            self.house.output_asked(self, msgspec.convert(message, OutputAsked))
         else:
             raise WireError("a message of no known type")
 
