@@ -88,6 +88,7 @@ class LauncherLink:
         if places.peer_uid(self.sock) != os.getuid():
             raise WqError(f"somebody else answers at {path}")
         self.frames = Frames(64 << 20)
+        self.waiting: list[Message] = []  # heard, and not taken yet
         settings = config.load()
         hello: Message = {
             "type": "hello",
@@ -129,6 +130,15 @@ class LauncherLink:
                 message = decode(body)
                 if isinstance(message, dict):
                     yield message
+
+    def next_message(self) -> Message:
+        """The next one (blocking); those that came with it wait for their turn. Raises ConnectionResetError."""
+        while not self.waiting:
+            data = self.sock.recv(1 << 18)
+            if not data:
+                raise ConnectionResetError
+            self.waiting = [found for found in map(decode, self.frames.feed(data)) if isinstance(found, dict)]
+        return self.waiting.pop(0)
 
     def refusal(self, message: Message) -> WqError:
         """What to say of an error that the launcher answers."""

@@ -13,6 +13,7 @@ VERBS = {
     "sub": "submit jobs",
     "ls": "list jobs",
     "stat": "show what the nodes do",
+    "log": "show what jobs have written, follow one",
     "rm": "remove jobs",
     "edit": "change a job in the queue",
     "refresh": "look again now",
@@ -29,7 +30,7 @@ HIDDEN = {"run_launcher", "afar"}
 WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar"}
 VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
-    --array --each-line --each-csv --param --at-most --caps""".split()
+    --array --each-line --each-csv --param --at-most --caps -o --output -e --error --lines --attempt""".split()
 )
 
 
@@ -44,7 +45,8 @@ def find_verb(words: list[str]) -> tuple[str | None, list[str]]:
     """(the command, all other words): options may stand before it, with their values."""
     at = 0
     while at < len(words) and words[at].startswith("-") and words[at] not in ("-h", "--help", "--version"):
-        at += 2 if takes_value(words[at]) else 1
+        takes = takes_value(words[at]) or (words[at] == "-n" and words[at + 1 : at + 2] and words[at + 1].isdecimal())
+        at += 2 if takes else 1  # (-n takes one in `log`, and none in `sub`)
     if at >= len(words) or words[at].startswith("-"):
         return None, words
     return words[at], words[:at] + words[at + 1 :]

@@ -43,6 +43,7 @@ def go_there_if_configured(verb: str, words: list[str], args: Any, *, port_given
 
 def ask(head: Head, facts: dict[str, Any]) -> int:
     """Any command but a submission: its output is shown here as it would be on this terminal."""
+    facts["ends_with_us"] = facts["words"][0] == "log"  # which may follow a job that says nothing for days
     try:
         facts["columns"] = os.get_terminal_size(1).columns
         facts["colour"] = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

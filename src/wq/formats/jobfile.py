@@ -54,6 +54,7 @@ class JobDescription:
 
     hostfile: a path, or "auto"; env: where the environment comes from; private: the command stays with its user;
     requeue: it is started again if a reboot of a node ends it; array: its tasks, as formats.array writes them.
+    output, error: paths with placeholders (formats.outputs); keep_output: which outputs are kept.
     """
 
     command: str | None
@@ -65,6 +66,9 @@ class JobDescription:
     requeue: bool
     requirement: Requirement
     array: str | None = None
+    output: str | None = None
+    error: str | None = None
+    keep_output: str | None = None
 
 
 # ---- what a user calls
@@ -130,6 +134,9 @@ def describe(fields: JobFields) -> JobDescription:
         requeue=_get(fields, "requeue", bool) is not False,
         requirement=requirement,
         array=_get(fields, "array", str),
+        output=_get(fields, "output", str),
+        error=_get(fields, "error", str),
+        keep_output=_get(fields, "keep_output", str),
     )
 
 
@@ -526,6 +533,17 @@ def _array(key: str, raw: _Raw) -> str:
         raise raw.error(f"{key}: {error}") from None
 
 
+def _output(key: str, raw: _Raw) -> str:
+    from wq.formats.outputs import OutputError, check_template
+
+    text = _line_of_text(key, raw, MAX_PATH_CHARS)
+    try:
+        check_template(text)
+    except OutputError as error:
+        raise raw.error(f"{key}: {error}") from None
+    return text
+
+
 _NO_COMMAND = re.compile("[\0\ud800-\udfff]")
 # Control characters, and those that end a line or turn the direction of the text round it.
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -536,6 +554,7 @@ _GB_IN = {"m": 1 / 1024, "g": 1.0, "t": 1024.0}
 _MODES = {str(mode): mode for mode in Mode} | {f"by_{mode.removeprefix('by')}": mode for mode in Mode}
 _PRIORITIES = {str(priority): priority for priority in Priority} | {"medium": Priority.MED}
 _FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_KEPT = {"always": "always", "failed": "failed"}
 _ENVS: dict[str, Env] = {"submit": "submit", "login": "login", "clean": "clean"}
 
 _READERS: dict[str, Callable[[str, _Raw], Value]] = {
@@ -556,5 +575,8 @@ _READERS: dict[str, Callable[[str, _Raw], Value]] = {
     "private": lambda key, raw: _choice(key, raw, _FLAGS),
     "requeue": lambda key, raw: _choice(key, raw, _FLAGS),
     "array": _array,
+    "output": _output,
+    "error": _output,
+    "keep_output": lambda key, raw: _choice(key, raw, _KEPT),
 }
 _ALIASES = {"groups": "group", "not_group": "notgroup", "notgroups": "notgroup", "not_groups": "notgroup"}

@@ -155,7 +155,7 @@ class Book:
         ledger.dirty = {}
         ledger.dirty_chunks = {}
         ledger.first_ids = {}
-        ledger.outputs_over = []
+        ledger.outputs_over = {}
         ledger.urgent = ledger.hosts_changed = False
 
     def write(self, ledger: Ledger, over: set[str]) -> None:
@@ -182,7 +182,7 @@ class Book:
         self.db.executemany("UPDATE submissions SET first = ? WHERE token = ?", firsts)
         self.drop_settings(over)
         if ledger.outputs_over:
-            self.keep(ledger.outputs_over)
+            self.keep(ledger.outputs_over.values())
         if ledger.hosts_changed:
             hosts = " ".join(sorted(ledger.hosts))
             self.db.execute("INSERT OR REPLACE INTO meta VALUES ('hosts', ?)", (hosts,))
@@ -217,7 +217,7 @@ class Book:
 
     # where the files of jobs that are over are
 
-    def keep(self, entries: list[Entry]) -> None:
+    def keep(self, entries: Iterable[Entry]) -> None:
         """Jobs that are forgotten: where their output is, for `wq log`."""
         now = self.clock()
         rows = [(entry.id, now, msgspec.json.encode(kept_of(entry))) for entry in entries]

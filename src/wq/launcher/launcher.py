@@ -411,6 +411,7 @@ class Launcher:
         """Many at once; what has ended as most do, and whose output is here, costs little."""
         over: dict[JobId, list[int]] = {}
         odd: list[Entry] = []
+        arrays: set[JobId] = set()
         expected, by_id = self.outputs.expected, self.ledger.by_id
         for number, task in order.tasks:
             key: Key = JobId(number) if task < 0 else (JobId(number), task)
@@ -427,9 +428,13 @@ class Launcher:
                     self.batches.acknowledge(entry)
                 self.ledger.drop(entry)
             else:
+                if number in over:  # the array itself, it may be: what is remembered of it has these in it
+                    self.ledger.tasks_over({JobId(number): over.pop(JobId(number))}, odd)
+                    odd = []
+                    arrays.add(JobId(number))
                 self.told_gone(key, None)
         self.ledger.tasks_over(over, odd)
-        for job in over:
+        for job in arrays.union(over):
             array = by_id.get(job)
             if array is not None:
                 self.forget_if_over(array)

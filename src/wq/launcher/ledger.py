@@ -293,7 +293,7 @@ class Ledger:
         self.placed: dict[tuple[str, int, int | None], Entry] = {}  # attempts that have to do with nodes
         self.nwithout_id = 0
         self.first_ids: dict[str, int] = {}  # of submissions that have just got theirs, to be stored
-        self.outputs_over: list[Entry] = []  # jobs that are forgotten, and the files of which are remembered
+        self.outputs_over: dict[JobId, Entry] = {}  # jobs that are forgotten, and the files of which are remembered
         self.urgent = False  # something waits to be stored before anything is done
         self.server_away = False
         self.up: set[HostName] = set()
@@ -391,7 +391,7 @@ class Ledger:
         if entry.id is not None:
             self.by_id.pop(key_of(entry), None)
             if entry.number is None and (entry.attempt or entry.over_tasks) and not entry.task.foreground:
-                self.outputs_over.append(entry)
+                self.outputs_over[entry.id] = entry
         else:
             self.nwithout_id -= 1
         if entry.chunk is not None:

@@ -96,7 +96,7 @@ class Logs:
         """The id of the last batch job that was submitted here, as far as that is known."""
         batch = (e.id for e in self.ledger.entries.values() if e.id is not None and not e.task.foreground)
         book = self.book()
-        last = max(max(batch, default=0), book.last_kept() if book is not None else 0)
+        last = max(0, *batch, *self.ledger.outputs_over, book.last_kept() if book is not None else 0)
         if not last:
             raise Unknown("none", "no batch job of yours is known here")
         return last
@@ -106,6 +106,9 @@ class Logs:
             if job.task.foreground:
                 raise Unknown("foreground", f"job {number} runs in the foreground: its output goes to its own terminal")
             return kept_of(job)
+        over = self.ledger.outputs_over.get(number)  # not on disk yet
+        if over is not None:
+            return kept_of(over)
         book = self.book()
         kept = book.kept(number) if book is not None else None
         if kept is None:

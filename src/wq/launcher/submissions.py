@@ -236,10 +236,12 @@ def with_output(task: Task, stem: str | None, taken: set[str | None]) -> Task:
     if task.error is not None:
         task = replace(task, error=own_name(task.error, taken, array=task.array is not None))
     if task.output is not None:
-        named = own_name(task.output, taken, array=task.array is not None)
-        return task if named == task.output else replace(task, output=named)
-    numbered = f"_{TASK_MARK}" if task.array is not None else ""
-    return replace(task, output=f"{stem}-{ID_MARK}{numbered}.wqlog")
+        output = own_name(task.output, taken, array=task.array is not None)
+    else:
+        output = f"{stem}-{ID_MARK}{f'_{TASK_MARK}' if task.array is not None else ''}.wqlog"
+    if output == task.output and task.error != output:
+        return task
+    return replace(task, output=output, error=None if task.error == output else task.error)
 
 
 def own_name(path: str, taken: set[str | None], *, array: bool) -> str:

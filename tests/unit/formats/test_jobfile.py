@@ -282,7 +282,8 @@ def test_a_list_is_refused_where_one_value_is_meant() -> None:
 def test_an_unknown_key_is_told_the_nearest_and_all_allowed() -> None:
     assert refusal_of_file("command: a\nprioritty: low") == (
         "job.yaml:2: unknown key 'prioritty' (did you mean priority?); allowed: command, mode, N, group, notgroup, "
-        "host, min_cores, min_mem, X, priority, job_name, hostfile, threads, env, private, requeue, array"
+        "host, min_cores, min_mem, X, priority, job_name, hostfile, threads, env, private, requeue, array, "
+        "output, error, keep_output"
     )
     assert "(did you mean N?)" in refusal_of_file("n: 4")
 
