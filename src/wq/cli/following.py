@@ -10,16 +10,14 @@ import gc
 import os
 import select
 
-from wq.cli.errors import WqError
 from wq.cli.link import LauncherLink, remark
-from wq.cli.logs import GOING_ON, Shown, ask, called, copy, opened, path_in, wait_again
+from wq.cli.logs import GOING_ON, Shown, ask, called, copy, opened, path_in
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
     from wq.cli.logs import Facts
 
 SOON_S, LATER_S = 0.05, 0.5  # between two looks at a file: while it grows, and when it has not for a while
-MOST_LAUNCHERS = 5  # in a row that may go without a word
 
 
 class Following:
@@ -38,29 +36,23 @@ class Following:
         self.told_that_it_waits = self.quiet = shown.nfollowed > 0  # of many, one by one, what is usual is said once
         shown.nfollowed += 1
 
-    def to_the_end(self) -> LauncherLink:
-        """Answers the link, which is another one if the launcher has died meanwhile."""
+    def to_the_end(self) -> None:
+        """Raises NotThere where there is nothing to follow."""
         self.ask_again()
-        while True:
+        try:
             self.look()
-            if self.over():
-                break
-            self.wait()
-        self.close()
+            while not self.over():
+                self.wait()
+                self.look()
+        finally:
+            self.close()
         self.say_how_it_ended()
-        return self.link
 
     # the launcher
 
     def ask_again(self) -> None:
-        """Of the present launcher, or of the next ones: it tells from now on what becomes of the job."""
-        for _ in range(MOST_LAUNCHERS):
-            try:
-                self.facts = ask(self.link, self.job, self.task, self.attempt, follow=True)
-                return
-            except ConnectionError:
-                self.link = wait_again(self.link)
-        raise WqError("your launcher goes away without a word; `wq ls` shows the job")
+        """From now on the launcher tells what becomes of the job."""
+        self.facts = ask(self.link, self.job, self.task, self.attempt, follow=True)
 
     def wait(self) -> None:
         """For word of the launcher, or until it is time for another look at the file."""
@@ -73,7 +65,7 @@ class Following:
         try:
             facts = self.link.next_message().get("output")
         except ConnectionError:
-            self.link = wait_again(self.link)
+            self.link.connect()
             self.ask_again()
             return
         if isinstance(facts, dict) and (facts["id"], facts["task"]) == (self.job, self.task):  # not of the one before

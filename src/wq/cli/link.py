@@ -73,6 +73,11 @@ class LauncherLink:
 
     def __init__(self, queue: Queue | Server | ServerDown) -> None:
         self.queue = queue
+        self.connect()
+
+    def connect(self) -> None:
+        """Also again, after the death of a launcher."""
+        queue = self.queue
         path = places.launcher_socket(os.getuid(), queue.port, queue.uid, private=queue.private)
         self.sock = sockets.socket(sockets.AF_UNIX)
         try:

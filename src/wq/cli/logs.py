@@ -13,7 +13,7 @@ from wq.launcher.streams import PROBE_BYTES, is_probe
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     Facts = dict[str, Any]
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 << 10
 BLOCK_BYTES = 64 << 10
+MOST_LAUNCHERS = 5  # in a row that may go without a word
 GOING_ON = ("running", "ended", "lost")  # an attempt has its file
 
 
@@ -36,18 +37,23 @@ class NotThere(Exception):
 
 
 def ask(link: LauncherLink, job: int | None, task: int | None, attempt: int | None, *, follow: bool) -> Facts:
-    """What the launcher knows of a job or a task. Raises NotThere, WqError; ConnectionError if it goes meanwhile."""
-    link.send({"type": "output", "id": job, "task": task, "attempt": attempt, "follow": follow})
-    while True:
-        answer = link.next_message()
-        if "ok" in answer:
-            facts = answer["ok"]
-            assert isinstance(facts, dict)
-            return facts
-        if "code" in answer:
-            raise NotThere(str(answer["error"]), job if answer["code"] == "unknown" else None)
-        if "error" in answer:
-            raise link.refusal(answer)
+    """What the launcher knows of a job or a task; the next one, if it goes meanwhile. Raises NotThere, WqError."""
+    for _ in range(MOST_LAUNCHERS):
+        try:
+            link.send({"type": "output", "id": job, "task": task, "attempt": attempt, "follow": follow})
+            while True:
+                answer = link.next_message()
+                if "ok" in answer:
+                    facts = answer["ok"]
+                    assert isinstance(facts, dict)
+                    return facts
+                if "code" in answer:
+                    raise NotThere(str(answer["error"]), job if answer["code"] == "unknown" else None)
+                if "error" in answer:
+                    raise link.refusal(answer)
+        except ConnectionError:
+            link.connect()
+    raise WqError("your launcher goes away without a word; `wq ls` shows the jobs")
 
 
 def outputs_of(link: LauncherLink, whose: Whose, attempt: int | None, *, follow: bool) -> Iterator[Facts]:
@@ -187,15 +193,16 @@ class Shown:
     def start(self, fd: int) -> int:
         return 0 if self.nlines is None else start_of_last(fd, self.nlines)
 
-    def show(self, facts: Facts) -> None:
-        """All of one, or its last lines."""
+    def trying(self, to_show: Callable[[], None]) -> None:
+        """What cannot be shown is told, and what comes after it is shown."""
         try:
-            self.show_file(facts)
+            to_show()
         except NotThere as error:
             self.status = FAILED
             remark(str(error))
 
-    def show_file(self, facts: Facts) -> None:
+    def show(self, facts: Facts) -> None:
+        """All of one, or its last lines. Raises NotThere."""
         path = path_in(facts, err=self.err)
         if facts["attempt"] is None or facts["state"] == "starting" or path is None:
             raise NotThere(f"{called(facts)} has not started yet; `wq log -f` waits for it")
@@ -220,11 +227,3 @@ class Shown:
             raise NotThere(f"the output of {called(facts)} is not there: {path}") from None
         except OSError as error:
             raise NotThere(f"the output of {called(facts)} cannot be read: {path}: {error.strerror}") from None
-
-
-def wait_again(link: LauncherLink) -> LauncherLink:
-    """The next launcher, after the death of one."""
-    try:
-        return LauncherLink(link.queue)
-    except OSError as error:
-        raise WqError(f"your launcher is gone: {error.strerror}") from None

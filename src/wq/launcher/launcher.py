@@ -972,10 +972,12 @@ def say_progress(client: Client, most: int, done: int) -> None:
 
 def facts_of(entry: Entry) -> dict[str, Any]:
     """What a client is told of a job that was accepted."""
-    output, array = entry.output, entry.task.array
-    if output is not None:
-        output = output.replace(TASK_MARK, "%task%").replace(NODE_MARK, "%N")
-    return {"id": entry.id, "name": entry.task.name, "output": output, "tasks": array and array.spec.size}
+    array = entry.task.array
+    files = {"output": entry.output, "error": entry.error}
+    for name, path in files.items():
+        if path is not None:
+            files[name] = path.replace(TASK_MARK, "%task%").replace(NODE_MARK, "%N")
+    return {"id": entry.id, "name": entry.task.name, **files, "tasks": array and array.spec.size}
 
 
 def here(entries: list[Entry], tokens: tuple[str, ...]) -> Iterator[LauncherHere]:

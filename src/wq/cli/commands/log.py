@@ -64,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
                 elif args.follow:
                     from wq.cli.following import Following
 
-                    link = Following(link, facts, attempt, shown).to_the_end()
+                    shown.trying(Following(link, facts, attempt, shown).to_the_end)
                 else:
-                    shown.show(facts)
+                    shown.trying(lambda facts=facts: shown.show(facts))  # type: ignore[misc]
         except logs.NotThere as error:
             status = FAILED
             sentence = whose_it_is(server, error)

@@ -520,6 +520,6 @@ def tasks_in_words(ntasks: int | None) -> str:
 
 
 def as_row(job: dict[str, Any]) -> dict[str, Any]:
-    """For programs. The output of a job that is still without an id may be named by it: then it is not known yet."""
-    output = None if "\0" in job["output"] else job["output"]
-    return {**job, "tasks": job.get("tasks"), "output": output, "away": job["id"] is None}
+    """For programs. The files of a job that is still without an id may be named by it: then they are not known yet."""
+    files = {name: None if "\0" in (job.get(name) or "") else job.get(name) for name in ("output", "error")}
+    return {**job, "tasks": job.get("tasks"), **files, "away": job["id"] is None}
