@@ -9,7 +9,7 @@ import sys
 from wq.cli.errors import FAILED, WqError
 from wq.cli.link import LauncherLink, remark
 from wq.cli.render.sanitise import printable
-from wq.launcher.streams import PROBE_BYTES, is_probe
+from wq.protocol.probe import PROBE_BYTES, is_probe
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:

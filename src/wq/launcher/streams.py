@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
-PROBE_BYTES = 36  # "wq ", 32 hexadecimal digits, a newline
+from wq.protocol.probe import PROBE_BYTES, is_probe
+
 BUFFERED_BYTES = 1 << 20  # to a client, before its job has to wait
 
 
@@ -24,11 +25,6 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-def is_probe(data: bytes) -> bool:
-    """True if this is all that the launcher wrote to find out who sees the file, and nothing of the job's."""
-    return len(data) == PROBE_BYTES and data.startswith(b"wq ")
 
 
 class FileSink:
