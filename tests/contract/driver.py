@@ -104,7 +104,7 @@ def spec(user: User, script: str, **changes: Any) -> Word:
         "probe": "?",
         "x": False,
     }
-    assert changes.keys() <= made.keys() | {"argv", "time_s", "warn"}
+    assert changes.keys() <= made.keys() | {"argv", "err", "time_s", "warn"}
     return {**made, **changes}
 
 
@@ -360,7 +360,7 @@ class Driver:
         for task in tasks:
             self[task["att"]]
         word = {"lane": lane, "template": template, "cores": [0], "declared": 0, "patience_s": None, "probe": None}
-        assert changes.keys() <= word.keys()
+        assert changes.keys() <= {*word, "probes"}
         self.send({"do": "batch", **word, **changes, "tasks": tasks})
 
     def acks(self, atts: Iterable[str]) -> None:

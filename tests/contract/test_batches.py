@@ -238,6 +238,70 @@ class TestOutput:
                 assert (work / att).read_text() == f"{att}\n{work}\n0027\n"
             assert (work / atts[3]).stat().st_mode & 0o777 == 0o640
 
+    def test_errors_may_have_files_of_their_own(self, each: Driver, user: User, work: Path) -> None:
+        with each:
+            each.open()
+            assert "errors" in each.here["features"]
+            each.template("t", spec(user, "echo $TASK; echo err $TASK >&2"))
+            atts = names(3)
+            tasks, probe = shared(user, work, atts)
+            for one in tasks:
+                one["err"] = f"{one['out']}.err"
+            user.write(work / f"{atts[0]}.err", "wq token")
+            each.batch(1, "t", tasks, probes=[probe, [f"{probe[0]}.err", "wq token"]])
+            for att in atts:
+                assert each.wait_for_end(att)["exit"] == 0
+                assert (each[att].shared, each[att].channels) == (True, [])
+                assert (work / att).read_text() == f"{att}\n"
+                assert (work / f"{att}.err").read_text() == f"err {att}\n"
+
+    def test_of_a_node_that_sees_only_one_of_the_files_both_come_over_the_link(
+        self, each: Driver, user: User, work: Path
+    ) -> None:
+        with each:
+            each.open()
+            each.template("t", spec(user, "echo $TASK; echo err $TASK >&2"))
+            tasks, probe = shared(user, work, names(3))
+            for one in tasks:
+                one["err"] = "/nowhere/err"
+            each.batch(1, "t", tasks, probes=[probe, ["/nowhere/err", "wq token"]])
+            for att in names(3):
+                assert each.wait_for_end(att)["exit"] == 0
+                assert (each[att].shared, each[att].channels) == (False, [1, 2])
+                assert (each.output(att), each.output(att, 2)) == (f"{att}\n", f"err {att}\n")
+
+    def test_what_nobody_wants_goes_nowhere(self, each: Driver, user: User, work: Path) -> None:
+        with each:
+            each.open()
+            each.template("t", spec(user, "echo x; echo err >&2"))
+            each.batch(1, "t", [task("1_1.1", out="/dev/null")], probes=[])
+            each.batch(2, "t", [task("1_2.1", out="/dev/null", err="/nowhere/err")], probes=[["/nowhere/err", "t"]])
+            for att, channels in (("1_1.1", []), ("1_2.1", [2])):
+                assert each.wait_for_end(att)["exit"] == 0
+                assert each[att].channels == channels
+            assert each.output("1_2.1", 2) == "err\n"
+
+    def test_both_come_after_a_kill_of_the_shepherd(self, local: Driver, user: User, work: Path) -> None:
+        local.template("t", spec(user, f"echo out; echo err >&2; {until(work / 'go')}; echo more >&2"))
+        local.batch(1, "t", [task("1_1.1", err="/nowhere/err")], probes=[["/nowhere/out", "t"], ["/nowhere/err", "t"]])
+        local.wait_for_start("1_1.1")
+        local.kill("wq-shepherd")
+        local.open(tries=3)
+        let_go(user, work / "go")
+        assert local.wait_for_end("1_1.1")["exit"] == 0
+        assert (local.output("1_1.1"), local.output("1_1.1", 2)) == ("out\n", "err\nmore\n")
+
+    def test_a_single_job_may_have_them_apart_too(self, local: Driver, user: User, work: Path) -> None:
+        for name in ("o", "e"):
+            user.write(work / name, "token")
+        script = "echo out; echo err >&2"
+        assert (
+            local.run("1.1", spec(user, script, out=str(work / "o"), err=str(work / "e"), probe="token"))["exit"] == 0
+        )
+        assert [(work / name).read_text() for name in ("o", "e")] == ["out\n", "err\n"]
+        assert local.run("2.1", spec(user, script, out="/dev/null", err="/nowhere/e", probe="token"))["exit"] == 0
+        assert (local["2.1"].channels, local.output("2.1", 2)) == ([2], "err\n")
+
     def test_other_files_of_that_name_are_left_alone(self, local: Driver, user: User, work: Path) -> None:
         atts = names(3)
         tasks, (path, _) = shared(user, work, atts)

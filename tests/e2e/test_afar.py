@@ -13,6 +13,7 @@ from tests.e2e import rig
 from tests.e2e.queues import PATIENCE_S, Queue, Running, read, until
 from tests.e2e.rig import User, run_as, wait_for
 from tests.e2e.terminal import PROMPT, Terminal
+from tests.e2e.users import title_of
 
 pytestmark = pytest.mark.xdist_group("e2e-afar")
 
@@ -118,6 +119,29 @@ def test_listings(laptop: Laptops, bine: User) -> None:
     assert '"held"' in laptop.wq(bine, "ls", "--json")
     laptop.wq(bine, "rm", "--grace", "0", str(number))
     laptop.queue.wait_for_end(number)
+
+
+def test_output_is_followed_from_the_laptop_and_nobody_follows_when_that_has_gone(laptop: Laptops, bine: User) -> None:
+    work = laptop.queue.directory(bine)
+
+    def followers() -> list[int]:
+        return [pid for pid in rig.processes_of(bine.uid) if " afar " in title_of(pid)]
+
+    command = f"echo first; {until(work / 'go')}; echo second"
+    for leaves in (False, True):
+        job = laptop.wq(bine, "sub", "-b", "-q", "-c", command, cwd=work).strip()
+        with laptop.start(bine, "log", "-f", job, cwd=work) as client:
+            wait_for(lambda: "first\n" in client.out, PATIENCE_S, "the first line")
+            if leaves:
+                assert followers()
+                rig.signal_all(rig.descendants_of(client.pid))
+                wait_for(lambda: not followers(), PATIENCE_S, "what followed for it to go")
+                assert laptop.queue.state(int(job)) == "running"
+            bine.write(work / "go", "")
+            client.wait()
+            assert leaves or client.out == "first\nsecond\n"
+        laptop.queue.wait_for_end(int(job))
+        (work / "go").unlink()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)

@@ -150,7 +150,9 @@ class ShepherdProcess:
         spawn = space.setdefault("spawn_itself", space["Shepherd"].spawn)
         space["Shepherd"].spawn = lambda shepherd, attempt: self.spawn(spawn, shepherd, attempt)
         space["Shepherd"].bind = lambda shepherd, attempt: None
-        space["Shepherd"].launch = lambda shepherd, attempt, command, out: self.launch(shepherd, attempt, command, out)
+        space["Shepherd"].launch = lambda shepherd, attempt, command, out, err: self.launch(
+            shepherd, attempt, command, out
+        )
         return space
 
     def bound(self, listener: Listener) -> None:

@@ -330,7 +330,7 @@ class World:
             return
         for sink in process.launcher.outputs.sinks.values():
             if isinstance(sink, FileSink):
-                os.ftruncate(sink.fd, self.random.randint(0, sink.have[1]))
+                os.ftruncate(sink.fds[1], self.random.randint(0, sink.have[1]))
 
     # from the beginning to the end
 

@@ -27,7 +27,7 @@ KEYS = {
 }
 
 ALWAYS = ("mode", "N", "priority")
-USUAL = {"env": "submit", "requeue": True}
+USUAL = {"env": "submit", "requeue": True, "keep_output": "always"}
 
 
 def show(jobs: list[tuple[dict[str, Any], str | None]], *, as_json: bool) -> None:
@@ -50,15 +50,22 @@ def facts(task: dict[str, Any], stem: str | None) -> dict[str, Any]:
     output = task.get("output")
     if output is None and stem is not None:
         output = f"{stem}-%id%{'' if spec is None else '_%task%'}.wqlog"
+    error = task.get("error")
     return {
         "name": task["name"],
         "requirement": requirement(task),
         "tasks": None if spec is None else spec.count,
         "array": None if spec is None else str(spec),
         "columns": [] if array is None else array["columns"],
-        "output": output,
+        "output": None if output is None else shown_path(output),
+        "error": None if error is None else shown_path(error),
         "commands": [command(task, None if spec is None else index) for index in shown(spec)],
     }
+
+
+def shown_path(path: str) -> str:
+    """With %id%, %task% and %N where what is not known yet will be."""
+    return path.replace("\0", "%id%").replace("\1", "%task%").replace("\2", "%N")
 
 
 def shown(spec: ArraySpec | None) -> list[int]:
@@ -96,7 +103,8 @@ def requirement(task: dict[str, Any]) -> dict[str, Any]:
             from wq.formats.signals import name_of
 
             extras["signal"] = f"{name_of(task['signal'])}@{duration.in_words(task['signal_s'])}"
-    return {**found, **extras, "private": task.get("private", False), "requeue": task.get("requeue", True)}
+    extras |= {"private": task.get("private", False), "requeue": task.get("requeue", True)}
+    return {**found, **extras, "keep_output": task.get("keep_output", "always")}
 
 
 def lines(number: int, job: dict[str, Any]) -> list[str]:
@@ -108,6 +116,8 @@ def lines(number: int, job: dict[str, Any]) -> list[str]:
         found.append(f"  tasks: {job['tasks']} ({in_words(job['array'])})")
     output = "here" if job["output"] is None else printable(relative(job["output"]))
     found.append(f"  output: {output}")
+    if job["error"] is not None:
+        found.append(f"  errors: {printable(relative(job['error']))}")
     width = max(len(str(one["task"])) for one in job["commands"])
     for at, one in enumerate(job["commands"]):
         if at == 3 and job["tasks"] > 4:
@@ -152,4 +162,4 @@ def in_words(array: str) -> str:
 def relative(path: str) -> str:
     from wq.cli.commands.sub import here
 
-    return os.path.relpath(path, here())
+    return path if path == os.devnull else os.path.relpath(path, here())

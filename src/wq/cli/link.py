@@ -73,6 +73,11 @@ class LauncherLink:
 
     def __init__(self, queue: Queue | Server | ServerDown) -> None:
         self.queue = queue
+        self.connect()
+
+    def connect(self) -> None:
+        """Also again, after the death of a launcher."""
+        queue = self.queue
         path = places.launcher_socket(os.getuid(), queue.port, queue.uid, private=queue.private)
         self.sock = sockets.socket(sockets.AF_UNIX)
         try:
@@ -88,6 +93,7 @@ class LauncherLink:
         if places.peer_uid(self.sock) != os.getuid():
             raise WqError(f"somebody else answers at {path}")
         self.frames = Frames(64 << 20)
+        self.waiting: list[Message] = []  # heard, and not taken yet
         settings = config.load()
         hello: Message = {
             "type": "hello",
@@ -129,6 +135,15 @@ class LauncherLink:
                 message = decode(body)
                 if isinstance(message, dict):
                     yield message
+
+    def next_message(self) -> Message:
+        """The next one (blocking); those that came with it wait for their turn. Raises ConnectionResetError."""
+        while not self.waiting:
+            data = self.sock.recv(1 << 18)
+            if not data:
+                raise ConnectionResetError
+            self.waiting = [found for found in map(decode, self.frames.feed(data)) if isinstance(found, dict)]
+        return self.waiting.pop(0)
 
     def refusal(self, message: Message) -> WqError:
         """What to say of an error that the launcher answers."""

@@ -13,6 +13,7 @@ VERBS = {
     "sub": "submit jobs",
     "ls": "list jobs",
     "stat": "show what the nodes do",
+    "log": "show what jobs have written, follow one",
     "rm": "remove jobs",
     "hold": "take waiting jobs out of the line",
     "release": "let held jobs back into the line",
@@ -37,7 +38,7 @@ VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
     --array --each-line --each-csv --param --at-most --caps
     --max-fails --after --after-any --after-notok --after-each --begin --retries --notify
-    -o --columns --sort --state --name --file --output --since""".split()
+    -o --columns --sort --state --name --file --output -e --error --lines --attempt --since""".split()
 )  # (not the -f of `wq init`: that of `wq ls` has no value)
 MAYBE_VALUED = ("-w", "--watch")  # by a number
 
@@ -53,7 +54,10 @@ def find_verb(words: list[str]) -> tuple[str | None, list[str]]:
     """(the command, all other words): options may stand before it, with their values."""
     at = 0
     while at < len(words) and words[at].startswith("-") and words[at] not in ("-h", "--help", "--version"):
-        at += 2 if takes_value(words[at]) or (words[at] in MAYBE_VALUED and is_number(words[at + 1 : at + 2])) else 1
+        word, after = words[at], words[at + 1 : at + 2]
+        takes = takes_value(word) or (word in MAYBE_VALUED and is_number(after))
+        takes = takes or (word == "-n" and bool(after) and after[0].isdecimal())  # (a number in `log`, none in `sub`)
+        at += 2 if takes else 1
     if at >= len(words) or words[at].startswith("-"):
         return None, words
     return words[at], words[:at] + words[at + 1 :]

@@ -22,6 +22,7 @@ SSH_FAILED = 255  # what ssh answers for its own failures, and for a command tha
 LONGEST_WORD = 120_000  # the kernel allows 128 KiB
 PR_SET_PDEATHSIG = 1
 INTERACTIVE = {"ls": "watch", "stat": "watch"}  # with this option the command draws on the terminal
+LASTING = ("log", "wait")  # these may say nothing for days
 
 
 def go_there_if_configured(verb: str, words: list[str], args: Any, *, port_given: bool) -> None:
@@ -44,14 +45,15 @@ def go_there_if_configured(verb: str, words: list[str], args: Any, *, port_given
 
 def ask(head: Head, facts: dict[str, Any], args: Any) -> int:
     """Any command but a submission: its output is shown here as it would be on this terminal."""
-    goes_on = getattr(args, INTERACTIVE.get(facts["words"][0], ""), None) is not None
+    draws = getattr(args, INTERACTIVE.get(facts["words"][0], ""), None) is not None
+    goes_on = draws or facts["words"][0] in LASTING
     try:
         columns = os.get_terminal_size(1).columns
         facts["colour"] = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     except OSError:  # no terminal
         facts["ends_with_us"] = goes_on
         return head.status_of(facts)
-    if not goes_on or args.json or not os.isatty(0) or os.environ.get("TERM") == "dumb":
+    if not draws or args.json or not os.isatty(0) or os.environ.get("TERM") == "dumb":
         facts["columns"], facts["ends_with_us"] = columns, goes_on
         return head.status_of(facts)
     try:

@@ -63,6 +63,7 @@ class JobDescription:
     after...: ids, `last`, or names of jobs; begin: as formats.when reads it; retry_wait: seconds; retry_on: exit
     statuses, `signal`, `node`; notify: `mail` or a command; notify_on: `end`, `failure`, `start`.
     time_s: its time limit; signal: the number of one that it gets signal_s before that.
+    output, error: paths with placeholders (formats.outputs); keep_output: which outputs are kept.
     """
 
     command: str | None
@@ -89,6 +90,9 @@ class JobDescription:
     time_s: float | None = None
     signal: int | None = None
     signal_s: float = SIGNAL_S
+    output: str | None = None
+    error: str | None = None
+    keep_output: str | None = None
 
 
 # ---- what a user calls
@@ -182,6 +186,9 @@ def describe(fields: JobFields) -> JobDescription:
         time_s=_get(fields, "time", float),
         signal=number,
         signal_s=before_s,
+        output=_get(fields, "output", str),
+        error=_get(fields, "error", str),
+        keep_output=_get(fields, "keep_output", str),
     )
 
 
@@ -692,6 +699,17 @@ def _signal(key: str, raw: _Raw) -> str:
     return f"{number}@{before_s!r}"
 
 
+def _output(key: str, raw: _Raw) -> str:
+    from wq.formats.outputs import OutputError, check_template
+
+    text = _line_of_text(key, raw, MAX_PATH_CHARS)
+    try:
+        check_template(text)
+    except OutputError as error:
+        raise raw.error(f"{key}: {error}") from None
+    return text
+
+
 _NO_COMMAND = re.compile("[\0\ud800-\udfff]")
 # Control characters, and those that end a line or turn the direction of the text round it.
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -702,6 +720,7 @@ _GB_IN = {"m": 1 / 1024, "g": 1.0, "t": 1024.0}
 _MODES = {str(mode): mode for mode in Mode} | {f"by_{mode.removeprefix('by')}": mode for mode in Mode}
 _PRIORITIES = {str(priority): priority for priority in Priority} | {"medium": Priority.MED}
 _FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_KEPT = {"always": "always", "failed": "failed"}
 _ENVS: dict[str, Env] = {"submit": "submit", "login": "login", "clean": "clean"}
 
 _READERS: dict[str, Callable[[str, _Raw], Value]] = {
@@ -736,5 +755,8 @@ _READERS: dict[str, Callable[[str, _Raw], Value]] = {
     "notify_on": _notify_on,
     "time": _time,
     "signal": _signal,
+    "output": _output,
+    "error": _output,
+    "keep_output": lambda key, raw: _choice(key, raw, _KEPT),
 }
 _ALIASES = {"groups": "group", "not_group": "notgroup", "notgroups": "notgroup", "not_groups": "notgroup"}

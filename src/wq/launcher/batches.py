@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from wq.core.job import HostName
 from wq.launcher.book import Book
 from wq.launcher.ledger import Action, Entry, Ledger
-from wq.launcher.startspec import OutputTrouble, batch_task, make_output, template_key, template_spec
+from wq.launcher.startspec import OutputTrouble, batch_task, files_of, make_outputs, template_key, template_spec
 
 MOST_IN_BATCH = 1000
 KNOWN = "batch"  # the feature of a shepherd that knows these words
@@ -72,6 +72,8 @@ class Batches:
 
     def alike(self, first: Entry, key: tuple[object, ...], other: Entry, book: Book) -> bool:
         """Whether two attempts may go in one batch."""
+        if other.number is None and directories(other) != directories(first):
+            return False  # the files of the one say nothing of those of the other
         if other.chunk is first.chunk and first.chunk is not None and other.fed is first.fed:
             return other.lane == first.lane
         if other.lane != first.lane or other.patience_s != first.patience_s or other.main_host != first.main_host:
@@ -100,7 +102,8 @@ class Batches:
             "cores": list(first.allocation.slices[0].cores),
             "declared": first.declared[0] if first.declared else 0,
             "patience_s": first.patience_s if first.fed else None,
-            "probe": [first.output, probe],
+            "probe": [first.output, probe],  # for shepherds that do not know what follows
+            "probes": [[path, probe] for path in files_of(first)],
             "tasks": [batch_task(entry) for entry in entries],
         }
         self.wires.send(host, word)
@@ -109,8 +112,7 @@ class Batches:
         """Those that are left when the output of the first of them could be made; of the others the node makes them."""
         for at, entry in enumerate(entries):
             try:
-                assert entry.output is not None
-                make_output(entry.output, probe, book.setting(entry.token).umask)
+                make_outputs(entry, probe, book.setting(entry.token).umask, self.wires.features(entry.main_host))
                 return entries[at:]
             except OutputTrouble as error:
                 if error.no_room:  # the job is not to blame: it waits until there is room
@@ -121,6 +123,12 @@ class Batches:
                 entry.node_done = True
                 self.act(self.ledger.check_ranks(entry))
         return []
+
+
+def directories(entry: Entry) -> tuple[str, str]:
+    """Where its files are to be: all tasks of an array write to the same directories."""
+    output, error = entry.task.output or "", entry.task.error or ""
+    return output.rpartition("/")[0], error.rpartition("/")[0]
 
 
 def lane_number(name: str) -> int:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 
 from wq.core.job import Allocation, AttemptNo, HostName, JobId, Outcome
 from wq.core.ranges import Ranges, contains
+from wq.launcher.kept import ArrayPast, Kept, Past
 from wq.launcher.ledger import JOBS, Chunk, Entry, Ledger, Phase
 from wq.launcher.task import Setting, Task
 from wq.store.database import Database, migrations
+
+KEPT_S = 90 * 86400.0  # where the files of a job are is known for so long after its end
+MOST_KEPT = 200_000  # jobs of which that is known
+TIDY_EVERY_S = 3600.0
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +44,8 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     server_knows: bool
     node_done: bool
     over_tasks: Ranges = ()
+    past: Past = ()
+    array_past: ArrayPast | None = None
 
 
 class StoredChunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +59,7 @@ class StoredChunk(msgspec.Struct, frozen=True, kw_only=True):
 class Book:
     """One file for one queue of one server. Raises OSError if it cannot be used."""
 
-    def __init__(self, directory: Path, queue: str) -> None:
+    def __init__(self, directory: Path, queue: str, clock: Callable[[], float] = time.time) -> None:
         if not queue.isalnum():
             raise ValueError("not the name of a queue")
         self.database = Database(directory / f"ledger-{queue}.db", migrations("wq.launcher"))
@@ -60,6 +68,8 @@ class Book:
         self.stored: set[str] = set()  # names of settings that are surely on disk
         self.stored_tokens: set[str] = set()  # submissions that are surely on disk
         self.written: set[tuple[str, int]] = set()  # entries whose tasks are surely on disk
+        self.clock = clock
+        self.tidied_at = 0.0
 
     def load(self, ledger: Ledger) -> None:
         """Read all that was stored."""
@@ -147,6 +157,7 @@ class Book:
         ledger.dirty = {}
         ledger.dirty_chunks = {}
         ledger.first_ids = {}
+        ledger.outputs_over = {}
         ledger.urgent = ledger.hosts_changed = False
 
     def write(self, ledger: Ledger, over: set[str]) -> None:
@@ -172,6 +183,8 @@ class Book:
         firsts = [(first, token) for token, first in ledger.first_ids.items()]
         self.db.executemany("UPDATE submissions SET first = ? WHERE token = ?", firsts)
         self.drop_settings(over)
+        if ledger.outputs_over:
+            self.keep(ledger.outputs_over.values())
         if ledger.hosts_changed:
             hosts = " ".join(sorted(ledger.hosts))
             self.db.execute("INSERT OR REPLACE INTO meta VALUES ('hosts', ?)", (hosts,))
@@ -203,6 +216,29 @@ class Book:
             used = "SELECT 1 FROM submissions WHERE setting = ?"
             self.db.execute(f"DELETE FROM settings WHERE name = ? AND NOT EXISTS ({used})", (name, name))
             self.stored.discard(name)
+
+    # where the files of jobs that are over are
+
+    def keep(self, entries: Iterable[Entry]) -> None:
+        """Jobs that are forgotten: where their output is, for `wq log`."""
+        now = self.clock()
+        rows = [(entry.id, now, msgspec.json.encode(kept_of(entry))) for entry in entries]
+        self.db.executemany("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", rows)
+        if now - self.tidied_at > TIDY_EVERY_S:
+            self.tidied_at = now
+            self.db.execute("DELETE FROM outputs WHERE ended < ?", (now - KEPT_S,))
+            newest = "SELECT id FROM outputs ORDER BY id DESC LIMIT 1 OFFSET ?"
+            self.db.execute(f"DELETE FROM outputs WHERE id <= ({newest})", (MOST_KEPT,))
+
+    def kept(self, number: int) -> Kept | None:
+        """What is known of a job that is over."""
+        row = self.db.execute("SELECT kept FROM outputs WHERE id = ?", (number,)).fetchone()
+        return msgspec.json.decode(row[0], type=Kept) if row is not None else None
+
+    def last_kept(self) -> int:
+        """The largest id of those; 0 if there is none."""
+        (number,) = self.db.execute("SELECT max(id) FROM outputs").fetchone()
+        return number or 0
 
     def put_submission(self, token: str) -> None:
         setting, name = self.settings[token]
@@ -247,6 +283,26 @@ def stored_of(entry: Entry) -> Stored:
         server_knows=entry.server_knows,
         node_done=entry.node_done,
         over_tasks=entry.over_tasks,
+        past=entry.past,
+        array_past=entry.array_past,
+    )
+
+
+def kept_of(entry: Entry) -> Kept:
+    """What is to be known of a job, or of a task, to find its files."""
+    return Kept(
+        name=entry.task.name,
+        output=entry.task.output,
+        error=entry.task.error,
+        keep_output=entry.task.keep_output,
+        attempt=entry.attempt,
+        host=entry.main_host if entry.allocation is not None and entry.node_in_output else "",
+        past=entry.past,
+        ran_before=entry.ran_before,
+        outcome=entry.outcome,
+        array=entry.is_array,
+        tasks=entry.over_tasks,
+        array_past=entry.array_past,
     )
 
 
@@ -264,6 +320,7 @@ def take_in(entry: Entry, stored: Stored) -> None:
     entry.again, entry.kept = stored.again, stored.kept
     entry.tried, entry.wait_s = stored.tried, stored.wait_s
     entry.server_knows, entry.node_done, entry.over_tasks = stored.server_knows, stored.node_done, stored.over_tasks
+    entry.past, entry.array_past = stored.past, stored.array_past
 
 
 def new_task(array: Entry, number: int) -> Entry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -57,9 +57,19 @@ class Sub(msgspec.Struct, kw_only=True):
             raise ValueError("an array with a step below 1")
 
 
+class OutputAsked(msgspec.Struct, kw_only=True):
+    """Where the output of a job is. id: None for the last one. follow: and what becomes of it, from now on."""
+
+    id: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    task: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    attempt: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    follow: bool = False
+
+
 read_sub = msgspec.json.Decoder(Sub).decode
 read_hello = msgspec.json.Decoder(Hello).decode
 read_cancel = msgspec.json.Decoder(Cancel).decode
+read_output_asked = msgspec.json.Decoder(OutputAsked).decode
 
 
 class House(Protocol):
@@ -71,6 +81,7 @@ class House(Protocol):
     def stdin(self, client: Client, payload: bytes | None) -> None: ...
     def cancel(self, client: Client, grace_s: float) -> None: ...
     def room_again(self, client: Client) -> None: ...
+    def output_asked(self, client: Client, asked: OutputAsked) -> None: ...
 
 
 class Client(asyncio.Protocol):
@@ -124,6 +135,8 @@ class Client(asyncio.Protocol):
             self.house.stdin(self, None)
         elif kind == "cancel":
             self.house.cancel(self, read_cancel(body).grace_s)
+        elif kind == "output":
+            self.house.output_asked(self, read_output_asked(body))
         else:
             raise WireError("a message of no known type")
 

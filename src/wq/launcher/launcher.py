@@ -40,7 +40,7 @@ from wq.core.requests import (
 )
 from wq.launcher.batches import KNOWN, Batches
 from wq.launcher.book import Book
-from wq.launcher.clients import STDIN_WINDOW_BYTES, Client, Hello, Sub
+from wq.launcher.clients import STDIN_WINDOW_BYTES, Client, Hello, OutputAsked, Sub
 from wq.launcher.ledger import (
     Action,
     Entry,
@@ -59,12 +59,13 @@ from wq.launcher.ledger import (
 from wq.launcher.link import surface
 from wq.launcher.links import Links
 from wq.launcher.links import Session as UserSession
+from wq.launcher.logs import Logs
 from wq.launcher.outputs import Outputs
 from wq.launcher.ranks import Ranks
 from wq.launcher.session import Refused, ServerAway, Session
-from wq.launcher.startspec import OutputTrouble, make_output, rank_spec, start_spec
+from wq.launcher.startspec import OutputTrouble, make_output, make_outputs, rank_spec, start_spec
 from wq.launcher.submissions import JOBS_PER_MESSAGE, Submissions, servers_name
-from wq.launcher.task import TASK_MARK
+from wq.launcher.task import ALWAYS, NODE_MARK, NOWHERE, TASK_MARK
 from wq.protocol import known, messages, places
 from wq.protocol.wire import Message
 from wq.store.database import DiskFailed, NoRoom
@@ -122,6 +123,7 @@ class Launcher:
             wanted=lambda host: host in self.ledger.hosts or bool(self.ledger.on_host(host)),
         )
         self.outputs = Outputs(self.ledger, send=self.links.send, home=self.deliver, log=log)
+        self.logs = Logs(self.ledger, self.outputs, lambda: self.book)
         self.batches = Batches(self.ledger, self.links, user=settings.user, act=self.act, queue_env=self.queue_env)
         self.news: list[News] = []  # for the server, at the end of a turn
         self.ranks = Ranks(self.ledger, act=self.act, send=self.links.send, spec=self.spec_of_rank)
@@ -162,6 +164,8 @@ class Launcher:
         if self.news:
             news, self.news = self.news, []
             self.session.report_many(news)
+        if self.logs.followers:
+            self.logs.look()
         self.work_seen()
 
     def save(self) -> bool:
@@ -420,6 +424,8 @@ class Launcher:
     def told_gones(self, order: Gones) -> None:
         """Many at once; what has ended as most do, and whose output is here, costs little."""
         over: dict[JobId, list[int]] = {}
+        odd: list[Entry] = []
+        arrays: set[JobId] = set()
         expected, by_id = self.outputs.expected, self.ledger.by_id
         for number, task in order.tasks:
             key: Key = JobId(number) if task < 0 else (JobId(number), task)
@@ -428,13 +434,21 @@ class Launcher:
                 entry.server_knows = True
                 if task >= 0:
                     over.setdefault(JobId(number), []).append(task)
+                    if entry.odd:
+                        odd.append(entry)
+                if entry.task.keep_output != ALWAYS:
+                    self.outputs.let_go(entry)
                 if not entry.node_done:
                     self.batches.acknowledge(entry)
                 self.ledger.drop(entry)
             else:
+                if number in over:  # the array itself, it may be: what is remembered of it has these in it
+                    self.ledger.tasks_over({JobId(number): over.pop(JobId(number))}, odd)
+                    odd = []
+                    arrays.add(JobId(number))
                 self.told_gone(key, None)
-        self.ledger.tasks_over(over)
-        for job in over:
+        self.ledger.tasks_over(over, odd)
+        for job in arrays.union(over):
             array = by_id.get(job)
             if array is not None:
                 self.forget_if_over(array)
@@ -444,7 +458,7 @@ class Launcher:
         """A task of an array has ended, and the server knows."""
         assert entry.id is not None
         assert entry.number is not None
-        self.ledger.tasks_over({entry.id: [entry.number]})
+        self.ledger.tasks_over({entry.id: [entry.number]}, [entry] if entry.odd else ())
         self.acknowledge(entry)
 
     def acknowledge(self, entry: Entry) -> None:
@@ -461,6 +475,8 @@ class Launcher:
 
     def forget_if_over(self, entry: Entry) -> None:
         if entry.over and entry.att not in self.outputs.expected:
+            if entry.task.keep_output != ALWAYS:
+                self.outputs.let_go(entry)
             self.ledger.drop(entry)
             array = self.ledger.array_of(entry)
             if array is not None and array.over:  # it waited for its last task
@@ -539,6 +555,20 @@ class Launcher:
                 facts["away"] = self.session.trouble
             client.say({"ok": facts})
 
+    def output_asked(self, client: Client, asked: OutputAsked) -> None:
+        """`wq log`. A new launcher learns from the server which ledger is the one, if it was never here before."""
+        if self.book is None:
+            self.spawn(self.answer_about_output(client, asked))
+        else:
+            self.logs.answer(client, asked)
+
+    async def answer_about_output(self, client: Client, asked: OutputAsked) -> None:
+        if self.book is None and not await self.server_is_here(CONNECT_PATIENCE_S):
+            client.say({"error": self.session.trouble, "status": 75})
+            return
+        if not client.gone:
+            self.logs.answer(client, asked)
+
     async def server_is_here(self, patience_s: float) -> bool:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.session.connected.wait(), patience_s)
@@ -554,6 +584,7 @@ class Launcher:
 
     def client_left(self, client: Client) -> None:
         self.clients.discard(client)
+        self.logs.followers.pop(client, None)
         self.cancel(client, 2.0)
         if client.entry is not None:
             self.foreground.pop((client.entry.token, client.entry.index), None)
@@ -745,8 +776,7 @@ class Launcher:
         probe = f"wq {secrets.token_hex(16)}\n"
         try:
             if not entry.task.foreground:
-                assert entry.output is not None
-                make_output(entry.output, probe, setting.umask)
+                make_outputs(entry, probe, setting.umask, self.links.features(entry.main_host))
         except OutputTrouble as error:
             if error.no_room:  # the job is not to blame: it waits until there is room
                 self.act(self.ledger.taken_back(entry, entry.main_host, str(error)))
@@ -828,9 +858,10 @@ class Launcher:
     def say_in_output(self, entry: Entry, sentence: str) -> None:
         """A batch job that could not be started has the reason in its output file, where its user will look."""
         assert self.book is not None
-        if entry.output is not None and not entry.task.foreground:
+        path = entry.error if entry.output == NOWHERE else entry.output
+        if path is not None and not entry.task.foreground:
             with contextlib.suppress(OutputTrouble):
-                make_output(entry.output, f"wq: {sentence}\n", self.book.setting(entry.token).umask)
+                make_output(path, f"wq: {sentence}\n", self.book.setting(entry.token).umask)
 
     def tell_end(self, entry: Entry) -> None:
         if entry.phase is Phase.ENDED and not entry.server_knows and entry.id is not None:
@@ -958,11 +989,12 @@ def say_progress(client: Client, most: int, done: int) -> None:
 
 def facts_of(entry: Entry) -> dict[str, Any]:
     """What a client is told of a job that was accepted."""
-    output, array = entry.output, entry.task.array
-    if array is None or output is None:
-        return {"id": entry.id, "name": entry.task.name, "output": output, "tasks": None}
-    output = output.replace(TASK_MARK, "%task%")
-    return {"id": entry.id, "name": entry.task.name, "output": output, "tasks": array.spec.size}
+    array = entry.task.array
+    files = {"output": entry.output, "error": entry.error}
+    for name, path in files.items():
+        if path is not None:
+            files[name] = path.replace(TASK_MARK, "%task%").replace(NODE_MARK, "%N")
+    return {"id": entry.id, "name": entry.task.name, **files, "tasks": array and array.spec.size}
 
 
 def here(entries: list[Entry], tokens: tuple[str, ...]) -> Iterator[LauncherHere]:

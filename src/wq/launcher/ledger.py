@@ -21,7 +21,8 @@ from wq.core.ranges import Ranges, contains, union
 from wq.core.ranges import of as ranges_of
 from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Starts, Steer, Stop
 from wq.formats.duration import in_words
-from wq.launcher.task import ID_MARK, TASK_MARK, Task, failure, is_tried_again
+from wq.launcher.kept import ArrayPast, Past
+from wq.launcher.task import NODE_MARK, Task, failure, is_tried_again, path_of
 
 JOBS = -1  # where a chunk has the index of its array, and is of jobs
 MOST_REBOOTS = 5  # that a job is started again after: it may be what brings the nodes down
@@ -83,6 +84,7 @@ class Entry:
     cancelled: bool = False  # its foreground client is gone
     boots: dict[HostName, str] = field(default_factory=dict)  # of its nodes, when the start was sent
     ran_before: bool = False  # an earlier attempt may have written output
+    past: Past = ()  # those attempts
     rank_lost: HostName | None = None  # the node that was rebooted while a remote process of the attempt ran there
     reboots: int = 0  # of nodes, that ended attempts of it
     replaced: int = 0  # attempts that may have run, and that the server took for lost
@@ -93,6 +95,7 @@ class Entry:
     server_knows: bool = False  # the server has the end on its disk
     node_done: bool = True  # nothing of it is left on nodes
     over_tasks: Ranges = ()  # of an array: the numbers of those that are over, and never start again
+    array_past: ArrayPast | None = None  # of an array: where the outputs of those are, if not where most are
     # ---
     chunk: Chunk | None = field(default=None, compare=False)  # with which tasks of its array the intent is stored
     lane: str = ""  # the lane in which it runs or waits for its turn
@@ -138,14 +141,29 @@ class Entry:
     @property
     def output(self) -> str | None:
         """Where the output of the current attempt goes: that of an earlier one is not written over."""
-        path = self.task.output
-        if path is not None and self.id is not None and ID_MARK in path:
-            path = path.replace(ID_MARK, str(self.id))
-        if path is not None and self.number is not None:
-            path = path.replace(TASK_MARK, str(self.number))
-        if path is None or not self.ran_before:
-            return path
-        return f"{path.removesuffix('.wqlog')}.{self.attempt}.wqlog"
+        pattern = self.task.output
+        return self.path_of(pattern) if pattern is not None else None
+
+    @property
+    def error(self) -> str | None:
+        """Where its errors go, if not with its output."""
+        pattern = self.task.error
+        return self.path_of(pattern) if pattern is not None else None
+
+    def path_of(self, pattern: str) -> str:
+        """A file of the current attempt."""
+        host = self.allocation.slices[0].host if self.allocation is not None else ""
+        return path_of(pattern, self.id, self.number, host, self.attempt if self.ran_before else None)
+
+    @property
+    def node_in_output(self) -> bool:
+        """Whether the names of its files depend on where it runs."""
+        return NODE_MARK in (self.task.output or "") or NODE_MARK in (self.task.error or "")
+
+    @property
+    def odd(self) -> bool:
+        """Whether more is to be known than its number to find its files."""
+        return self.attempt != 1 or self.ran_before or self.node_in_output
 
     @property
     def limit_s(self) -> float | None:
@@ -317,6 +335,7 @@ class Ledger:
         self.placed: dict[tuple[str, int, int | None], Entry] = {}  # attempts that have to do with nodes
         self.nwithout_id = 0
         self.first_ids: dict[str, int] = {}  # of submissions that have just got theirs, to be stored
+        self.outputs_over: dict[JobId, Entry] = {}  # jobs that are forgotten, and the files of which are remembered
         self.urgent = False  # something waits to be stored before anything is done
         self.server_away = False
         self.up: set[HostName] = set()
@@ -413,6 +432,8 @@ class Ledger:
         self.count_task(entry, -1)
         if entry.id is not None:
             self.by_id.pop(key_of(entry), None)
+            if entry.number is None and (entry.attempt or entry.over_tasks) and not entry.task.foreground:
+                self.outputs_over[entry.id] = entry
         else:
             self.nwithout_id -= 1
         if entry.chunk is not None:
@@ -473,8 +494,8 @@ class Ledger:
         )
         self.dirty_chunks[entry.chunk] = None
 
-    def tasks_over(self, numbers: dict[JobId, list[int]]) -> None:
-        """These tasks of arrays will never start again.
+    def tasks_over(self, numbers: dict[JobId, list[int]], odd: Iterable[Entry] = ()) -> None:
+        """These tasks of arrays will never start again. odd: those of them whose files are not where most are.
 
         That need not be on disk at once: until it is, their intents are, and who has one is asked about.
         """
@@ -483,6 +504,16 @@ class Ledger:
             if array is not None:
                 array.over_tasks = union(array.over_tasks, ranges_of(those))
                 self.dirty[array.key] = array
+        facts: dict[JobId, list[tuple[int, int, str, Past]]] = {}
+        for entry in odd:
+            if entry.id is not None and entry.number is not None:
+                host = entry.main_host if entry.node_in_output else ""
+                facts.setdefault(entry.id, []).append((entry.number, entry.attempt, host, entry.past))
+        for job, those_odd in facts.items():
+            array = self.by_id.get(job)
+            if array is not None:
+                array.array_past = array.array_past or ArrayPast()
+                array.array_past.note(those_odd)
 
     # orders of the server
 
@@ -495,7 +526,9 @@ class Ledger:
         assert entry is not None
         left = self.leftovers(entry)
         entry.replaced += replaces(entry)
-        entry.ran_before = entry.ran_before or entry.again or (entry.phase is Phase.INTENDED and entry.maybe_sent)
+        if entry.again or (entry.phase is Phase.INTENDED and entry.maybe_sent):
+            entry.ran_before = True
+            entry.past += ((entry.attempt, entry.main_host),)
         entry.phase = Phase.INTENDED
         entry.outcome, entry.again, entry.boots, entry.rank_lost = None, False, {}, None
         entry.wait_s = 0.0

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from collections.abc import Callable
 from typing import Any
 
-from wq.core.job import HostName
+from wq.core.job import HostName, OutcomeKind
 from wq.launcher.clients import Client
 from wq.launcher.ledger import Entry, Ledger, Phase
 from wq.launcher.streams import ClientSink, FileSink, NoSink, Sink
+from wq.launcher.task import NOWHERE
 from wq.store.database import NO_ROOM
 
 NO_ROOM_AGAIN_S = 5.0
+
+
+def paths_of(entry: Entry) -> dict[int, str]:
+    """The files of a batch attempt by the channels on which they come; what nobody wants has none."""
+    named = {1: entry.output, 2: entry.error}
+    return {channel: path for channel, path in named.items() if path is not None and path != NOWHERE}
 
 
 class Outputs:
@@ -45,7 +54,7 @@ class Outputs:
         sink: Sink = NoSink()
         if not entry.task.foreground and entry.output is not None:
             try:
-                sink = FileSink(entry.output, resume=resume)
+                sink = FileSink(paths_of(entry), resume=resume)
             except OSError as error:
                 if error.errno in NO_ROOM:
                     self.not_taken(entry.att, error)
@@ -166,6 +175,21 @@ class Outputs:
             return False
         self.home(entry)
         return True
+
+    def let_go(self, entry: Entry) -> None:
+        """The server has the end on its disk, and these are not to be kept: they go, if the attempt has succeeded."""
+        outcome = entry.outcome
+        if outcome is None or outcome.kind is not OutcomeKind.EXITED or outcome.exit_status != 0:
+            return
+        for path in paths_of(entry).values():
+            try:
+                found = os.lstat(path)
+                if stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid():
+                    os.unlink(path)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                self.log(f"the output of {entry.att} stays: {path}: {error.strerror}")
 
     def done(self, att: str) -> None:
         """Everything has been delivered: forget it."""

@@ -13,7 +13,7 @@ from wq.core.job import Allocation
 from wq.formats.array import environment_of, index_of, row_of
 from wq.formats.fill import filled
 from wq.launcher.ledger import Entry
-from wq.launcher.task import ArrayTasks, Setting, Task
+from wq.launcher.task import NOWHERE, ArrayTasks, Setting, Task
 from wq.store.database import NO_ROOM
 
 # What belongs to one host or session, and does not go along with a job.
@@ -58,6 +58,9 @@ MPI_SETTINGS = {
 }
 
 
+ERRORS_APART = "errors"  # the feature of a shepherd that can write errors to a file of their own
+
+
 class OutputTrouble(Exception):
     """The output file cannot be made; its text is the sentence. no_room: it could be, if there were room."""
 
@@ -76,6 +79,8 @@ def start_spec(entry: Entry, setting: Setting, *, user: str, queue_env: dict[str
     spec["x"] = task.x
     if spec["io"] == "file":
         spec.update(out=entry.output, probe=probe)
+        if entry.task.error is not None:
+            spec["err"] = entry.error
     spec.update(limit_words(entry))
     return spec
 
@@ -111,6 +116,8 @@ def template_key(entry: Entry, setting_name: str) -> tuple[object, ...]:
 def batch_task(entry: Entry) -> dict[str, Any]:
     """What one attempt of a batch has for itself."""
     task = {"att": entry.att, "out": entry.output, "set": own_variables(entry), **limit_words(entry)}
+    if entry.task.error is not None:
+        task["err"] = entry.error
     if entry.number is None or fills_in(entry.task):
         task.update(command_of(entry))
     return task
@@ -229,6 +236,21 @@ def hostfile(allocation: Allocation, threads: int | None) -> str:
 def outward_name(host: str, allocation: Allocation) -> str:
     """The name by which the other nodes of the job can reach a node: `localhost` is this machine's own name there."""
     return socket.gethostname() if host == LOCALHOST and allocation.nhosts > 1 else host
+
+
+def files_of(entry: Entry) -> list[str]:
+    """The files that a batch attempt writes to: its output, and its errors where these are apart."""
+    return [path for path in (entry.output, entry.error) if path not in (None, NOWHERE)]
+
+
+def make_outputs(entry: Entry, token: str, umask: int, features: frozenset[str]) -> None:
+    """Make or empty the files of an attempt. features: of the shepherd that will start it. Raises OutputTrouble."""
+    for path in files_of(entry):
+        make_output(path, token, umask)
+    error = entry.error
+    if error not in (None, NOWHERE) and ERRORS_APART not in features:
+        host = entry.main_host
+        make_output(error, f"wq: on {host} runs what an older wq began there: errors are in the output\n", umask)
 
 
 def make_output(path: str, token: str, umask: int) -> None:

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
-PROBE_BYTES = 36  # "wq ", 32 hexadecimal digits, a newline
+from wq.protocol.probe import PROBE_BYTES, is_probe
+
 BUFFERED_BYTES = 1 << 20  # to a client, before its job has to wait
 
 
@@ -26,35 +27,40 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
-def is_probe(data: bytes) -> bool:
-    """True if this is all that the launcher wrote to find out who sees the file, and nothing of the job's."""
-    return len(data) == PROBE_BYTES and data.startswith(b"wq ")
-
-
 class FileSink:
-    """Brings the output of a node that does not see the submitting directory back into its file."""
+    """Brings the output of a node that does not see the submitting directory back into its files."""
 
-    def __init__(self, path: str, *, resume: bool) -> None:
-        """Raises OSError. resume: go on where the file ends."""
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        if not resume or is_probe(os.pread(self.fd, PROBE_BYTES + 1, 0)):
-            os.ftruncate(self.fd, 0)
-        self.have = {1: os.fstat(self.fd).st_size}
+    def __init__(self, paths: dict[int, str], *, resume: bool) -> None:
+        """paths: by channel; what comes on another is let go. resume: go on where the files end. Raises OSError."""
+        self.fds: dict[int, int] = {}
+        self.have = {1: 0}
+        try:
+            for channel, path in paths.items():
+                fd = self.fds[channel] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+                if not resume or is_probe(os.pread(fd, PROBE_BYTES + 1, 0)):
+                    os.ftruncate(fd, 0)
+                self.have[channel] = os.fstat(fd).st_size
+        except OSError:
+            self.close()
+            raise
 
     def take(self, channel: int, payload: bytes) -> bool:
         view = memoryview(payload)
-        at = self.have[1]
+        at = self.have.get(channel, 0)
+        fd = self.fds.get(channel)
         while view:
-            written = os.pwrite(self.fd, view, at)
+            written = os.pwrite(fd, view, at) if fd is not None else len(view)
             view, at = view[written:], at + written
-        self.have[1] = at
+        self.have[channel] = at
         return True
 
     def sync(self) -> None:
-        os.fsync(self.fd)
+        for fd in self.fds.values():
+            os.fsync(fd)
 
     def close(self) -> None:
-        os.close(self.fd)
+        for fd in self.fds.values():
+            os.close(fd)
 
 
 class ClientSink:

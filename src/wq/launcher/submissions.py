@@ -15,8 +15,9 @@ from wq.launcher.book import Book
 from wq.launcher.clients import Sub
 from wq.launcher.ledger import Action, Entry, Ledger, Phase
 from wq.launcher.orders import MOST_ID
+from wq.launcher.outputs import paths_of
 from wq.launcher.session import Refused, ServerAway, Session
-from wq.launcher.task import ID_MARK, LISTED_COMMAND, TASK_MARK, Task, listed
+from wq.launcher.task import ALWAYS, ID_MARK, LISTED_COMMAND, NOWHERE, TASK_MARK, Task, listed
 from wq.protocol.wire import WireError
 from wq.store.database import NoRoom
 
@@ -54,7 +55,7 @@ class Submissions:
         """New entries, on disk, without ids. Raises NoRoom, Refused; then there are none."""
         token = self.next_token(sub.token)
         there = [entry for entry in self.ledger.entries.values() if entry.number is None]
-        taken = {entry.output for entry in there if entry.phase is not Phase.ENDED}
+        taken = names_taken([entry for entry in there if is_to_be_written(entry)])
         entries: list[Entry] = []
         part: list[Entry] = []
         number, size_bytes, name = 0, BYTES_PER_MESSAGE, token
@@ -72,7 +73,7 @@ class Submissions:
                 self.book.keep_setting(name, sub.setting)
             size_bytes += cost + len(sub.setting.cwd)
             entry = Entry(token=name, index=len(part), task=with_output(task, stem, taken))
-            taken.add(entry.task.output)
+            taken.update((entry.task.output, entry.task.error))
             part.append(entry)
             self.ledger.add(entry)
             entries.append(entry)
@@ -215,6 +216,21 @@ def servers_name(token: str) -> str:
     return token[found.end() :] if found else token
 
 
+def is_to_be_written(entry: Entry) -> bool:
+    """Whether its files are no others' yet: it is not over, or they are to go when the server has its end."""
+    return entry.phase is not Phase.ENDED or entry.task.keep_output != ALWAYS
+
+
+def names_taken(entries: list[Entry]) -> set[str | None]:
+    """The files that these jobs write to; where the node is in the name, whatever the node."""
+    taken: set[str | None] = set()
+    for entry in entries:
+        taken.update(paths_of(entry).values())
+        if entry.node_in_output:
+            taken.update((entry.task.output, entry.task.error))
+    return taken
+
+
 def with_output(task: Task, stem: str | None, taken: set[str | None]) -> Task:
     """A batch job without a name for its output, or whose output another job is still to write, has its id in it.
 
@@ -222,11 +238,24 @@ def with_output(task: Task, stem: str | None, taken: set[str | None]) -> Task:
     """
     if task.foreground:
         return task
-    if task.array is not None:
-        stem = task.output.removesuffix(".wqlog") if task.output is not None else stem
-        return replace(task, output=f"{stem}-{ID_MARK}_{TASK_MARK}.wqlog")
-    if task.output is None:
-        return replace(task, output=f"{stem}-{ID_MARK}.wqlog")
-    if task.output in taken:
-        return replace(task, output=f"{task.output.removesuffix('.wqlog')}-{ID_MARK}.wqlog")
-    return task
+    if task.error is not None:
+        task = replace(task, error=own_name(task.error, taken, array=task.array is not None))
+    if task.output is not None:
+        output = own_name(task.output, taken, array=task.array is not None)
+    else:
+        output = f"{stem}-{ID_MARK}{f'_{TASK_MARK}' if task.array is not None else ''}.wqlog"
+    if output == task.output and task.error != output:
+        return task
+    return replace(task, output=output, error=None if task.error == output else task.error)
+
+
+def own_name(path: str, taken: set[str | None], *, array: bool) -> str:
+    """A name that its user has given, or that of a job file; with the id in it, if another job is still to write there.
+
+    The tasks of an array never write to one file, nor do two arrays.
+    """
+    whose = array and TASK_MARK not in path
+    if path == NOWHERE or not (whose or (path in taken and ID_MARK not in path)):
+        return path
+    ending = ".wqlog" if path.endswith(".wqlog") else ""
+    return f"{path.removesuffix('.wqlog')}-{ID_MARK}{f'_{TASK_MARK}' if whose else ''}{ending}"

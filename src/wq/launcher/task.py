@@ -6,10 +6,13 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from wq.core.job import After, ArraySpec, JobSpec, Outcome, OutcomeKind, Requirement, Uid
+from wq.core.job import After, ArraySpec, JobId, JobSpec, Outcome, OutcomeKind, Requirement, Uid
 
 LISTED_COMMAND = 4096  # characters of the copy for listings
-ID_MARK, TASK_MARK = "\0", "\1"  # in the name of an output, where the id and the number of the task go
+# In the name of an output, where the id, the number of the task and the first node go.
+ID_MARK, TASK_MARK, NODE_MARK = "\0", "\1", "\2"
+NOWHERE = "/dev/null"  # where output goes that nobody wants
+ALWAYS = "always"  # output is kept, as it usually is
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -48,7 +51,9 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One job as its user wrote it. command: text for a shell; argv instead of it: a program word by word.
 
     output: the absolute path of a batch job's output on the host of submission; None: to be named by the id. In that of
-    an array TASK_MARK stands for the number of the task.
+    an array TASK_MARK stands for the number of the task. NOWHERE: nobody wants it.
+    error: the same for what it writes to stderr; None: that goes with the output.
+    keep_output: "failed" if the files of an attempt that ends with exit status 0 are to go.
     tty: it gets a terminal. requeue: it is started again if a reboot of a node ends it.
     after, begin_s, hold: what it waits for at first. max_fails: with more failed tasks an array is stopped.
     retries: how many more attempts it has when one fails, retry_wait_s after it; retry_on: after which failures (exit
@@ -62,6 +67,8 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     argv: tuple[str, ...] | None = None
     name: str = "job"
     output: str | None = None
+    error: str | None = None
+    keep_output: Literal["always", "failed"] = "always"
     hostfile: str | None = None
     env_mode: Literal["submit", "login", "clean"] = "submit"
     x: bool = False
@@ -82,6 +89,21 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     time_s: float | None = None
     signal: int | None = None
     signal_s: float = 60.0
+
+
+def path_of(pattern: str, number: JobId | None, task: int | None, host: str, attempt: int | None) -> str:
+    """The path of an attempt's output. attempt: its number, if an earlier one has one without a number."""
+    if number is not None and ID_MARK in pattern:
+        pattern = pattern.replace(ID_MARK, str(number))
+    if task is not None:
+        pattern = pattern.replace(TASK_MARK, str(task))
+    if NODE_MARK in pattern and host:
+        pattern = pattern.replace(NODE_MARK, host)
+    if attempt is None or pattern == NOWHERE:
+        return pattern
+    if pattern.endswith(".wqlog"):
+        return f"{pattern.removesuffix('.wqlog')}.{attempt}.wqlog"
+    return f"{pattern}.{attempt}"
 
 
 def listed(task: Task, setting: Setting) -> JobSpec:

@@ -51,6 +51,8 @@ MAX_FRAME_BYTES = 8 << 20
 WINDOW_BYTES = 256 << 10  # of a stream, sent and not yet acknowledged
 CHUNK_BYTES = 64 << 10
 STDIN, STDOUT, STDERR = 0, 1, 2
+KEPT_AS = {STDOUT: ".out", STDERR: ".err"}  # in the spool, where the files of the submitting host are not seen
+NOWHERE = "/dev/null"
 SILENCE_S = 60.0  # a link that says nothing for so long is dead
 SIDE_WAIT_S = 90.0  # a job with a terminal waits so long for its side connection
 AGENT_WAIT_S = 90.0  # a call of the remote-shell agent waits so long for somebody to hear of it
@@ -901,7 +903,7 @@ class Attempt:
     side = None  # the side connection of a terminal or of X
     master = None
     shared = None
-    suffixes = (".out", ".sh", ".hosts", ".rc")  # of the files in the spool that it may have
+    suffixes = (".out", ".err", ".sh", ".hosts", ".rc")  # of the files in the spool that it may have
     batch = None  # with which it came
     task = None  # what the batch says of it alone
     went = None  # its turn has come: the record of the boot in which that was
@@ -1351,7 +1353,7 @@ class Shepherd:
         known.update(attempt.batch.files for attempt in self.attempts.values() if attempt.batch is not None)
         for name in os.listdir("."):
             base, _, suffix = name.rpartition(".")
-            if suffix in ("out", "sh", "hosts", "rc") and base not in known:
+            if suffix in ("out", "err", "sh", "hosts", "rc") and base not in known:
                 remove_file(name)
 
     def lost(self, attempt, end):
@@ -1367,17 +1369,17 @@ class Shepherd:
 
     def take_up(self, attempt, templates):
         """One attempt of an earlier shepherd. False if it may have started, or not."""
-        out = attempt.base + ".out"
         attempt.torn = attempt.spec.get("io") == "stream"
         if attempt.batch is not None:
             self.rejoin(attempt, templates)
-        if attempt.spec.get("io") == "file" and attempt.shared is False and os.path.exists(out):
-            source = Source(path=out)
-            attempt.sources = {STDOUT: source}
-            source.held = True
-            self.watch.add(out, attempt.att)
-            if attempt.state == "ended":
-                source.end()
+        if attempt.spec.get("io") == "file" and attempt.shared is False:
+            for channel, suffix in KEPT_AS.items():
+                if os.path.exists(attempt.base + suffix):
+                    source = attempt.sources[channel] = Source(path=attempt.base + suffix)
+                    source.held = True
+                    self.watch.add(source.path, attempt.att)
+                    if attempt.state == "ended":
+                        source.end()
         if attempt.state == "intent":
             if attempt.batch is not None and attempt.boot != self.boot:
                 self.lost(attempt, REBOOTED)  # that its turn had come may not have got to the disk
@@ -1598,7 +1600,7 @@ class Shepherd:
             {
                 "say": "here",
                 "version": VERSION,
-                "features": ["batch", "limit"],
+                "features": ["batch", "limit", "errors"],
                 "boot": self.boot,
                 "cores": len(os.sched_getaffinity(0)),
                 "hostname": socket.gethostname(),
@@ -1721,7 +1723,10 @@ class Shepherd:
             self.exited(attempt, {"error": "the connection for its terminal or display did not come"})
 
     def find_output(self, attempt):
-        attempt.shared = has_token(attempt.spec["out"], attempt.spec["probe"])
+        """Are the files of the submitting host those that we see? All of them, or none."""
+        spec = attempt.spec
+        files = [path for path in (spec["out"], spec.get("err")) if path not in (None, NOWHERE)]
+        attempt.shared = all(has_token(path, spec["probe"]) for path in files)
 
     def spawn(self, attempt):
         """Start the process; what hinders it is the end of the attempt, in a sentence."""
@@ -1800,7 +1805,7 @@ class Shepherd:
         if message["patience_s"] is not None:
             batch.until = now() + message["patience_s"]
         tasks = [checked(task, template.has_command) for task in message["tasks"]]  # all of them, or none
-        shared = bool(message["probe"]) and has_token(*message["probe"])
+        shared = sees_files(message)
         first, new, limits = self.next_tag, [], {}
         for task in tasks:
             known = self.attempts.get(task["att"])
@@ -1809,7 +1814,8 @@ class Shepherd:
                 continue
             attempt = self.attempts[task["att"]] = Attempt(task["att"], self.new_tags(1))
             attempt.batch, attempt.task, attempt.spec = batch, task, template.spec
-            attempt.shared, attempt.suffixes = shared, () if shared else (".out",)
+            attempt.shared = shared
+            attempt.suffixes = () if shared else (".out",) if "err" not in task else (".out", ".err")
             if task.get("time_s") is not None:
                 attempt.set_limit(limit_in(task))
                 limits[attempt.att] = attempt.limit
@@ -1878,16 +1884,18 @@ class Shepherd:
 
     def start_fast(self, attempt):
         """Start a task without a copy of this process: its pid, or None if the slow way must say what hinders it."""
-        template, out = attempt.batch.template, None
+        template, out, err = attempt.batch.template, None, None
         template.furnish()
         command = template.command(attempt)
         if command is None:
             return None
         os.umask(template.umask)
         try:
-            out = self.output(attempt)
+            out = self.output(attempt, attempt.task["out"], STDOUT)
+            if "err" in attempt.task:
+                err = self.output(attempt, attempt.task["err"], STDERR)
             self.write_its_turn(attempt)
-            return self.launch(attempt, command, out)
+            return self.launch(attempt, command, out, out if err is None else err)
         except (Trouble, OSError):
             self.try_to_enter(template)
             raise
@@ -1895,6 +1903,8 @@ class Shepherd:
             os.umask(UMASK)
             if out is not None:
                 os.close(out)
+            if err is not None:
+                os.close(err)
 
     def try_to_enter(self, template):
         """Raises Trouble if the directory of a task is what hinders it."""
@@ -1913,30 +1923,31 @@ class Shepherd:
             raise OSError(errno.ENOSPC, self.journal.trouble)
         attempt.went = self.went
 
-    def output(self, attempt):
-        """Where a task is to write."""
+    def output(self, attempt, path, channel):
+        """Where a task is to write: its output, or its errors."""
+        if path == b"/dev/null":
+            return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         if attempt.shared:
-            return make_output(attempt.task["out"])
-        path = os.path.join(self.spool, attempt.base + ".out")
+            return make_output(path)
+        path = os.path.join(self.spool, attempt.base + KEPT_AS[channel])
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         users = os.umask(UMASK)
         try:
             out = os.open(path, flags, 0o600)
         finally:
             os.umask(users)
-        source = Source(path=path)
+        source = attempt.sources[channel] = Source(path=path)
         source.held = source.untold = True
-        attempt.sources = {STDOUT: source}
         self.watch.add(path, attempt.att)  # before the process can write
         return out
 
-    def launch(self, attempt, command, out):
+    def launch(self, attempt, command, out, err):
         """The pid of a new process in a session of its own, with this command; None if that cannot be.
 
         Little can be said to posix_spawn: the process inherits from us what is set here before.
         """
         program, words, env = command
-        files = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate((self.null, out, out))]
+        files = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate((self.null, out, err))]
         template, hard = attempt.batch.template, self.no_tag[1]
         # To move a process to another core costs more than to start one: those that were fed ahead, and are soon over,
         # are left to the kernel, as their lanes have the cores anyway (note_starts).
@@ -2046,7 +2057,8 @@ class Shepherd:
         for att in self.watch.read():
             attempt = self.attempts.get(att)
             if attempt is not None:
-                self.pump(attempt, STDOUT)
+                for channel in attempt.channels:
+                    self.pump(attempt, channel)
 
     def got(self, attempt, channel, offset):
         source = attempt.sources.get(channel)
@@ -2496,6 +2508,8 @@ def checked(task, has_command):
     if not NAME.issuperset(att) or not att or att[0] == ".":
         raise ValueError("an attempt called {!r}".format(att))
     task["out"] = raw(task["out"])
+    if "err" in task:
+        task["err"] = raw(task["err"])
     task["set"] = raw_environment(task["set"])
     if not ("script" in task or "argv" in task or has_command):
         raise ValueError("an attempt at nothing")
@@ -2770,6 +2784,13 @@ def has_token(path, token):
     return found
 
 
+def sees_files(message):
+    """Are the files of the submitting host, for all of a batch, those that we see? (Older launchers have one probe.)"""
+    if "probes" in message:
+        return all(has_token(*probe) for probe in message["probes"])
+    return bool(message["probe"]) and has_token(*message["probe"])
+
+
 def make_output(path):
     """Make or empty the output file of a task. A link, or a file of somebody else, is never written to."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -2870,26 +2891,42 @@ class Spawn:
             attempt.sources = {STDOUT: Source(out_r), STDERR: Source(err_r)}
             self.to_close = [in_r, out_w, err_w]
             return in_r, out_w, err_w
+        self.to_close = [os.open(NOWHERE, os.O_RDONLY)]
+        paths = self.spec if attempt.batch is None else attempt.task
+        try:
+            self.to_close.append(self.output(paths["out"], STDOUT))
+            if paths.get("err") is not None:
+                self.to_close.append(self.output(paths["err"], STDERR))
+        except BaseException:
+            for fd in self.to_close:
+                os.close(fd)
+            raise
+        return self.to_close[0], self.to_close[1], self.to_close[-1]
+
+    def output(self, path, channel):
+        """A file that it is to write to."""
+        attempt = self.attempt
         if attempt.batch is not None:
             os.umask(self.spec["umask"])
             try:
-                out = self.shepherd.output(attempt)
+                return self.shepherd.output(attempt, path, channel)
             finally:
                 os.umask(UMASK)
-        elif attempt.shared:
+        if path == NOWHERE:
+            return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        if attempt.shared:
             try:
-                out = os.open(raw(self.spec["out"]), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+                out = os.open(raw(path), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
                 os.ftruncate(out, 0)
+                return out
             except OSError as error:
-                raise Trouble("cannot write the output file {}: {}".format(self.spec["out"], error.strerror))
-        else:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            out = os.open(self.base + ".out", flags, 0o600)
-            attempt.sources = {STDOUT: Source(path=self.base + ".out")}
-            self.shepherd.watch.add(self.base + ".out", attempt.att)  # before the process can write
-        null = os.open("/dev/null", os.O_RDONLY)
-        self.to_close = [null, out]
-        return null, out, out
+                raise Trouble("cannot write the output file {}: {}".format(path, error.strerror))
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        kept = self.base + KEPT_AS[channel]
+        out = os.open(kept, flags, 0o600)
+        attempt.sources[channel] = Source(path=kept)
+        self.shepherd.watch.add(kept, attempt.att)  # before the process can write
+        return out
 
     def fork(self):
         """The pid of the new process, in a session of its own, all signals at their defaults.

@@ -35,10 +35,15 @@ WELCOME = dict(version=1, queue="q", owner=os.getuid(), owner_name="me", private
 NODE = dict(host="a", ncores=4, used=[0], mem_gb=8, groups=["g"], state="online", reason="", since=None, by="")
 JOB = [1, None, "me", "running", "med", 1, 1, "x", 0.0, 0.0, None, None, None, None]
 OUTCOME = dict(kind="exited", exit_status=0, signal=None, by=None, message=None)
+FACTS = dict(
+    id=1, task=None, name="x", state="ended", attempt=1, attempts=[1], output=os.environ["HOME"] + "/wqrc", error=None,
+    discarded=[], keep_output="always", outcome=None, complete=True, host="",
+)
 ANSWERS = dict(
     ls=[dict(ok=dict(jobs=[JOB], counts=dict(jobs=1, running=1, waiting=0, held=0)))],
     stat=[dict(ok=dict(nodes=[NODE], counts=dict(jobs=1, running=1, waiting=0, held=0)))],
     rm=[dict(ok=dict(removed=[1], ending=[], refused=[], missing=[]))],
+    log=[dict(ok=FACTS)],
     sub=[dict(ok=dict(jobs=[dict(id=1, name="x", output="/tmp/x-1.wqlog")])), dict(type="ended", outcome=OUTCOME)],
 )
 
@@ -48,8 +53,8 @@ class Socket:
         self.ours, self.theirs = _socket.socketpair()
     def connect(self, path):
         server = "server.sock" in path
-        answers = [dict(ok=WELCOME)] if server else ANSWERS["sub"]
-        if server and {verb!r} != "sub":
+        answers = [dict(ok=WELCOME)] if server else ANSWERS["log" if {verb!r} == "log" else "sub"]
+        if server and {verb!r} not in ("sub", "log"):
             answers += ANSWERS[{verb!r}]
         for answer in answers:
             self.theirs.sendall(encode(answer))
@@ -76,6 +81,7 @@ COMMANDS = [
     ["sub", "-b", "--", "x", "y"],
     ["sub", "-c", "x"],
     ["rm", "1"],
+    ["log", "1"],
     ["stat"],
 ]
 

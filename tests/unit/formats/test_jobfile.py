@@ -284,7 +284,7 @@ def test_an_unknown_key_is_told_the_nearest_and_all_allowed() -> None:
         "job.yaml:2: unknown key 'prioritty' (did you mean priority?); allowed: command, mode, N, group, notgroup, "
         "host, min_cores, min_mem, X, priority, job_name, hostfile, threads, env, private, requeue, array, "
         "after, after_any, after_notok, after_each, begin, hold, max_fails, retries, retry_wait, retry_on, "
-        "notify, notify_on, time, signal"
+        "notify, notify_on, time, signal, output, error, keep_output"
     )
     assert "(did you mean N?)" in refusal_of_file("n: 4")
 

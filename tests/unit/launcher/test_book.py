@@ -14,6 +14,7 @@ from tests.unit.core.worlds import grant
 from tests.unit.launcher.desk import SETTING, Desk, start
 from wq.core.job import AttemptNo, HostName, JobId, Mode, Outcome, OutcomeKind, Priority, Requirement
 from wq.launcher.book import Book, Stored
+from wq.launcher.kept import ArrayPast
 from wq.launcher.ledger import Entry, Ledger, Phase
 from wq.launcher.task import ArrayTasks, Setting, Task
 
@@ -45,6 +46,8 @@ def full_entry() -> Entry:
         argv=("./fit", "a b", "\u017e\n"),
         name="fit",
         output="/home/anze/fit-\0.wqlog",
+        error="/home/anze/fit.err",
+        keep_output="failed",
         hostfile="auto",
         env_mode="login",
         x=True,
@@ -77,6 +80,8 @@ def full_entry() -> Entry:
         again=True,
         wait_s=60.0,
         ran_before=True,
+        past=((1, "a"), (2, "b")),
+        array_past=ArrayPast(attempts={2: ((3, 5),)}, hosts={"a": ((3, 3),)}, past={3: ((1, "b"),)}),
         kept=True,
         server_knows=True,
         node_done=False,

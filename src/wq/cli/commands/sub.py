@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   wq sub job.yaml                            a job file: YAML, with `command:` and requirements
   wq sub -r "mode: bynode; N: 5" job.yaml    requirements on the command line win
   wq sub -b fit*.yaml                        a line for each job; output in fit1.yaml.wqlog, ...
+  wq sub -b -o logs/%x-%j.log -e logs/%x-%j.err -c ./fit   files of these names
   wq sub -b -r "N:4; job_name: fit" -- ./fit.sh "a b"     a program, word by word
   wq sub -c bash                             a shell on a node; -r "X:1" for plots
   wq sub -b --array 0-9999%50 -c './fit %task%'           an array of 10000 tasks, 50 at once
@@ -42,8 +43,8 @@ EXAMPLES = """examples:
 
 requirements: mode (bycore, bycore1, bynode, byhost, bygroup), N, group, notgroup, host, min_cores,
 min_mem, X, priority (low, med, high, block), job_name, hostfile, threads, env, private,
-requeue, array, time (2h30m), signal (USR1@60s), after, begin, hold, retries, max_fails, notify,
-...; see docs/jobfile.md
+requeue, array, time (2h30m), signal (USR1@60s), output, error, keep_output, after, begin, hold,
+retries, max_fails, notify, ...; see docs/jobfile.md
 
 While the server is away -b keeps jobs here until it is back; with -q it does not."""
 LIMITS = {"core": 4, "data": 2, "fsize": 1, "memlock": 8, "nofile": 7, "stack": 3, "as": 9}
@@ -52,7 +53,18 @@ MOST_TEXT = 64 << 20  # bytes (on standard input: characters) of a job file
 MANY_FILES = 20  # from here on reading them may take a while
 MOST_LAUNCHERS = 5  # that may die before they answer
 AS_OPTIONS = ("after", "after_any", "after_notok", "after_each", "begin", "retries", "max_fails", "notify")  # keys
-OPTIONAL = (*AS_OPTIONS, "array", "time_s", "hold", "retry_wait", "retry_on", "notify_on")
+OPTIONAL = (
+    *AS_OPTIONS,
+    "array",
+    "time_s",
+    "output",
+    "error",
+    "keep_output",
+    "hold",
+    "retry_wait",
+    "retry_on",
+    "notify_on",
+)
 WAITING = (*AS_OPTIONS[:5], "retry_wait", "retry_on")  # which are put otherwise for the launcher
 BATCH_ONLY = ("retries", "retry_wait", "retry_on", "max_fails", "notify", "notify_on")
 ARRAY_ONLY = ("max_fails", "after_each")
@@ -66,6 +78,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--command", metavar="COMMAND", help="a command for your shell, instead of a job file")
     parser.add_argument("-r", "--require", metavar="REQ", help='requirements: "key: value; key: value"')
     parser.add_argument("-b", "--batch", action="store_true", help="queue and return at once; output goes to a file")
+    parser.add_argument("-o", "--output", metavar="FILE", help="with -b: output goes here; %%j id, %%a task, %%x name")
+    parser.add_argument("-e", "--error", metavar="FILE", help="with -b: errors go here, and not with the output")
     parser.add_argument("-q", "--quiet", action="store_true", help="with -b: print only the ids")
     parser.add_argument("--json", action="store_true", help="with -b or -n: for programs; see docs/json.md")
     parser.add_argument("-n", "--dry-run", action="store_true", help="show what would be submitted, ask no server")
@@ -90,6 +104,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if (args.quiet or (args.json and not args.dry_run)) and not args.batch:
         raise WqError("-q and --json go with -b", BAD_INPUT)
+    if not args.batch and (args.output is not None or args.error is not None):
+        raise WqError("sub: -o and -e go with -b; the output of a foreground job comes here", BAD_INPUT)
     jobs = gather(args)
     for task, _ in jobs:
         check_keys(task, args)
@@ -184,7 +200,9 @@ def gather(args: argparse.Namespace) -> list[tuple[dict[str, Any], str | None]]:
         task["argv"] = args.tail
         task["command"] = None
     spread(task, wanted, foreground)
-    stem = None if foreground else stem_of(task["name"], writable(here()))
+    stem = None
+    if not (foreground or places_output(task, args)):
+        stem = stem_of(task["name"], writable(here()))
     return [(finished(task, foreground, hidden=all_is_private()), stem)]
 
 
@@ -297,7 +315,7 @@ def from_file(
         raise WqError(f"{source} is a script, not a job file; run it with `wq sub -- {path}`", BAD_INPUT)
     jobs: list[tuple[dict[str, Any], str | None]] = []
     hidden = all_is_private()
-    place = ""
+    place, unchecked = "", True
     try:
         required = required_of(args)
         if required is not None:
@@ -305,7 +323,6 @@ def from_file(
         documents = parse_job_file(text, source=source)
         if not foreground:
             place = here() if path == "-" else os.path.join(here(), path)
-            writable(place if path == "-" else os.path.dirname(place))
         for number, fields in enumerate(documents, 1):
             task = task_of(fields if required is None else merge(fields, required))
             if task["command"] is None:
@@ -313,12 +330,24 @@ def from_file(
                 raise WqError(f"{source}: there is no command {where}", BAD_INPUT)
             spread(task, wanted, foreground)
             stem = None
-            if not foreground:
+            if not (foreground or places_output(task, args)):
+                if unchecked:
+                    writable(place if path == "-" else os.path.dirname(place))
+                    unchecked = False
                 stem = output_of(task, place, path, f"-{number}" if len(documents) > 1 else "")
             jobs.append((finished(task, foreground, hidden=hidden), stem))
     except FormatError as error:
         raise WqError(str(error), BAD_INPUT) from None
     return jobs
+
+
+def places_output(task: dict[str, Any], args: argparse.Namespace) -> bool:
+    """Whether the files of a batch job are named by its user, who then has them where he wants them."""
+    if args.output is None and args.error is None and "output" not in task and "error" not in task:
+        return False
+    from wq.cli import outputs
+
+    return outputs.placed(task, args, here())
 
 
 def output_of(task: dict[str, Any], place: str, path: str, part: str) -> str | None:
@@ -402,6 +431,9 @@ def finished(task: dict[str, Any], foreground: bool, *, hidden: bool) -> dict[st
     if task.get("private") and not task.pop("named", False):
         task["name"] = "private"
     task.pop("named", None)
+    if foreground:  # which has its output here
+        for key in ("output", "error", "keep_output"):
+            task.pop(key, None)
     task["foreground"] = foreground
     task["tty"] = foreground and on_terminal()
     return task
@@ -557,8 +589,11 @@ def report(args: argparse.Namespace, jobs: list[dict[str, Any]]) -> None:
 
         for job in jobs:
             if job["id"] is not None:
-                output = os.path.relpath(job["output"], here())
                 what = f"{printable(job['name'])}{tasks_in_words(job.get('tasks'))}"
+                if job["output"] == os.devnull:
+                    print(f"job {job['id']} queued: {what}, output discarded")
+                    continue
+                output = os.path.relpath(job["output"], here())
                 print(f"job {job['id']} queued: {what}, output in {printable(output)}")
     if kept:
         how_many = "1 job; its id follows" if kept == 1 else f"{kept} jobs; ids follow"
@@ -570,6 +605,6 @@ def tasks_in_words(ntasks: int | None) -> str:
 
 
 def as_row(job: dict[str, Any]) -> dict[str, Any]:
-    """For programs. The output of a job that is still without an id may be named by it: then it is not known yet."""
-    output = None if "\0" in job["output"] else job["output"]
-    return {**job, "tasks": job.get("tasks"), "output": output, "away": job["id"] is None}
+    """For programs. The files of a job that is still without an id may be named by it: then they are not known yet."""
+    files = {name: None if "\0" in (job.get(name) or "") else job.get(name) for name in ("output", "error")}
+    return {**job, "tasks": job.get("tasks"), **files, "away": job["id"] is None}
