@@ -91,7 +91,7 @@ class TestSubmission:
         done = queue.wq(dana, "sub", "-b", "--json", "-r", "job_name: a b", "-c", "true", cwd=work)
         [job] = json.loads(done.stdout)
         output = str(work / f"a_b-{job['id']}.wqlog")
-        assert job == {"id": job["id"], "name": "a b", "output": output, "tasks": None, "away": False}
+        assert job == {"id": job["id"], "name": "a b", "output": output, "error": None, "tasks": None, "away": False}
 
     def test_the_same_file_twice_does_not_mix_its_output(self, queue: Queue, dana: User) -> None:
         work = queue.directory(dana)

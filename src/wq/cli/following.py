@@ -30,6 +30,7 @@ class Following:
         self.fd: int | None = None
         self.at = 0
         self.path = ""
+        self.begun = False  # to show that file
         self.of_attempt: int | None = None
         self.pause_s = SOON_S
         self.told_of_the_rest = False
@@ -95,16 +96,20 @@ class Following:
             self.drain()
             self.close()
             remark(f"{called(facts)} was started again: attempt {facts['attempt']}")
-        self.path, self.of_attempt, self.pause_s = path, facts["attempt"], SOON_S
+        self.path, self.of_attempt, self.pause_s, self.begun = path, facts["attempt"], SOON_S, False
 
     def drain(self) -> None:
-        """What the file has by now. At the end it is opened anew: other hosts' writing is surely seen then."""
+        """What the file has by now. At the end it is opened anew, too: what other hosts wrote is surely seen then."""
+        if self.fd is None:
+            self.open(again=False)
+        self.copy()
         if self.fd is not None and self.facts["state"] in ("ended", "lost"):
             os.close(self.fd)
             self.fd = None
             self.open(again=True)
-        elif self.fd is None:
-            self.open(again=False)
+            self.copy()
+
+    def copy(self) -> None:
         if self.fd is None:
             return
         if os.fstat(self.fd).st_size < self.at:
@@ -124,7 +129,8 @@ class Following:
             return
         except OSError:
             self.fd = self.shown.open(self.facts, self.path)
-        if not again:
+        if not again and not self.begun:
+            self.begun = True
             self.shown.heading(self.facts, self.path)
             self.at = self.shown.start(self.fd)
 

@@ -551,7 +551,13 @@ class TestASubmissionThatIsSentAgain:
         house.order(first(3))
         client = house.submits(array, token=token)
         (job,) = client.heard[0]["ok"]["jobs"]
-        assert job == {"id": 1, "name": "fit", "output": f"{house.place}/out-1_%task%.wqlog", "tasks": 10}
+        assert job == {
+            "id": 1,
+            "name": "fit",
+            "output": f"{house.place}/out-1_%task%.wqlog",
+            "error": None,
+            "tasks": 10,
+        }
 
     def test_gets_the_orders_for_its_tasks_after_the_answer(self, house: House) -> None:
         house.server_up()

@@ -35,7 +35,13 @@ class TestSubmissions:
         assert (client.heard, house.reports) == ([], ["here ", "submit 1"])
         house.accept()
         assert client.heard == [
-            {"ok": {"jobs": [{"id": 1, "name": "fit", "output": f"{house.place}/out-1.wqlog", "tasks": None}]}}
+            {
+                "ok": {
+                    "jobs": [
+                        {"id": 1, "name": "fit", "output": f"{house.place}/out-1.wqlog", "error": None, "tasks": None}
+                    ]
+                }
+            }
         ]
 
     def test_the_mark_that_there_is_work_is_made_with_the_first_job(self, house: House) -> None:
