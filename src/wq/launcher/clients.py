@@ -60,9 +60,9 @@ class Sub(msgspec.Struct, kw_only=True):
 class OutputAsked(msgspec.Struct, kw_only=True):
     """Where the output of a job is. id: None for the last one. follow: and what becomes of it, from now on."""
 
-    id: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    task: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    attempt: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    id: Annotated[int, msgspec.Meta(ge=1, le=1 << 62)] | None = None
+    task: Annotated[int, msgspec.Meta(ge=0, le=1 << 62)] | None = None
+    attempt: Annotated[int, msgspec.Meta(ge=1, le=1 << 62)] | None = None
     follow: bool = False
 
 

@@ -17,6 +17,7 @@ from wq.launcher import book as book_module
 from wq.launcher.clients import OutputAsked
 from wq.launcher.startspec import files_of
 from wq.launcher.task import NOWHERE
+from wq.protocol.wire import encode
 
 
 @pytest.fixture
@@ -120,6 +121,14 @@ class TestOneJob:
         house.inside(lambda: house.launcher.output_asked(client, OutputAsked(id=1)))
         house.turn(10.0)
         assert client.heard == [{"error": "the server is away", "status": 75}]
+
+    @pytest.mark.parametrize("asked", [{"id": 1 << 63}, {"id": 0}, {"id": "x"}, {"task": -1}, {"attempt": 0}], ids=str)
+    def test_what_makes_no_sense_ends_that_connection_alone(self, house: House, asked: dict[str, Any]) -> None:
+        house.job()
+        client = house.client()
+        client.known = True
+        house.inside(lambda: client.data_received(encode({"type": "output", **asked})))
+        assert str(client.heard[-1]["error"]).startswith("not understood")
 
 
 class TestAttempts:
