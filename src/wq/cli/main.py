@@ -17,6 +17,7 @@ VERBS = {
     "rm": "remove jobs",
     "hold": "take waiting jobs out of the line",
     "release": "let held jobs back into the line",
+    "redo": "run jobs that are over once more",
     "edit": "change a job in the queue",
     "eff": "asked against used, of jobs that are over",
     "refresh": "look again now",
@@ -33,6 +34,13 @@ VERBS = {
     "completion": "print a script for bash, zsh or fish",
 }
 HIDDEN = {"run_launcher", "afar"}
+SYNONYMS = {  # what other queues call it
+    **dict.fromkeys(("remove", "delete", "del", "cancel", "kill", "scancel", "qdel"), "rm"),
+    **dict.fromkeys(("submit", "add", "run", "sbatch", "srun", "qsub"), "sub"),
+    **dict.fromkeys(("list", "queue", "status", "squeue", "qstat"), "ls"),
+    **dict.fromkeys(("nodes", "sinfo"), "stat"),
+    **dict.fromkeys(("restart", "requeue", "again"), "redo"),
+}
 WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar", "init", "doctor", "completion"}
 VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
@@ -92,7 +100,7 @@ def main(words: list[str] | None = None) -> int:
     if verb not in VERBS and verb not in HIDDEN:
         import difflib
 
-        near = difflib.get_close_matches(verb, VERBS, 1)
+        near = [SYNONYMS[verb]] if verb in SYNONYMS else difflib.get_close_matches(verb, VERBS, 1)
         hint = f"did you mean `wq {near[0]}`?" if near else f"there are: {', '.join(VERBS)}"
         print(f"wq: there is no command {verb!r}; {hint}", file=sys.stderr)
         return 2

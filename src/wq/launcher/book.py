@@ -21,6 +21,13 @@ MOST_KEPT = 200_000  # jobs of which that is known
 TIDY_EVERY_S = 3600.0
 
 
+LONGEST_KEPT = 4 << 20  # of a task; an array of very many rows is not kept
+USED = (
+    "SELECT 1 FROM submissions WHERE submissions.setting = settings.name UNION ALL"
+    " SELECT 1 FROM outputs WHERE outputs.setting = settings.name"
+)
+
+
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """What of an entry is stored, besides its task, which never changes."""
 
@@ -182,9 +189,9 @@ class Book:
         self.write_tasks(tasks, ledger.dirty_chunks)
         firsts = [(first, token) for token, first in ledger.first_ids.items()]
         self.db.executemany("UPDATE submissions SET first = ? WHERE token = ?", firsts)
-        self.drop_settings(over)
         if ledger.outputs_over:
             self.keep(ledger.outputs_over.values())
+        self.drop_settings(over)
         if ledger.hosts_changed:
             hosts = " ".join(sorted(ledger.hosts))
             self.db.execute("INSERT OR REPLACE INTO meta VALUES ('hosts', ?)", (hosts,))
@@ -213,8 +220,7 @@ class Book:
         self.db.executemany("DELETE FROM submissions WHERE token = ?", [(token,) for token in tokens])
         self.stored_tokens -= tokens
         for name in {self.settings[token][1] for token in tokens if token in self.settings}:
-            used = "SELECT 1 FROM submissions WHERE setting = ?"
-            self.db.execute(f"DELETE FROM settings WHERE name = ? AND NOT EXISTS ({used})", (name, name))
+            self.db.execute(f"DELETE FROM settings WHERE name = ? AND NOT EXISTS ({USED})", (name,))
             self.stored.discard(name)
 
     # where the files of jobs that are over are
@@ -222,18 +228,34 @@ class Book:
     def keep(self, entries: Iterable[Entry]) -> None:
         """Jobs that are forgotten: where their output is, for `wq log`."""
         now = self.clock()
-        rows = [(entry.id, now, msgspec.json.encode(kept_of(entry))) for entry in entries]
-        self.db.executemany("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", rows)
+        rows = []
+        for entry in entries:
+            task: bytes | None = msgspec.json.encode(entry.task)
+            name = self.settings[entry.token][1] if entry.token in self.settings else None
+            if name is None or task is None or len(task) > LONGEST_KEPT:
+                name = task = None
+            rows.append((entry.id, now, msgspec.json.encode(kept_of(entry)), name, task))
+        self.db.executemany("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?, ?, ?)", rows)
         if now - self.tidied_at > TIDY_EVERY_S:
             self.tidied_at = now
             self.db.execute("DELETE FROM outputs WHERE ended < ?", (now - KEPT_S,))
             newest = "SELECT id FROM outputs ORDER BY id DESC LIMIT 1 OFFSET ?"
             self.db.execute(f"DELETE FROM outputs WHERE id <= ({newest})", (MOST_KEPT,))
+            self.db.execute(f"DELETE FROM settings WHERE NOT EXISTS ({USED})")
+            self.stored.clear()
 
     def kept(self, number: int) -> Kept | None:
         """What is known of a job that is over."""
         row = self.db.execute("SELECT kept FROM outputs WHERE id = ?", (number,)).fetchone()
         return msgspec.json.decode(row[0], type=Kept) if row is not None else None
+
+    def past(self, number: int) -> tuple[Task, Setting] | None:
+        """What a job that is over was, and where it was submitted."""
+        sql = "SELECT task, settings.setting FROM outputs JOIN settings ON name = outputs.setting WHERE id = ?"
+        row = self.db.execute(sql, (number,)).fetchone()
+        if row is None or row[0] is None:
+            return None
+        return msgspec.json.decode(row[0], type=Task), msgspec.json.decode(row[1], type=Setting)
 
     def last_kept(self) -> int:
         """The largest id of those; 0 if there is none."""

@@ -66,9 +66,18 @@ class OutputAsked(msgspec.Struct, kw_only=True):
     follow: bool = False
 
 
+class RedoAsked(msgspec.Struct, kw_only=True):
+    """Submit a job again, as it was. tasks: of an array, these alone (ranges of numbers). token: as in Sub."""
+
+    id: Annotated[int, msgspec.Meta(ge=1, le=1 << 62)]
+    tasks: list[tuple[int, int]] | None = None
+    token: str = ""
+
+
 read_sub = msgspec.json.Decoder(Sub).decode
 read_hello = msgspec.json.Decoder(Hello).decode
 read_cancel = msgspec.json.Decoder(Cancel).decode
+read_redo_asked = msgspec.json.Decoder(RedoAsked).decode
 read_output_asked = msgspec.json.Decoder(OutputAsked).decode
 
 
@@ -78,6 +87,7 @@ class House(Protocol):
     def client_here(self, client: Client, hello: Hello) -> None: ...
     def client_left(self, client: Client) -> None: ...
     def submitted(self, client: Client, sub: Sub) -> None: ...
+    def redo_asked(self, client: Client, asked: RedoAsked) -> None: ...
     def stdin(self, client: Client, payload: bytes | None) -> None: ...
     def cancel(self, client: Client, grace_s: float) -> None: ...
     def room_again(self, client: Client) -> None: ...
@@ -135,6 +145,8 @@ class Client(asyncio.Protocol):
             self.house.stdin(self, None)
         elif kind == "cancel":
             self.house.cancel(self, read_cancel(body).grace_s)
+        elif kind == "redo":
+            self.house.redo_asked(self, read_redo_asked(body))
         elif kind == "output":
             self.house.output_asked(self, read_output_asked(body))
         else:

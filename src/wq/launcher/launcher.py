@@ -39,8 +39,8 @@ from wq.core.requests import (
     Stop,
 )
 from wq.launcher.batches import KNOWN, Batches
-from wq.launcher.book import Book
-from wq.launcher.clients import STDIN_WINDOW_BYTES, Client, Hello, OutputAsked, Sub
+from wq.launcher.book import KEPT_S, Book
+from wq.launcher.clients import STDIN_WINDOW_BYTES, Client, Hello, OutputAsked, RedoAsked, Sub
 from wq.launcher.ledger import (
     Action,
     Entry,
@@ -60,12 +60,13 @@ from wq.launcher.link import surface
 from wq.launcher.links import Links
 from wq.launcher.links import Session as UserSession
 from wq.launcher.logs import Logs
+from wq.launcher.notices import Notices
 from wq.launcher.outputs import Outputs
 from wq.launcher.ranks import Ranks
 from wq.launcher.session import Refused, ServerAway, Session
 from wq.launcher.startspec import OutputTrouble, make_output, make_outputs, rank_spec, start_spec
 from wq.launcher.submissions import JOBS_PER_MESSAGE, Submissions, servers_name
-from wq.launcher.task import ALWAYS, NODE_MARK, NOWHERE, TASK_MARK
+from wq.launcher.task import ALWAYS, NODE_MARK, NOWHERE, TASK_MARK, again
 from wq.protocol import known, messages, places
 from wq.protocol.wire import Message
 from wq.store.database import DiskFailed, NoRoom
@@ -142,6 +143,7 @@ class Launcher:
         self.session = Session(
             path, settings.server_uid, on_up=self.server_up, on_order=self.ordered, on_down=self.server_down
         )
+        self.notices = Notices(settings.user, self.session, spawn=self.spawn, log=log)
 
     # --- store, then act
 
@@ -475,6 +477,8 @@ class Launcher:
 
     def forget_if_over(self, entry: Entry) -> None:
         if entry.over and entry.att not in self.outputs.expected:
+            if entry.task.notify is not None and self.book is not None:
+                self.notices.over(entry, self.book.setting(entry.token))
             if entry.task.keep_output != ALWAYS:
                 self.outputs.let_go(entry)
             self.ledger.drop(entry)
@@ -512,6 +516,29 @@ class Launcher:
 
     def submitted(self, client: Client, sub: Sub) -> None:
         self.spawn(self.submit(client, sub))
+
+    def redo_asked(self, client: Client, asked: RedoAsked) -> None:
+        """`wq redo`: what ran, once more, as it was submitted."""
+        self.spawn(self.redo(client, asked))
+
+    async def redo(self, client: Client, asked: RedoAsked) -> None:
+        if self.book is None and not await self.server_is_here(CONNECT_PATIENCE_S):
+            client.say({"error": self.session.trouble, "status": 75})
+            return
+        assert self.book is not None
+        entry = self.ledger.by_id.get(JobId(asked.id))
+        found = (entry.task, self.book.setting(entry.token)) if entry is not None else self.book.past(asked.id)
+        if found is None or found[0].foreground:
+            known_for = f"only your own batch jobs that ran are, for {KEPT_S / 86400:.0f} days"
+            why = f"job {asked.id} is not known here, or no more: {known_for}"
+            client.say({"error": why, "status": 1})
+            return
+        try:
+            task = again(found[0], None if asked.tasks is None else ranges.union((), tuple(asked.tasks)))
+        except ValueError as error:
+            client.say({"error": f"job {asked.id}: {error}", "status": 1})
+            return
+        await self.submit(client, Sub(tasks=[task], stems=[None], setting=found[1], keep=True, token=asked.token))
 
     async def submit(self, client: Client, sub: Sub) -> None:
         """Store it here, have it accepted there, store the ids here, answer."""
@@ -744,6 +771,7 @@ class Launcher:
                 if chs:
                     self.outputs.open(entry, {"chs": chs}, resume=False)
                 actions += self.ledger.was_started(entry)
+                self.notice_start(entry)
         for att, end, chs, run_s in word.get("ended", ()):
             entry = self.ledger.find(att)
             if entry is None or entry.main_host != host:
@@ -758,6 +786,7 @@ class Launcher:
                 if chs:
                     self.outputs.open(entry, view, resume=False)
                 self.outputs.expect(entry, view)
+                self.notice_start(entry)  # (of one that was quick nobody has heard that)
                 actions += self.ledger.main_ended(entry, end)
         for att, why in word.get("never", ()):
             entry = self.ledger.find(att)
@@ -768,6 +797,10 @@ class Launcher:
             else:
                 self.links.send(host, {"do": "ack", "att": att})
         self.act(actions)
+
+    def notice_start(self, entry: Entry) -> None:
+        if entry.task.notify is not None and self.book is not None:
+            self.notices.started(entry, self.book.setting(entry.token))
 
     def send_start(self, entry: Entry) -> None:
         """Send the start of an attempt, once; its intent is on disk."""
@@ -804,6 +837,7 @@ class Launcher:
         entry.shared = word.get("shared")
         self.outputs.open(entry, word, resume=False)
         self.act(self.ledger.was_started(entry))
+        self.notice_start(entry)
         client = self.client_of(entry)
         if client is not None and (client.stdin_kept or client.stdin_eof):
             self.send_stdin(client, bytes(client.stdin_kept))

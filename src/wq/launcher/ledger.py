@@ -136,6 +136,7 @@ class Entry:
     def plain(self) -> bool:
         """A batch job or task of which, once it is granted, nothing is stored but that: no end, as its node has it."""
         past = self.ran_before or self.reboots or self.again or self.rank_hosts or self.rank_lost or self.task.retries
+        past = past or (self.number is None and self.task.notify is not None)
         return not (past or self.cancelled or self.kept or self.task.foreground or self.is_array)
 
     @property

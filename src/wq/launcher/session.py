@@ -148,7 +148,9 @@ class Session:
             if self.writer is not None and not self.writer.is_closing():
                 self.writer.write(messages.encode_word(messages.attempts_of(news[at : at + messages.MOST_GROUPED])))
 
-    async def ask(self, request: Request, at_once: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+    async def ask(
+        self, request: Request | messages.Ls, at_once: Callable[[dict[str, Any]], None] | None = None
+    ) -> dict[str, Any]:
         """The facts of the answer. Raises ServerAway, Refused.
 
         at_once(facts) is called before any order that the server sent after its answer is looked at.

@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Literal
 
 from msgspec import Struct, field
+from msgspec.structs import asdict, replace
 
+from wq.core import ranges
 from wq.core.job import After, ArraySpec, JobId, JobSpec, Outcome, OutcomeKind, Requirement, Uid
+from wq.core.ranges import Ranges
+from wq.formats import array as wq_array
 
 LISTED_COMMAND = 4096  # characters of the copy for listings
 # In the name of an output, where the id, the number of the task and the first node go.
 ID_MARK, TASK_MARK, NODE_MARK = "\0", "\1", "\2"
 NOWHERE = "/dev/null"  # where output goes that nobody wants
+WQLOG = ".wqlog"
 ALWAYS = "always"  # output is kept, as it usually is
 
 
@@ -104,6 +109,37 @@ def path_of(pattern: str, number: JobId | None, task: int | None, host: str, att
     if pattern.endswith(".wqlog"):
         return f"{pattern.removesuffix('.wqlog')}.{attempt}.wqlog"
     return f"{pattern}.{attempt}"
+
+
+def again(task: Task, numbers: Ranges | None) -> Task:
+    """The same once more: without what the first waited for, and with an output of its own. numbers: of its tasks.
+
+    Raises ValueError if it has no such tasks.
+    """
+    output = task.output
+    if output is not None and ID_MARK not in output and output.endswith(WQLOG):
+        part = f"_{TASK_MARK}" if task.array is not None and TASK_MARK not in output else ""
+        output = f"{output.removesuffix(WQLOG)}-{ID_MARK}{part}{WQLOG}"
+    array = task.array
+    if numbers is not None:
+        if array is None:
+            raise ValueError("it is not an array")
+        array = only(array, numbers)
+    return replace(task, output=output, array=array, after=(), begin_s=None, hold=False)
+
+
+def only(array: ArrayTasks, numbers: Ranges) -> ArrayTasks:
+    """These of the tasks of an array, each with what it is given. Raises ValueError if it has not all of them."""
+    spec, facts = wq_array.ArraySpec(array.tasks, None), asdict(array)
+    wanted = list(ranges.numbers(numbers))
+    if not wanted or not all(number in spec for number in wanted):
+        raise ValueError("it has no such tasks")
+    rows = None
+    if array.rows is not None or array.product is not None:
+        given = [wq_array.row_of(facts, spec.index_of(number)) for number in wanted]
+        rows = tuple(tuple(row[name] for name in array.columns) for row in given)
+    pieces = tuple((first, last, 1) for first, last in numbers)
+    return ArrayTasks(tasks=pieces, at_most=array.at_most, columns=array.columns, rows=rows)
 
 
 def listed(task: Task, setting: Setting) -> JobSpec:

@@ -21,6 +21,7 @@ CREATE TABLE tasks (                -- those of which more is to be known
     token TEXT NOT NULL, place INTEGER NOT NULL, number INTEGER NOT NULL, state BLOB NOT NULL,
     PRIMARY KEY (token, place, number)
 ) WITHOUT ROWID;
-CREATE TABLE outputs (              -- where the files of jobs that are over are
-    id INTEGER PRIMARY KEY, ended REAL NOT NULL, kept BLOB NOT NULL
+CREATE TABLE outputs (              -- of jobs that are over: where their files are, and what they were, to run them again
+    id INTEGER PRIMARY KEY, ended REAL NOT NULL, kept BLOB NOT NULL, setting TEXT REFERENCES settings (name), task BLOB
 );
+CREATE INDEX outputs_setting ON outputs (setting);
