@@ -30,6 +30,7 @@ class Server:
         self.frames = Frames(64 << 20)
         self.bodies: list[bytes] = []
         self.heard_bytes = 0
+        self.asked = 0  # questions with a number
         sock.settimeout(ANSWER_TIMEOUT_S)
         send(sock, {"type": "hello", "version": PROTOCOL, "role": "client"})
         self.welcome: dict[str, Any] = {}

@@ -13,6 +13,9 @@ VERBS = {
     "sub": "submit jobs",
     "ls": "list jobs",
     "stat": "show what the nodes do",
+    "info": "show everything about a job",
+    "hist": "show finished jobs",
+    "wait": "wait until jobs are over",
     "rm": "remove jobs",
     "edit": "change a job in the queue",
     "refresh": "look again now",
@@ -29,7 +32,8 @@ HIDDEN = {"run_launcher", "afar"}
 WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar"}
 VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
-    --array --each-line --each-csv --param --at-most --caps""".split()
+    --array --each-line --each-csv --param --at-most --caps --keep --name --state --since --until -n --most
+    --timeout""".split()
 )
 
 

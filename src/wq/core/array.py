@@ -17,7 +17,8 @@ from wq.core.ranges import Ranges
 class Array(Struct, frozen=True, kw_only=True):
     """An array in the queue. Times are seconds since 1970, for display only.
 
-    waiting: the places of tasks that no attempt was ever made of. removed: of those that never will be.
+    waiting: the places of tasks that no attempt was ever made of. removed: of those that never will be, and removed_by,
+    removed_why: who last took some away, and why, in his words.
     live: how many tasks are split off and not over. failed: how many ended otherwise than with exit status 0.
     at_most: how many may run at one time. over: its last task has ended.
     """
@@ -28,6 +29,7 @@ class Array(Struct, frozen=True, kw_only=True):
     waiting: Ranges
     removed: Ranges = ()
     removed_by: str = ""
+    removed_why: str = ""
     live: int = 0
     failed: int = 0
     at_most: int | None = None
@@ -63,9 +65,10 @@ class Array(Struct, frozen=True, kw_only=True):
         started_s = now_s if self.started_s is None else self.started_s
         return replace(self, waiting=left, live=self.live + len(jobs), started_s=started_s), jobs
 
-    def remove(self, places: Ranges, by: str) -> Array:
+    def remove(self, places: Ranges, by: str, why: str = "") -> Array:
         """Without these of its waiting tasks."""
         left = self.waiting
         for first, last in places:
             left = ranges.without(left, first, last)
-        return replace(self, waiting=left, removed=ranges.union(self.removed, places), removed_by=by)
+        removed = ranges.union(self.removed, places)
+        return replace(self, waiting=left, removed=removed, removed_by=by, removed_why=why)

@@ -58,7 +58,7 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a job ended.
 
     exit_status: 0 to 255 if the program exited; signal: its number if one ended it.
-    by: who removed it; message: a sentence for a human.
+    by: who removed it, and reason: why, in his words, if he gave any; message: a sentence for a human.
     cpu_s: user and system time of the job's processes that were waited for.
     """
 
@@ -68,6 +68,12 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     by: str | None = None
     message: str | None = None
     cpu_s: float | None = None
+    reason: str | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended as it should: by itself, with exit status 0."""
+        return self.kind is OutcomeKind.EXITED and self.exit_status == 0
 
     @property
     def shell_status(self) -> int:
@@ -162,6 +168,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: Outcome | None = None
     stop_by: str | None = None
     stop_grace_s: float | None = None
+    stop_reason: str | None = None
     requeued_why: str | None = None  # what became of the attempt before this one
     lane: str | None = None
 

@@ -68,6 +68,7 @@ def job_row(job: Job, reason: Reason | None = None, dark: Row | None = None) -> 
             "exit_status": outcome.exit_status,
             "signal": outcome.signal,
             "by": outcome.by,
+            "reason": outcome.reason,
             "message": outcome.message,
             "cpu_s": outcome.cpu_s,
         }
@@ -161,6 +162,8 @@ def array_row(array: Array, tally: Tally, reason: Reason | None = None) -> Row:
             "done": done,
             "failed": failed,
             "removed": ranges.count(array.removed),
+            "removed_by": array.removed_by or None,
+            "removed_why": array.removed_why or None,
         },
         "submitted_at": array.submitted_s,
         "started_at": array.started_s,

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from wq.core.array import Array
 from wq.core.cluster import Node, NodeState
-from wq.core.job import Allocation, AttemptNo, HostName, Job, JobId, Key, OutcomeKind, State, Uid
+from wq.core.job import Allocation, AttemptNo, HostName, Job, JobId, Key, State, Uid
 from wq.core.lane import Lane, lane_of, patience_s
 from wq.core.layered import Layered
 from wq.core.lifecycle import HOLDING_CORES, Ended, Granted, JobEvent, Requeued, Submitted, advance
@@ -75,6 +75,7 @@ class TasksRemoved(Struct, frozen=True, kw_only=True):
     id: JobId
     places: Ranges
     by: str
+    reason: str = ""
 
 
 class AtMostSet(Struct, frozen=True, kw_only=True):
@@ -329,8 +330,7 @@ class Draft:
 
     def task_over(self, job: Job) -> None:
         """A task of an array has ended: counted in tally_arrays."""
-        outcome = job.outcome
-        ok = outcome is not None and outcome.kind is OutcomeKind.EXITED and outcome.exit_status == 0
+        ok = job.outcome is not None and job.outcome.succeeded
         over = self.tasks_over.setdefault(job.id, [0, 0])
         over[0] += 1
         over[1] += not ok

@@ -26,7 +26,7 @@ class Remove(Struct, frozen=True, kw_only=True):
     """Remove jobs by ranges of ids (first, last), tasks of arrays (job, first, last), or all of one's own.
 
     lost: the owner's word that what ran there is gone; frees the cores without evidence.
-    grace_s: seconds between TERM and KILL.
+    grace_s: seconds between TERM and KILL. reason: why, for those who look at the outcome.
     """
 
     ids: tuple[tuple[int, int], ...] = ()
@@ -34,6 +34,7 @@ class Remove(Struct, frozen=True, kw_only=True):
     all: bool = False
     lost: bool = False
     grace_s: float = 5.0
+    reason: str = ""
 
 
 class RemoveRest(Struct, frozen=True, kw_only=True):
@@ -42,6 +43,7 @@ class RemoveRest(Struct, frozen=True, kw_only=True):
     jobs: tuple[tuple[int, int], ...]  # (id, task or NO_TASK)
     lost: bool
     grace_s: float
+    reason: str = ""
 
 
 class SetAtMost(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.core.engines import ANZE, BINE, OWNER, array, spec
 from tests.unit.core.test_lanes import check
 from tests.unit.core.worlds import cluster
-from tests.unit.store.test_store import Kept
+from tests.unit.store.test_store import Kept, pruned
 from wq.core import ranges
 from wq.core.job import AttemptNo, JobId, Outcome, OutcomeKind
 from wq.core.queue import Queue
@@ -101,7 +101,7 @@ def test_what_is_over_is_a_row_a_task_and_the_grants_are_gone(store: Store) -> N
     assert [(job.task, job.outcome and job.outcome.exit_status) for job in tasks] == [(n, n % 2) for n in range(30)]
     assert store.db.execute("SELECT count(*) FROM grants").fetchone() == (0,)
     assert loaded(store).next_id == 2
-    store.prune(play.now.wall_s + 8 * 86400.0)
+    pruned(store, play.now.wall_s + 8 * 86400.0)
     assert store.db.execute("SELECT count(*) FROM tasks").fetchone() == (0,)
     assert loaded(store).next_id == 2
 

@@ -139,10 +139,10 @@ def _statuses(columns: Sequence[Sequence[Any]]) -> Sequence[str]:
     letters = list(map(letter_of.__getitem__, states))
     if counts.count(None) == len(counts):
         return letters
-    return [letter if n is None else _in_letters(n) for letter, n in zip(letters, counts, strict=True)]
+    return [letter if n is None else counts_in_letters(n) for letter, n in zip(letters, counts, strict=True)]
 
 
-def _in_letters(counts: Sequence[int]) -> str:
+def counts_in_letters(counts: Sequence[int]) -> str:
     """How many tasks of an array wait, run, are done and have failed, as one word: `W8120/R48/D1832`."""
     return "/".join(f"{letter}{int(number)}" for letter, number in zip("WRDF", counts, strict=True) if number) or "W0"
 
