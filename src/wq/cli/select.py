@@ -10,9 +10,10 @@ For a command (hold, say) that takes ids:
         ranges = select.chosen(server, args)       # [first, last] and [id, id, first task, last task]
         server.ask("hold", **ids.as_fields(ranges))
 
-`over=True`, in all three, is for commands that are about finished jobs, too (info, wait, log, redo): then names find those
-as well, and so do `--failed`, `--name` and `--state done`. Without it, only what is in the queue is found by them; `last` is
-one's newest job in any case. What options choose may be nothing: the list is empty then, and the command says so.
+`over=True`, in all three, is for commands that are about finished jobs, too (info, wait, log, redo): then names find
+those as well, and so do `--failed`, `--name` and `--state done`. Without it, only what is in the queue is found by
+them; `last` is one's newest job in any case. What options choose may be nothing: the list is empty then, and the
+command says so.
 """
 
 from __future__ import annotations

@@ -157,6 +157,8 @@ class TestWhatTheClientSays:
                 {"type": "remove", "ids": [], "tasks": [[12, 5, 9]], "all": False, "lost": False, "grace_s": 5.0},
                 core.Remove(tasks=((12, 5, 9),)),
             ),
+            ({"type": "hist", "most": 50, "failed": False, "everybody": True}, messages.Hist(everybody=True)),
+            ({"type": "info", "id": 12, "task": 5}, messages.Info(id=12, task=5)),
             ({"type": "shutdown"}, messages.Shutdown()),
         ],
         ids=lambda value: value["type"] if isinstance(value, dict) else "",
@@ -167,7 +169,8 @@ class TestWhatTheClientSays:
 
     def test_every_request_in_the_sources_of_the_commands_is_tried_here(self) -> None:
         asked = set(requests_of_the_commands())
-        assert asked == {"ls", "stat", "users", "remove", "limit", "node", "refresh", "shutdown", "at_most"}
+        known = {"ls", "stat", "users", "remove", "limit", "node", "refresh", "shutdown", "at_most"}
+        assert asked == known | {"hist", "info"}
 
 
 def requests_of_the_commands() -> Iterator[str]:

@@ -323,8 +323,10 @@ class TestWaiting:
         waiting = [office.visitor() for _ in range(190)]
         for visitor in waiting:
             visitor.say({"type": "wait", "seq": 1, "ids": [[number, number]], "seen": 0})
-        while office.server.questions:
+        while office.server.questions or office.server.talkers:
             office.turn()
+        for visitor in waiting:
+            visitor.heard()
         end(launcher, other)
         assert not office.server.questions
         assert not any(visitor.heard() for visitor in waiting)
