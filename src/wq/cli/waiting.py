@@ -21,6 +21,7 @@ INTERRUPTED = 130
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 2.0  # between two questions
 AGAIN_S = 30.0  # without an answer the question is asked anew
 BAR_S = 1.0
+MOST_FAILURES = 5  # to start a private queue again: others of the same user may be about to do so
 MOST_TOLD = 20  # that failed
 
 
@@ -126,7 +127,12 @@ class Waiter:
 
     def ask(self, server: Server) -> dict[str, Any] | None:
         """The answer to one question, whenever that comes; None if it is to be asked again. Raises ConnectionError."""
-        server.hello_only()
+        try:
+            server.hello_only()
+        except WqError as error:
+            if error.status == AWAY:
+                raise ConnectionResetError from None
+            raise
         server.asked = server.asked + 1
         seen = {} if self.seen is None else {"seen": self.seen}
         send(server.sock, {"type": "wait", "seq": server.asked, **self.fields, **seen})
@@ -175,6 +181,7 @@ class Waiter:
             self.is_away = True
             self.bar.clear()
             remark("the server is away; waiting for it to come back")
+        failures = 0
         while True:
             self.sleep()
             try:
@@ -184,7 +191,8 @@ class Waiter:
             except ConnectionError:
                 continue
             except WqError as error:
-                if error.status != AWAY:
+                failures += error.status != AWAY
+                if failures > (MOST_FAILURES if server.private else 0):
                     raise
 
     # what is shown

@@ -184,7 +184,7 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "on_terminal", lambda: True)
     monkeypatch.setattr(progress, "columns", lambda: 100)
     monkeypatch.setattr(progress, "monotonic", lambda: now[0])
-    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("wq.cli.waiting.time.monotonic", lambda: now[0])
     waiter = Waiter([[1, 1]])
     waiter.hear(facts(arrays=[[1, None, None, 100, 10, 0, 0]]), first=True)
     waiter.show()

@@ -11,8 +11,8 @@ import pytest
 from tests.unit.server.desk import ANZE, BINE, Office, Visitor, an_office, job
 from wq.server import history
 from wq.server.keep import Keep, parse_keep
-from wq.server.server import KEEP_TOKENS_S
 from wq.server.watches import MOST_WATCHED
+from wq.store.store import KEEP_TOKENS_S
 
 Facts = dict[str, typing.Any]
 

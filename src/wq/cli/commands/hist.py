@@ -21,7 +21,7 @@ HELP = (
 )
 EXAMPLES = """examples:
   wq hist                          your newest 50
-  wq hist --since 2d               of the last two days (yesterday, 14:05, 2026-11-20T14:05 are times, too)
+  wq hist --since 2d               of the last two days (or yesterday, 14:05, 2026-11-20)
   wq hist --since 7d --failed      what went wrong in the last week
   wq hist -u anze,erin             of these users; -a: of all
   wq hist --name 'fit*' -n 500     by their names; more of them

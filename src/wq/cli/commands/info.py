@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
-HELP = "Show everything about a job, or a task of an array: also of those that are over, while they are kept."
+HELP = "Show everything about a job, or a task of an array: also when it is over, while it is kept."
 EXAMPLES = """examples:
   wq info 12          this job
   wq info 12.5        this task of an array
