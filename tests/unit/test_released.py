@@ -17,6 +17,7 @@ from wq.core.queue import Queue
 from wq.launcher.book import Book
 from wq.launcher.ledger import Ledger, Phase
 from wq.store.database import migrations
+from wq.store.past import Wanted
 from wq.store.store import Store
 
 RELEASED = Path(__file__).parents[1] / "released"
@@ -64,6 +65,8 @@ class TestTheQueue:
         done = {job.id: job.outcome for job in store.finished(ids=None)}
         assert done[JobId(5)] == Outcome(kind=OutcomeKind.SIGNALLED, signal=9, cpu_s=1.5)
         assert set(done) == {5, 6}
+        wanted = Wanted(uids=store.past.uids(), failed=True)
+        assert [(entry.id, entry.name) for entry in store.past.entries(wanted)] == [(6, "job"), (5, "job")]
         queue = Queue(owner=OWNER.uid)
         store.load(queue)
         limits = {(Uid(ANZE.uid), False): Limit(run=3, cores=None), (Uid(ANZE.uid), True): Limit(run=None, cores=5)}
