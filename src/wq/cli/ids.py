@@ -47,7 +47,11 @@ def check(word: str, first: int, last: int, *, least: int) -> None:
 
 def asked(words: list[str]) -> dict[str, list[list[int]]]:
     """What they are in a request: "ids" [first, last], and "tasks" [id, first, last] where there are any."""
-    ranges = id_ranges(words)
+    return as_fields(id_ranges(words))
+
+
+def as_fields(ranges: list[list[int]]) -> dict[str, list[list[int]]]:
+    """The same for ranges as id_ranges makes them."""
     fields = {"ids": [found for found in ranges if len(found) == 2]}
     tasks = [found[1:] for found in ranges if len(found) == 4]
     return {**fields, "tasks": tasks} if tasks else fields

@@ -13,6 +13,9 @@ VERBS = {
     "sub": "submit jobs",
     "ls": "list jobs",
     "stat": "show what the nodes do",
+    "info": "show everything about a job",
+    "hist": "show finished jobs",
+    "wait": "wait until jobs are over",
     "log": "show what jobs have written, follow one",
     "rm": "remove jobs",
     "hold": "take waiting jobs out of the line",
@@ -46,7 +49,8 @@ VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
     --array --each-line --each-csv --param --at-most --caps
     --max-fails --after --after-any --after-notok --after-each --begin --retries --notify
-    -o --columns --sort --state --name --file --output -e --error --lines --attempt --since""".split()
+    -o --columns --sort --state --name --file --output -e --error --lines --attempt --since
+    --keep --until --most --timeout""".split()
 )  # (not the -f of `wq init`: that of `wq ls` has no value)
 MAYBE_VALUED = ("-w", "--watch")  # by a number
 

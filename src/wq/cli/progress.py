@@ -26,13 +26,13 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.clear()
 
-    def at(self, done: int, of: int) -> None:
-        """So much is done. Called as often as one likes."""
+    def at(self, done: int, of: int, beside: str = "") -> None:
+        """So much is done. Called as often as one likes. beside: what else there is to say, fit for a terminal."""
         if not self.on or of <= 0 or monotonic() < self.next_s:
             return
         self.next_s = monotonic() + BETWEEN_S
         full = WIDTH * min(max(done, 0), of) // of
-        self.write(f"{self.what} [{'#' * full}{'.' * (WIDTH - full)}] {done}/{of}")
+        self.write(f"{self.what} [{'#' * full}{'.' * (WIDTH - full)}] {done}/{of}{beside}")
 
     def clear(self) -> None:
         if self.shown:

@@ -39,6 +39,8 @@ def go_there_if_configured(verb: str, words: list[str], args: Any, *, port_given
         settings.get("remote_command", "wq"),
     )
     facts: dict[str, Any] = {"words": [verb, *words], "tail": args.tail}
+    if verb == "wait" or (verb == "sub" and args.wait):
+        facts["ends_with_us"] = True
     sys.stdout.flush()
     sys.exit(submit(head, facts, args) if verb == "sub" else ask(head, facts, args))
 

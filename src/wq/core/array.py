@@ -17,7 +17,8 @@ from wq.core.ranges import Ranges
 class Array(Struct, frozen=True, kw_only=True):
     """An array in the queue. Times are seconds since 1970, for display only.
 
-    waiting: the places of tasks that no attempt was ever made of. removed: of those that never will be.
+    waiting: the places of tasks that no attempt was ever made of. removed: of those that never will be, and removed_by,
+    removed_why: who last took some away, and why, in his words.
     blocked: the places of tasks that wait for a task of another array. waits: what all its new tasks wait for.
     live: how many tasks are split off and not over. failed: how many ended otherwise than with exit status 0.
     at_most: how many may run at one time. over: its last task has ended. time_s: as of a Job.
@@ -29,6 +30,7 @@ class Array(Struct, frozen=True, kw_only=True):
     waiting: Ranges
     removed: Ranges = ()
     removed_by: str = ""
+    removed_why: str = ""
     live: int = 0
     failed: int = 0
     at_most: int | None = None
@@ -80,14 +82,14 @@ class Array(Struct, frozen=True, kw_only=True):
         started_s = now_s if self.started_s is None else self.started_s
         return replace(self, waiting=left, live=self.live + len(jobs), started_s=started_s), jobs
 
-    def remove(self, places: Ranges, by: str) -> Array:
+    def remove(self, places: Ranges, by: str, why: str = "") -> Array:
         """Without these of its tasks that have not started."""
         left, blocked = self.waiting, self.blocked
         for first, last in places:
             left = ranges.without(left, first, last)
             blocked = ranges.without(blocked, first, last) if blocked else blocked
         removed = ranges.union(self.removed, places)
-        return replace(self, waiting=left, blocked=blocked, removed=removed, removed_by=by)
+        return replace(self, waiting=left, blocked=blocked, removed=removed, removed_by=by, removed_why=why)
 
     def free(self, places: Ranges) -> Array:
         """These tasks have nothing of another array to wait for any more."""

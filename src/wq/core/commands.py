@@ -40,6 +40,7 @@ from wq.core.requests import (
 ROOT = Uid(0)
 LONGEST_TOKEN = 100
 MOST_RANGES = 200
+LONGEST_REASON = 200
 REMOVED_AT_ONCE = 500  # others have their turn in between
 
 
@@ -135,6 +136,8 @@ def remove(draft: Draft, who: Who, request: Remove) -> Answer | Refusal | Unfini
         return Refusal(
             error=f"{len(request.ids) + len(request.tasks)} ids and ranges are too many at once; at most {MOST_RANGES}"
         )
+    if len(request.reason) > LONGEST_REASON:
+        return Refusal(error=f"a reason has at most {LONGEST_REASON} characters")
     if request.lost and not is_owner(draft, who):
         return Refusal(error=f"only the server's owner ({owner_name(draft)}) and root may declare a job lost")
     arrays, chosen, missing = choose(draft, who, request)
@@ -158,7 +161,8 @@ def answered(
 ) -> Answer | Unfinished:
     if not later:
         return Answer(facts=facts)
-    return Unfinished(facts=facts, rest=RemoveRest(jobs=later, lost=request.lost, grace_s=request.grace_s))
+    rest = RemoveRest(jobs=later, lost=request.lost, grace_s=request.grace_s, reason=request.reason)
+    return Unfinished(facts=facts, rest=rest)
 
 
 def remove_all_of(
@@ -177,7 +181,7 @@ def remove_all_of(
         elif isinstance(job, Array):
             places = arrays[job]
             if places:
-                draft.remove_tasks(draft.arrays[job.id], places, who.user)
+                draft.remove_tasks(draft.arrays[job.id], places, who.user, request.reason)
             tasks.setdefault(job.id, Counter())["removed"] += ranges.count(places)
         elif job.task is not None:
             tasks.setdefault(job.id, Counter())[remove_one(draft, who, job, request)] += 1
@@ -233,14 +237,17 @@ def choose(draft: Draft, who: Who, request: Remove) -> tuple[dict[Array, Ranges]
 
 def remove_one(draft: Draft, who: Who, job: Job, request: Remove | RemoveRest) -> str:
     """End one job; says whether it is gone (removed) or going (ending)."""
+    reason = request.reason or None
     if job.state in (State.QUEUED, State.HELD):
-        outcome = Outcome(kind=OutcomeKind.REMOVED, by=who.user, message="removed before it started")
+        outcome = Outcome(kind=OutcomeKind.REMOVED, by=who.user, message="removed before it started", reason=reason)
     elif request.lost:
-        outcome = Outcome(kind=OutcomeKind.LOST, by=who.user, message=f"declared lost by {who.user}")
+        said = f"declared lost by {who.user}"
+        outcome = Outcome(kind=OutcomeKind.LOST, by=who.user, message=said, reason=reason)
     else:
         if job.state is not State.STOPPING:
             grace_s = min(max(request.grace_s, 0.0), 3600.0)
-            draft.apply(StopRequested(id=job.id, task=job.task, by=who.user, grace_s=grace_s))
+            stop = StopRequested(id=job.id, task=job.task, by=who.user, grace_s=grace_s, reason=request.reason)
+            draft.apply(stop)
         return "ending"
     draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
     return "removed"

@@ -19,7 +19,7 @@ from wq.core.line import Waiting
 from wq.core.plan import Reason, ReasonCode
 from wq.core.queue import Draft
 from wq.core.ranges import Ranges
-from wq.core.requests import Past
+from wq.core.requests import Became
 
 MOST_SAID = 5  # in a reason
 MOST_AFTER = 200  # that one job waits for
@@ -43,7 +43,7 @@ class AtFirst(Struct, frozen=True, kw_only=True):
 # ---- at the submission
 
 
-def at_first(draft: Draft, spec: JobSpec, new: Mapping[int, JobSpec], past: Mapping[int, Past]) -> AtFirst:
+def at_first(draft: Draft, spec: JobSpec, new: Mapping[int, JobSpec], past: Mapping[int, Became]) -> AtFirst:
     """What a new job waits for. new: the jobs of the same submission before it; past: what is over of what it names.
 
     Raises CannotWait.
@@ -86,7 +86,7 @@ def became(ok: bool) -> str:
     return "was successful" if ok else "failed"
 
 
-def check_past(draft: Draft, after: After, past: Mapping[int, Past]) -> None:
+def check_past(draft: Draft, after: After, past: Mapping[int, Became]) -> None:
     """Raises CannotWait for a job that nobody knows, or whose end is not what is waited for."""
     ok = draft.ended_jobs.get(JobId(after.job))
     if ok is None and after.job in past:
@@ -98,7 +98,7 @@ def check_past(draft: Draft, after: After, past: Mapping[int, Past]) -> None:
 
 
 def by_task(
-    draft: Draft, spec: JobSpec, after: After, new: Mapping[int, JobSpec], past: Mapping[int, Past]
+    draft: Draft, spec: JobSpec, after: After, new: Mapping[int, JobSpec], past: Mapping[int, Became]
 ) -> tuple[Ranges, Ranges]:
     """The places of tasks (whose counterpart in the other array is not over; whose condition can never be true)."""
     if spec.array is None or sum(one.each for one in spec.after) > 1:

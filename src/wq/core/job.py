@@ -62,7 +62,7 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a job ended.
 
     exit_status: 0 to 255 if the program exited; signal: its number if one ended it.
-    by: who removed it; message: a sentence for a human.
+    by: who removed it, and reason: why, in his words, if he gave any; message: a sentence for a human.
     What it used, as far as is known, over all its nodes. cpu_s: user and system time of its processes that were waited
     for; wall_s: from its start to its end; peak_mem_bytes, io_read_bytes, io_write_bytes: at least so much.
     """
@@ -77,10 +77,11 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     peak_mem_bytes: int | None = None
     io_read_bytes: int | None = None
     io_write_bytes: int | None = None
+    reason: str | None = None
 
     @property
-    def ok(self) -> bool:
-        """It did what it was to do."""
+    def succeeded(self) -> bool:
+        """Whether it ended as it should: by itself, with exit status 0."""
         return self.kind is OutcomeKind.EXITED and self.exit_status == 0
 
     @property
@@ -228,6 +229,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: Outcome | None = None
     stop_by: str | None = None
     stop_grace_s: float | None = None
+    stop_reason: str | None = None
     requeued_why: str | None = None  # what became of the attempt before this one
     lane: str | None = None
     waits: Waits | None = None

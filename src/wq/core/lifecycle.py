@@ -52,12 +52,13 @@ class Started(Struct, frozen=True, kw_only=True):
 
 
 class StopRequested(Struct, frozen=True, kw_only=True):
-    """Somebody wants it ended: TERM now, KILL after the grace."""
+    """Somebody wants it ended: TERM now, KILL after the grace. reason: in his words, if he gave one."""
 
     id: JobId
     task: int | None = None
     by: str
     grace_s: float
+    reason: str = ""
 
 
 class TimeSet(Struct, frozen=True, kw_only=True):
@@ -129,14 +130,16 @@ def advance(job: Job, event: JobEvent) -> Job:
         case Started():
             return replace(job, state=state, started_s=event.at_s)
         case StopRequested():
-            return replace(job, state=state, stop_by=event.by, stop_grace_s=event.grace_s)
+            return replace(
+                job, state=state, stop_by=event.by, stop_grace_s=event.grace_s, stop_reason=event.reason or None
+            )
         case TimeSet():
             return replace(job, state=state, time_s=event.time_s)
         case Requeued():
             gone = replace(
                 job, state=state, allocation=None, lane=None, started_s=None, stop_by=None, stop_grace_s=None
             )
-            return replace(gone, requeued_why=event.why or None)
+            return replace(gone, requeued_why=event.why or None, stop_reason=None)
         case Ended():
             started_s = job.started_s if job.started_s is not None else event.started_s
             return replace(job, state=state, outcome=event.outcome, ended_s=event.at_s, started_s=started_s)

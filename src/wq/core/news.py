@@ -150,8 +150,8 @@ def report(draft: Draft, who: Who, news: AttemptStarted | AttemptEnded | Attempt
                 draft.apply(Started(id=job.id, task=job.task, at_s=draft.now.wall_s))
         case AttemptEnded():
             outcome = news.outcome
-            if outcome.by is not None or outcome.message is not None:
-                outcome = replace(outcome, by=None, message=cut(outcome.message))
+            if outcome.by is not None or outcome.message is not None or outcome.reason is not None:
+                outcome = replace(outcome, by=None, message=cut(outcome.message), reason=None)
             if not believable(outcome):
                 outcome = replace(outcome, **dict.fromkeys(USED, None))
             now_s, started_s = draft.now.wall_s, None
@@ -166,7 +166,7 @@ def report(draft: Draft, who: Who, news: AttemptStarted | AttemptEnded | Attempt
                     draft.apply(Held(id=job.id, task=job.task, waits=waits))
                 return
             if job.state is State.STOPPING:
-                outcome = replace(outcome, kind=OutcomeKind.REMOVED, by=job.stop_by)
+                outcome = replace(outcome, kind=OutcomeKind.REMOVED, by=job.stop_by, reason=job.stop_reason)
             draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=now_s, started_s=started_s))
         case AttemptTakenBack():
             if news.host is None and job.runs_in in draft.lanes:  # its turn did not come
@@ -174,7 +174,8 @@ def report(draft: Draft, who: Who, news: AttemptStarted | AttemptEnded | Attempt
             if news.host is not None and news.host in held_hosts(job):
                 pause(draft, who.uid, news.host, cut(news.why) or "")
             if job.state is State.STOPPING:
-                outcome = Outcome(kind=OutcomeKind.REMOVED, by=job.stop_by, message="removed before it started")
+                gone = Outcome(kind=OutcomeKind.REMOVED, by=job.stop_by, message="removed before it started")
+                outcome = replace(gone, reason=job.stop_reason)
                 draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))
             else:
                 draft.apply(Requeued(id=job.id, task=job.task, why=cut(news.why) or ""))

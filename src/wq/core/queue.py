@@ -76,6 +76,7 @@ class TasksRemoved(Struct, frozen=True, kw_only=True):
     id: JobId
     places: Ranges
     by: str
+    reason: str = ""
 
 
 class AtMostSet(Struct, frozen=True, kw_only=True):
@@ -382,13 +383,13 @@ class Draft:
         elif array.in_line and not was:
             self.joined[array.id] = array
 
-    def remove_tasks(self, array: Array, places: Ranges, by: str) -> None:
+    def remove_tasks(self, array: Array, places: Ranges, by: str, reason: str = "") -> None:
         """Tasks that have not started never will."""
-        self.events.append(TasksRemoved(id=array.id, places=places, by=by))
+        self.events.append(TasksRemoved(id=array.id, places=places, by=by, reason=reason))
         if array.id in self.dependents:
             tasks = self.fresh_task_ends.setdefault(array.id, {})
             tasks.update((array.tasks.number(place), False) for place in ranges.numbers(places))
-        self.change_array(array.remove(places, by))
+        self.change_array(array.remove(places, by, reason))
 
     def free_tasks(self, array: Array, places: Ranges) -> None:
         self.events.append(TasksFreed(id=array.id, places=places))
@@ -444,7 +445,7 @@ class Draft:
 
     def task_over(self, job: Job) -> None:
         """A task of an array has ended: counted in tally_arrays."""
-        ok = job.outcome is not None and job.outcome.ok
+        ok = job.outcome is not None and job.outcome.succeeded
         self.ended_tasks.setdefault(job.id, {})[job.task or 0] = ok
         if job.id in self.dependents:
             self.fresh_task_ends.setdefault(job.id, {})[job.task or 0] = ok
@@ -472,7 +473,7 @@ class Draft:
             if job.task is not None:
                 self.task_over(job)
                 return
-            self.note_end(job.id, job.outcome is not None and job.outcome.ok)
+            self.note_end(job.id, job.outcome is not None and job.outcome.succeeded)
             told = job.outcome if job.spec.foreground else None  # of batch jobs the launcher needs no more than that
             self.orders.append(Gone(uid=job.spec.uid, id=job.id, outcome=told))
         else:

@@ -15,7 +15,7 @@ from wq.core.ranges import Ranges
 # --- requests of users
 
 
-class Past(Struct, frozen=True, kw_only=True):
+class Became(Struct, frozen=True, kw_only=True):
     """What became of a job. ok: None if it is not over.
 
     tasks, bad: of an array, its tasks, and the places of those that have failed so far.
@@ -34,14 +34,14 @@ class Submit(Struct, frozen=True, kw_only=True):
 
     token: str
     jobs: tuple[JobSpec, ...]
-    past: dict[int, Past] = field(default_factory=dict)
+    past: dict[int, Became] = field(default_factory=dict)
 
 
 class Remove(Struct, frozen=True, kw_only=True):
     """Remove jobs by ranges of ids (first, last), tasks of arrays (job, first, last), or all of one's own.
 
     lost: the owner's word that what ran there is gone; frees the cores without evidence.
-    grace_s: seconds between TERM and KILL.
+    grace_s: seconds between TERM and KILL. reason: why, for those who look at the outcome.
     """
 
     ids: tuple[tuple[int, int], ...] = ()
@@ -49,6 +49,7 @@ class Remove(Struct, frozen=True, kw_only=True):
     all: bool = False
     lost: bool = False
     grace_s: float = 5.0
+    reason: str = ""
 
 
 class RemoveRest(Struct, frozen=True, kw_only=True):
@@ -57,6 +58,7 @@ class RemoveRest(Struct, frozen=True, kw_only=True):
     jobs: tuple[tuple[int, int], ...]  # (id, task or NO_TASK)
     lost: bool
     grace_s: float
+    reason: str = ""
 
 
 class SetHold(Struct, frozen=True, kw_only=True):

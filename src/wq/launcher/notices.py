@@ -139,7 +139,7 @@ def end_of_job(outcome: Outcome | None) -> tuple[bool, str]:
         return False, "removed"
     match outcome.kind:
         case OutcomeKind.EXITED:
-            return outcome.ok, f"exit status {outcome.exit_status}"
+            return outcome.succeeded, f"exit status {outcome.exit_status}"
         case OutcomeKind.SIGNALLED:
             return False, outcome.message or f"killed by signal {outcome.signal}"
         case OutcomeKind.REMOVED:

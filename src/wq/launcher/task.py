@@ -179,7 +179,7 @@ def failure(outcome: Outcome) -> tuple[int | str, str]:
 
 def is_tried_again(task: Task, outcome: Outcome, ntried: int) -> bool:
     """Whether its user wants another attempt after this end. ntried: how many there were because of that."""
-    if outcome.ok or task.foreground or ntried >= task.retries:
+    if outcome.succeeded or task.foreground or ntried >= task.retries:
         return False
     if not task.retry_on:  # (another attempt would come to its time limit as well)
         return outcome.kind is not OutcomeKind.TIME_LIMIT

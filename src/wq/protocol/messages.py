@@ -57,6 +57,48 @@ class Users:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hist:
+    """Jobs that are over, newest first: of these users, of everybody, or (neither) of the asker.
+
+    since_s, until_s: when they ended; failed: only those that did not end as they should; name: a pattern, as of a
+    shell, with *, ? and [...]. The answer has the newest `most` of them, and how many more there are.
+    """
+
+    users: tuple[str, ...] = ()
+    everybody: bool = False
+    since_s: float | None = None
+    until_s: float | None = None
+    failed: bool = False
+    name: str = ""
+    most: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Info:
+    """All that is known of a job, or of one task of an array."""
+
+    id: int
+    task: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newest:
+    """The id of the asker's last job, whatever became of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """How these stand: jobs and arrays by ranges of ids, tasks as (array, first, last).
+
+    seen: what the last answer had as `over`; if that is still so, there is an answer as soon as it is not.
+    """
+
+    ids: tuple[tuple[int, int], ...] = ()
+    tasks: tuple[tuple[int, int, int], ...] = ()
+    seen: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown:
     """Stop the server in order."""
 
@@ -128,7 +170,7 @@ class Eff:
     since_s: float = 86400.0
 
 
-Query = Ls | Eff | Stat | Users | Shutdown | Limit
+Query = Ls | Eff | Stat | Users | Hist | Info | Newest | Wait | Shutdown | Limit
 Word = Hello | Query | Attempts | Request
 
 FROM_CLIENTS: dict[str, type] = {
@@ -137,6 +179,10 @@ FROM_CLIENTS: dict[str, type] = {
     "eff": Eff,
     "stat": Stat,
     "users": Users,
+    "hist": Hist,
+    "info": Info,
+    "newest": Newest,
+    "wait": Wait,
     "shutdown": Shutdown,
     "limit": Limit,
     "remove": core.Remove,

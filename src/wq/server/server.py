@@ -49,10 +49,14 @@ from wq.protocol import messages, places
 from wq.protocol.wire import PROTOCOL
 from wq.server.caps import Caps
 from wq.server.connections import BACKLOG, Door, Peer, user_name
+from wq.server.history import History, info
 from wq.server.intake import Intake
+from wq.server.keep import Keep
 from wq.server.looks import Looks
+from wq.server.watches import Watches, standing
 from wq.store.database import DiskFailed, NoRoom
-from wq.store.store import SpoolInUse, Store, storable
+from wq.store.past import FOR_EVER_S, Wanted
+from wq.store.store import KEEP_TOKENS_S, SpoolInUse, Store, storable
 
 PRUNE_EVERY_S = 3600.0
 PAGE_BYTES = 400_000  # of a listing
@@ -69,10 +73,16 @@ LAUNCHER_COST = 1000
 FEW_HELD = 10_000  # so many are looked at for those in the foreground
 MOST_PAST = 2000  # jobs that are over and that one submission names
 MOST_NAMED = 200  # ids and ranges in one question
+MOST_HISTORY = 100_000  # jobs, in one answer
+MOST_WAITED = 20_000  # ids and ranges in one question
+LONGEST_PATTERN = 200
 MOST_TASKS_SHOWN = 10_000  # that wait, in one answer
 MOST_PARTS = 1000  # of what a launcher has
 PRIVATE_IDLE_S = 1800.0
 FULL_DISK_S = 1.0  # between two looks at a full disk
+
+
+HELD: dict[str, object] = {}  # in the place of an answer: it follows when something has changed
 
 
 class ServeError(Exception):
@@ -95,6 +105,7 @@ class Settings:
     block_allowed: bool = True
     caps: Caps = field(default_factory=Caps)
     look: bool = True
+    keep: Keep = field(default_factory=Keep)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +177,8 @@ class Server:
         self.look_again_s = 0.0
         self.failed: DiskFailed | None = None
         self.looks = Looks(settings.ssh_command, self.looked)
+        self.watches: Watches[Peer] = Watches()
+        self.tokens_since_s = time.time() - KEEP_TOKENS_S
 
     # what arrives
 
@@ -184,7 +197,7 @@ class Server:
     def arrived(self, peer: Peer, word: Any, seq: int) -> None:
         if isinstance(word, messages.Limit):
             self.limit(peer, word, seq)
-        elif isinstance(word, messages.Ls | messages.Eff | messages.Stat | messages.Users | messages.Shutdown):
+        elif isinstance(word, QUESTIONS):
             self.asked(peer, word, seq)
         elif isinstance(word, messages.Hello):
             peer.refuse("one hello is enough")
@@ -319,6 +332,7 @@ class Server:
     def left(self, peer: Peer) -> None:
         self.peers.discard(peer)
         peer.stalled = []
+        self.watches.forget(peer)
         if self.launchers.get(peer.who.uid) is peer:
             del self.launchers[peer.who.uid]
             self.put(Incoming(who=peer.who, request=LauncherGone()))
@@ -395,6 +409,8 @@ class Server:
             draft.settle()
             self.go_on_later(draft)
             self.tell(draft)
+            for peer, waiter in self.watches.due(draft):
+                self.questions.put(peer.who.uid, waiter)
             for item in inbox:  # reports have no answer
                 if item.reply_to not in self.partly:
                     self.waiting_for_answer.pop(item.reply_to, None)
@@ -413,7 +429,7 @@ class Server:
         named = {after.job for spec in request.jobs for after in spec.after if after.job > 0}
         if len(named) > MOST_PAST:
             named = set()
-        return replace(item, request=replace(request, past=self.store.past(named) if named else {}))
+        return replace(item, request=replace(request, past=self.store.became(named) if named else {}))
 
     def is_due(self) -> bool:
         """Is there something to be decided though nothing has arrived?"""
@@ -541,11 +557,15 @@ class Server:
                 peer.answer(seq, {"ok": {"users": self.user_rows(word.user)}})
             case messages.Shutdown():
                 self.shutdown(peer, seq)
+            case messages.Hist() | messages.Info() | messages.Wait():
+                self.answer(Question(peer=peer, word=self.looked_up(question), seq=seq))
+            case messages.Newest():
+                peer.answer(seq, {"ok": {"id": self.newest(peer.who.uid)}})
             case _:
                 began = time.monotonic()
                 while (page := next(word)) is None and time.monotonic() - began < SLICE_S:
                     pass
-                if page is not None:
+                if page is not None and page is not HELD:
                     peer.answer(seq, page)
                 if page is None or "page" in page:
                     self.questions.put_back(peer.who.uid, question)
@@ -573,10 +593,13 @@ class Server:
             chosen = [one for one in chosen if one.spec.user in users]
         why = self.plan().why if query.why else None
         if query.brief:
-            return self.paged(listing.brief_rows(self.queue, chosen))
+            return self.listed(listing.brief_rows(self.queue, chosen))
         if query.fields:
-            return self.paged(listing.picked(listing.stretches(self.queue, chosen, why), query.fields))
-        return self.paged(listing.rows(self.queue, chosen, why))
+            return self.listed(listing.picked(listing.stretches(self.queue, chosen, why), query.fields))
+        return self.listed(listing.rows(self.queue, chosen, why))
+
+    def listed(self, rows: Iterable[object]) -> Iterator[dict[str, object] | None]:
+        return self.paged(rows, lambda: {"counts": listing.counts(self.queue)})
 
     def used_pages(self, query: messages.Eff) -> Iterator[dict[str, object] | None]:
         """What jobs that are over had and used, as pages."""
@@ -591,11 +614,79 @@ class Server:
                 jobs += store.tasks_of(array, "state = 'done' AND task BETWEEN ? AND ?", span)
         mem_gb = {node.host: node.mem_gb for node in self.queue.nodes}
         rows = listing.used_rows(jobs, arrays, mem_gb)
-        return self.paged(row for row in rows if not query.users or row["user"] in query.users)
+        return self.listed(row for row in rows if not query.users or row["user"] in query.users)
 
     def live_array(self, number: int) -> list[Array]:
         known = self.queue.arrays.get(JobId(number))
         return [] if known is None else [known]
+
+    def looked_up(self, question: Question) -> Iterator[dict[str, object] | None]:
+        """The answer to a question about the past, or about what becomes of jobs; in parts."""
+        match question.word:
+            case messages.Hist():
+                return self.history(question.peer, question.word)
+            case messages.Info(id=job_id, task=task):
+                return info(self.queue, self.store, job_id, task, lambda waiting: self.plan().why(waiting))
+            case _:
+                return self.how_they_stand(question)
+
+    def history(self, peer: Peer, query: messages.Hist) -> Iterator[dict[str, object] | None]:
+        uids, strangers = self.uids_of(query.users)
+        if strangers:
+            yield {"error": f"no user is called {strangers[0][:100]!r}", "status": 2}
+            return
+        if len(query.name) > LONGEST_PATTERN:
+            yield {"error": f"a pattern has at most {LONGEST_PATTERN} characters", "status": 2}
+            return
+        wanted = Wanted(
+            uids=self.store.past.uids() if query.everybody else uids or (peer.who.uid,),
+            since_s=query.since_s or 0.0,
+            until_s=FOR_EVER_S if query.until_s is None else query.until_s,
+            failed=query.failed,
+        )
+        found = History(self.store.past, wanted, query.name, max(0, min(query.most, MOST_HISTORY)))
+        yield from self.paged(found.rows(), lambda: {"more": found.more})
+
+    def uids_of(self, names: tuple[str, ...]) -> tuple[tuple[Uid, ...], list[str]]:
+        """(the users of these names, on this host or in the queue; names that are nobody's)."""
+        known = {name: uid for uid, name in self.queue.users.items()}
+        uids: list[Uid] = []
+        strangers = []
+        for name in names[:MOST_NAMED]:
+            with contextlib.suppress(KeyError, ValueError):
+                known[name] = known[name] if name in known else Uid(pwd.getpwnam(name).pw_uid)
+            if name in known:
+                uids.append(known[name])
+            else:
+                strangers.append(name)
+        return tuple(dict.fromkeys(uids)), strangers
+
+    def newest(self, uid: Uid) -> int | None:
+        return self.store.past.newest_id(uid)
+
+    def how_they_stand(self, question: Question) -> Iterator[dict[str, object] | None]:
+        """The answer to one who waits. If nothing has changed since he last asked, he is told when it has."""
+        query: messages.Wait = question.word
+        self.watches.forget(question.peer)
+        if len(query.ids) + len(query.tasks) > MOST_WAITED:
+            yield {"error": f"these are too many at once; at most {MOST_WAITED} ids and ranges", "status": 2}
+            return
+        while True:
+            for found in standing(self.queue, self.store, query.ids, query.tasks[:MOST_NAMED]):
+                if found is None:
+                    yield None
+                    continue
+                if found.too_many:
+                    yield {"error": "so many jobs are over that they are not counted; name fewer", "status": 2}
+                    return
+                if found.over != query.seen or not found.waits:
+                    yield {"ok": found.facts()}
+                    return
+                if found.is_still_so(self.queue):
+                    self.watches.hold(question.peer, question, found)
+                    yield HELD
+                    return
+            yield None  # something has changed while others had their turns: again
 
     def named(self, query: messages.Ls) -> list[listing.Listed]:
         """The jobs that are named by their ids, arrays with their tasks; and tasks that are named themselves."""
@@ -642,7 +733,10 @@ class Server:
                     chosen += new
         return chosen
 
-    def paged(self, rows: Iterable[object]) -> Iterator[dict[str, object] | None]:
+    def paged(
+        self, rows: Iterable[object], last_words: Callable[[], dict[str, object]]
+    ) -> Iterator[dict[str, object] | None]:
+        """Rows in pages below the size of a frame. last_words: facts of the last one, when all rows were made."""
         page: list[bytes] = []
         size_bytes = 0
         for row in rows:
@@ -655,7 +749,7 @@ class Server:
                 yield {"page": msgspec.Raw(b"[" + b",".join(page) + b"]")}
                 page, size_bytes = [], 0
         last = msgspec.Raw(b"[" + b",".join(page) + b"]")
-        yield {"ok": {"jobs": last, "counts": listing.counts(self.queue)}}
+        yield {"ok": {"jobs": last, **last_words()}}
 
     def shutdown(self, peer: Peer, seq: int) -> None:
         if peer.who.uid not in (self.uid, 0):
@@ -673,13 +767,35 @@ class Server:
 
     # housekeeping
 
+    async def tidy(self) -> None:
+        """Forget old jobs, and submissions that are too old to be repeated; others have their turns in between."""
+        now_s, keep = time.time(), self.settings.keep
+        for gone in self.store.past.prune(now_s - keep.age_s, keep.count):
+            self.forget_tokens(gone)
+            await asyncio.sleep(0)
+        old_s = now_s - KEEP_TOKENS_S
+        for some in self.store.past.tokens_between(self.tokens_since_s, old_s):
+            self.forget_tokens(some)
+            await asyncio.sleep(0)
+        self.tokens_since_s = max(old_s, self.tokens_since_s)
+
+    def forget_tokens(self, gone: Iterable[tuple[Uid, str, JobId]]) -> None:
+        """A submission of which a part is forgotten is refused when it is repeated; one that is forgotten is new."""
+        for uid, token, job_id in gone:
+            known = self.queue.tokens.get((uid, token))
+            if known is not None and job_id in known:
+                left = tuple(one for one in known if one != job_id)
+                if left:
+                    self.queue.tokens[(uid, token)] = left
+                else:
+                    del self.queue.tokens[(uid, token)]
+
     async def keep_house(self) -> None:
         """Prune old rows now and then; a private server without work goes away."""
         while True:
             try:
                 user_name.cache_clear()
-                self.store.prune(time.time())
-                self.queue.tokens = self.store.tokens()
+                await self.tidy()
             except NoRoom as error:
                 self.log(f"old jobs cannot be forgotten now: {error}")
             except DiskFailed as error:
@@ -693,6 +809,18 @@ class Server:
             elif self.settings.private and time.monotonic() - self.idle_since > PRIVATE_IDLE_S:
                 self.log("no work for a while; this private server goes")
                 self.stop()
+
+
+QUESTIONS = (
+    messages.Ls,
+    messages.Stat,
+    messages.Users,
+    messages.Hist,
+    messages.Info,
+    messages.Newest,
+    messages.Wait,
+    messages.Shutdown,
+)
 
 
 def whole(parts: list[LauncherHere]) -> LauncherHere:
@@ -724,7 +852,7 @@ async def serve(settings: Settings, ready: Callable[[], None], log: Callable[[st
         raise ServeError(str(error), 2) from None
     except OSError as error:
         raise ServeError(f"{settings.cluster}: {error.strerror}", 2) from None
-    store.load(server.queue)
+    store.load(server.queue, server.tokens_since_s)
     server.queue.absent = {lane.uid: time.time() for lane in server.queue.lanes.values()}
     marked = store.marked_nodes()
     server.queue.nodes = tuple(marked.get(node.host, node) for node in nodes)

@@ -21,7 +21,7 @@ from wq.core import ranges
 from wq.core.array import Array
 from wq.core.cluster import Node
 from wq.core.job import Allocation, AttemptNo, Job, JobId, JobSpec, Outcome, OutcomeKind, Requirement, State, Uid, Waits
-from wq.core.lifecycle import Granted, Submitted, advance
+from wq.core.lifecycle import Granted, Requeued, Submitted, advance
 from wq.core.listing import Used
 from wq.core.plan import Limit
 from wq.core.queue import (
@@ -39,30 +39,35 @@ from wq.core.queue import (
     TasksRemoved,
 )
 from wq.core.ranges import Ranges
-from wq.core.requests import Past
+from wq.core.requests import Became
 from wq.store.database import Database, migrations
+from wq.store.past import Past
 
-KEEP_FINISHED_S = 7 * 86400.0
+KEEP_TOKENS_S = 7 * 86400.0  # so long after its end a job's submission may be repeated
 MOST_FINISHED = 10_000  # in one answer
 OURS = frozenset({"lock", "server.log"})  # and the database, with all that lies beside it
 LARGEST_ID = (1 << 63) - 1  # that SQLite can compare with
 MOST_TASKS_READ = 1_000_000
-NEW_JOB = "INSERT INTO jobs (state, ended_s, job, id, uid, token, place) VALUES (?, ?, ?, ?, ?, ?, ?)"
-SET_JOB = "UPDATE jobs SET state = ?, ended_s = ?, job = ? WHERE id = ?"
+NEW_JOB = (
+    "INSERT INTO jobs (state, ended_s, job, failed, name, id, uid, token, place) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+SET_JOB = "UPDATE jobs SET state = ?, ended_s = ?, job = ?, failed = ?, name = ? WHERE id = ?"
 PUT_ARRAY = (
-    "INSERT INTO arrays VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-    " ended_s = excluded.ended_s, state = excluded.state"
+    "INSERT INTO arrays (id, uid, token, place, ended_s, spec, state, failed, name, size)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET ended_s = excluded.ended_s, state = excluded.state, failed = excluded.failed"
 )
 TASK_COLUMNS = (
     "task, state, attempt, lane, allocation, started_s, ended_s, stop_by, stop_grace_s, requeued_why,"
     " kind, exit_status, signal, removed_by, message, cpu_s, wall_s, peak_mem_bytes, io_read_bytes, io_write_bytes,"
-    " time_s, suspensions"
+    " time_s, suspensions, stop_reason"
 )
+NEWEST = "ORDER BY ended_s DESC, id DESC"
 OF_JOBS = 0  # where a grant has the id of its array, and is of jobs
 OUTCOME_COLUMNS = 10
 GRANTS = "SELECT first, last, attempt, lane, allocation FROM grants"
 PUT_GRANT = "INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?, ?, ?)"
-PUT_TASK = f"INSERT OR REPLACE INTO tasks (job, {TASK_COLUMNS}) VALUES ({', '.join('?' * 23)})"
+PUT_TASK = f"INSERT OR REPLACE INTO tasks (job, {TASK_COLUMNS}) VALUES ({', '.join('?' * 24)})"
 encode = msgspec.json.Encoder().encode
 
 
@@ -73,6 +78,7 @@ class ArrayState(msgspec.Struct, kw_only=True):
     waiting: Ranges
     removed: Ranges = ()
     removed_by: str = ""
+    removed_why: str = ""
     live: int = 0
     failed: int = 0
     at_most: int | None = None
@@ -119,6 +125,7 @@ class Store:
             raise
         self.db = self.database.db
         self.db.execute("INSERT OR IGNORE INTO meta VALUES ('queue', ?)", (secrets.token_hex(8),))
+        self.past = Past(self)
 
     def close(self) -> None:
         self.database.close()
@@ -135,8 +142,8 @@ class Store:
         (value,) = self.db.execute("SELECT value FROM meta WHERE key = 'queue'").fetchone()
         return str(value)
 
-    def load(self, queue: Queue) -> None:
-        """Fill an empty queue with what is on disk."""
+    def load(self, queue: Queue, since_s: float = 0.0) -> None:
+        """Fill an empty queue with what is on disk. since_s: as for tokens()."""
         most = "SELECT max(coalesce((SELECT max(id) FROM jobs), 0), coalesce((SELECT max(id) FROM arrays), 0))"
         (last,) = self.db.execute(most).fetchone()
         (pruned,) = self.db.execute("SELECT coalesce(max(value + 0), 0) FROM meta WHERE key = 'last_id'").fetchone()
@@ -148,7 +155,7 @@ class Store:
         for array in arrays:
             jobs += self.live_tasks(array)
         queue.take_up(jobs, arrays)
-        queue.tokens = self.tokens()
+        queue.tokens = self.tokens(since_s)
         for uid, by_owner, user, run, cores in self.db.execute("SELECT * FROM limits"):
             queue.limits[(Uid(uid), bool(by_owner))] = Limit(run=run, cores=cores)
             queue.users.setdefault(Uid(uid), user)
@@ -168,13 +175,13 @@ class Store:
             found.append(job)
         return found
 
-    def tokens(self) -> dict[tuple[Uid, str], tuple[JobId, ...]]:
-        """The submissions that are remembered, with the ids that they were given."""
+    def tokens(self, since_s: float = 0.0) -> dict[tuple[Uid, str], tuple[JobId, ...]]:
+        """The submissions of what is not over, or ended since then, with the ids that they were given."""
         found: dict[tuple[Uid, str], list[JobId]] = {}
-        both = " UNION ALL ".join(
-            f"SELECT uid, token, id FROM {table} WHERE token != ''" for table in ("jobs", "arrays")
-        )
-        for uid, token, job_id in self.db.execute(f"{both} ORDER BY id"):
+        live = ("jobs WHERE state != 'done'", "arrays WHERE ended_s IS NULL")
+        over = ("jobs WHERE ended_s >= ?", "arrays WHERE ended_s >= ?")
+        both = " UNION ALL ".join(f"SELECT uid, token, id FROM {those} AND token != ''" for those in (*live, *over))
+        for uid, token, job_id in self.db.execute(f"{both} ORDER BY id", (since_s, since_s)):
             found.setdefault((uid, token), []).append(job_id)
         return {key: tuple(ids) for key, ids in found.items()}
 
@@ -229,13 +236,14 @@ class Store:
             self.db.executemany(PUT_ARRAY, map(array_row, draft.changed_arrays.values()))
             over = [(array.id,) for array in draft.changed_arrays.values() if array.ended_s is not None]
             self.db.executemany("DELETE FROM grants WHERE job = ?", over)
-            edited = [(encode(event.spec).decode(), event.id) for event in draft.events if isinstance(event, Edited)]
-            self.db.executemany("UPDATE arrays SET spec = ? WHERE id = ?", edited)
+            edited = [event for event in draft.events if isinstance(event, Edited)]
+            rows = [(encode(event.spec).decode(), event.spec.name, event.id) for event in edited]
+            self.db.executemany("UPDATE arrays SET spec = ?, name = ? WHERE id = ?", rows)
 
     def finished(self, *, ids: Iterable[tuple[int, int]] | None, since_s: float = 0.0) -> list[Job]:
         """Jobs that are over, newest first: by ranges of ids (first, last), or all that ended since."""
         if ids is None:
-            where, values = "ended_s >= ?", [since_s]
+            where, values = f"id IN (SELECT id FROM jobs WHERE ended_s >= ? {NEWEST} LIMIT {MOST_FINISHED})", [since_s]
         else:
             pairs = list(ids)
             where = " OR ".join("id BETWEEN ? AND ?" for _ in pairs) or "0"
@@ -245,23 +253,26 @@ class Store:
 
     def finished_arrays(self, *, ids: Iterable[tuple[int, int]] | None, since_s: float = 0.0) -> list[Array]:
         """Arrays that are over, as finished() has jobs."""
-        newest = "id IN (SELECT id FROM arrays WHERE {} ORDER BY id DESC LIMIT " + f"{MOST_FINISHED})"
         if ids is None:
-            return self.arrays(newest.format("ended_s >= ?"), (since_s,))
+            newest = f"id IN (SELECT id FROM arrays WHERE ended_s >= ? {NEWEST} LIMIT {MOST_FINISHED})"
+            return self.arrays(newest, (since_s,))
         found: list[Array] = []
-        over = newest.format("ended_s IS NOT NULL AND id BETWEEN ? AND ?")
+        over = (
+            "id IN (SELECT id FROM arrays WHERE ended_s IS NOT NULL AND id BETWEEN ? AND ?"
+            f" ORDER BY id DESC LIMIT {MOST_FINISHED})"
+        )
         for low, high in ids:
             found += self.arrays(over, (storable(low), storable(high)))
         return found
 
-    def past(self, ids: Iterable[int]) -> dict[int, Past]:
+    def became(self, ids: Iterable[int]) -> dict[int, Became]:
         """What became of these jobs, as far as is known: of those that are over, and of the tasks of arrays."""
-        found: dict[int, Past] = {}
+        found: dict[int, Became] = {}
         for number in map(storable, ids):
             row = self.db.execute("SELECT job FROM jobs WHERE id = ? AND state = 'done'", (number,)).fetchone()
             if row is not None:
                 outcome = msgspec.json.decode(row[0], type=Job).outcome
-                found[number] = Past(ok=outcome is not None and outcome.ok)
+                found[number] = Became(ok=outcome is not None and outcome.succeeded)
                 continue
             for array in self.arrays("id = ?", (number,)):
                 failed = (
@@ -270,7 +281,7 @@ class Store:
                 numbers = [task for (task,) in self.db.execute(failed, (number,))]
                 bad = [pair for low, high in ranges.of(numbers) for pair in array.tasks.places(low, high)]
                 ok = None if array.ended_s is None else not array.failed and not array.removed
-                found[number] = Past(ok=ok, tasks=array.tasks, bad=ranges.union(tuple(bad), array.removed))
+                found[number] = Became(ok=ok, tasks=array.tasks, bad=ranges.union(tuple(bad), array.removed))
         return found
 
     def arrays(self, where: str, values: tuple[object, ...]) -> list[Array]:
@@ -306,6 +317,7 @@ class Store:
                     *[None] * OUTCOME_COLUMNS,
                     array.time_s,
                     0,
+                    None,
                 )
                 tasks[task] = task_of(array, row, texts)
             for (task,) in self.db.execute(
@@ -319,10 +331,12 @@ class Store:
                 tasks[job.task] = job
         return list(tasks.values())
 
-    def tasks_of(self, array: Array, where: str, values: tuple[object, ...] = ()) -> list[Job]:
+    def tasks_of(
+        self, array: Array, where: str, values: tuple[object, ...] = (), most: int = MOST_TASKS_READ
+    ) -> list[Job]:
         """Tasks of an array that were granted at some time, and for which this is true, in their order."""
         allocations: dict[str, Allocation] = {}
-        sql = f"SELECT {TASK_COLUMNS} FROM tasks WHERE job = ? AND {where} ORDER BY task LIMIT {MOST_TASKS_READ}"
+        sql = f"SELECT {TASK_COLUMNS} FROM tasks WHERE job = ? AND {where} ORDER BY task LIMIT {most}"
         return [task_of(array, row, allocations) for row in self.db.execute(sql, (array.id, *values))]
 
     def tasks_used(self, job: JobId) -> Used:
@@ -337,28 +351,15 @@ class Store:
         held = None if one is None else msgspec.json.decode(one[0], type=Allocation)
         return Used._make([ntasks, *found, held])
 
-    def prune(self, now_s: float) -> None:
-        """Forget finished jobs and events that are older than a week; ids are never used again."""
-        self.database.write(lambda: self.forget(now_s - KEEP_FINISHED_S))
-
-    def forget(self, old_s: float) -> None:
-        self.db.execute(
-            "INSERT OR REPLACE INTO meta SELECT 'last_id', max(coalesce((SELECT max(id) FROM jobs), 0),"
-            " coalesce((SELECT max(id) FROM arrays), 0),"
-            " coalesce((SELECT value + 0 FROM meta WHERE key = 'last_id'), 0))"
-        )
-        self.db.execute("DELETE FROM jobs WHERE state = 'done' AND ended_s < ?", (old_s,))
-        some = "SELECT 1 FROM jobs WHERE id BETWEEN first AND last AND state != 'done'"
-        self.db.execute(f"DELETE FROM grants WHERE job = {OF_JOBS} AND NOT EXISTS ({some})")
-        self.db.execute("DELETE FROM grants WHERE job IN (SELECT id FROM arrays WHERE ended_s < ?)", (old_s,))
-        self.db.execute("DELETE FROM tasks WHERE job IN (SELECT id FROM arrays WHERE ended_s < ?)", (old_s,))
-        self.db.execute("DELETE FROM arrays WHERE ended_s < ?", (old_s,))
-        self.db.execute("DELETE FROM events WHERE at_s < ?", (old_s,))
-
 
 def storable(number: int) -> int:
     """The nearest number that SQLite can compare with."""
     return max(-LARGEST_ID, min(number, LARGEST_ID))
+
+
+def storable_text(text: str) -> str:
+    """Without halves of characters, which SQLite does not take. (In JSON they would not be either.)"""
+    return text.encode("utf-8", "replace").decode()
 
 
 def shared(job: Job, same: dict[Requirement, Requirement]) -> Job:
@@ -372,13 +373,15 @@ def job_place(job: Job) -> tuple[object, ...]:
 
 
 def job_state(job: Job) -> tuple[object, ...]:
-    return (job.state.value, job.ended_s, encode(job).decode())
+    failed = job.outcome is not None and not job.outcome.succeeded
+    return (job.state.value, job.ended_s, encode(job).decode(), failed, storable_text(job.spec.name))
 
 
 def array_row(array: Array) -> tuple[object, ...]:
     state = ArrayState(**{name: getattr(array, name) for name in ArrayState.__struct_fields__})
     spec = array.spec
-    return (array.id, spec.uid, spec.token, spec.index, array.ended_s, encode(spec).decode(), encode(state).decode())
+    head = (array.id, spec.uid, spec.token, spec.index, array.ended_s, encode(spec).decode(), encode(state).decode())
+    return (*head, bool(array.failed or array.removed), storable_text(spec.name), array.size)
 
 
 def written(allocation: Allocation | None, texts: dict[int, str]) -> str | None:
@@ -423,7 +426,8 @@ def task_row(job: Job, texts: dict[int, str]) -> tuple[object, ...]:
     if out is not None:
         used = (out.cpu_s, out.wall_s, out.peak_mem_bytes, out.io_read_bytes, out.io_write_bytes)
         ended = (out.kind.value, out.exit_status, out.signal, out.by, out.message, *used)
-    return (*head, job.stop_by, job.stop_grace_s, job.requeued_why, *ended, job.time_s, 0)
+    reason = job.stop_reason if out is None else out.reason or job.stop_reason
+    return (*head, job.stop_by, job.stop_grace_s, job.requeued_why, *ended, job.time_s, 0, reason)
 
 
 def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocation]) -> Job:
@@ -442,6 +446,7 @@ def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocatio
         *ended,
         time_s,
         _,
+        reason,
     ) = row
     return Job(
         id=array.id,
@@ -453,16 +458,17 @@ def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocatio
         allocation=read(text, allocations) if text is not None else None,
         started_s=started_s,
         ended_s=ended_s,
-        outcome=outcome_of(ended),
+        outcome=outcome_of(ended, reason),
         stop_by=stop_by,
         stop_grace_s=grace_s,
+        stop_reason=reason,
         requeued_why=why,
         lane=lane,
         time_s=time_s,
     )
 
 
-def outcome_of(columns: list[Any]) -> Outcome | None:
+def outcome_of(columns: list[Any], reason: str | None) -> Outcome | None:
     """An outcome from its columns."""
     kind, status, number, by, said, cpu_s, wall_s, peak, read_bytes, written_bytes = columns
     if kind is None:
@@ -478,6 +484,7 @@ def outcome_of(columns: list[Any]) -> Outcome | None:
         peak_mem_bytes=peak,
         io_read_bytes=read_bytes,
         io_write_bytes=written_bytes,
+        reason=reason,
     )
 
 
@@ -488,10 +495,13 @@ def at_first(array: Array) -> dict[str, object]:
 
 
 def event_rows(draft: Draft) -> list[tuple[float, int | None, str, bytes]]:
-    """The audit trail of a tick: a row an event; those of one kind for tasks of one array are one row with ranges."""
+    """The audit trail of a tick: a row an event; those of one kind for tasks of one array are one row with ranges.
+
+    why: of those that are to have another attempt.
+    """
     at_s = draft.now.wall_s
     rows: list[tuple[float, int | None, str, bytes]] = []
-    tasks: dict[tuple[int, str], list[int]] = {}
+    tasks: dict[tuple[int, str, str], list[int]] = {}
     for event in draft.events:
         kind = type(event).__name__
         match event:
@@ -506,8 +516,11 @@ def event_rows(draft: Draft) -> list[tuple[float, int | None, str, bytes]]:
             case TasksRemoved() | AtMostSet() | ArrayTimeSet() | ArrayEnded() | ArrayHeld() | TasksFreed() | Edited():
                 rows.append((at_s, event.id, kind, encode(event)))
             case _ if event.task is not None:
-                tasks.setdefault((event.id, kind), []).append(event.task)
+                why = event.why if isinstance(event, Requeued) else ""
+                tasks.setdefault((event.id, kind, why), []).append(event.task)
             case _:
                 rows.append((at_s, event.id, kind, encode(event)))
-    rows += [(at_s, job, kind, encode({"tasks": ranges.of(numbers)})) for (job, kind), numbers in tasks.items()]
+    for (job, kind, why), numbers in tasks.items():
+        facts = {"tasks": ranges.of(numbers)}
+        rows.append((at_s, job, kind, encode({**facts, "why": why} if why else facts)))
     return rows

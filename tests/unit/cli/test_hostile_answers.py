@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wq.cli import connection, main
-from wq.cli.commands import edit, limit, ls, node, rm, stat, user, users
+from wq.cli.commands import edit, hist, info, limit, ls, node, rm, stat, user, users
 from wq.cli.errors import FAILED, WqError, failure
 from wq.protocol.wire import WireError, encode, encode_chunk, frame
 
@@ -34,6 +34,25 @@ USER = {"user": "x", "uid": 5, "jobs": 1, "running": 1, "waiting": 0, "held": 0,
         "limits_own": LIMITS, "limits_owner": LIMITS, "avoided": [{"host": "a", "why": "b"}]}  # fmt: skip
 REMOVED = {"removed": [5], "ending": [6], "tasks": [{"id": 7, "removed": 1, "ending": 1}], "missing": [8],
            "refused": [{"id": 9, "why": "why"}]}  # fmt: skip
+TASKS = {**COUNTS, "tasks": 9, "at_most": 2, "removed": 1, "removed_by": "x", "removed_why": "why"}
+OUTCOME = {
+    "kind": "signalled",
+    "exit_status": 3,
+    "signal": 9,
+    "by": "x",
+    "message": "why",
+    "reason": "why",
+    "cpu_s": 1.5,
+}
+NEED = {"group": ["g"], "notgroup": ["h"], "host": "a", "min_cores": 2, "min_mem": 1.5, "threads": 2, "X": True}
+OVER = {**NAMED, "state": "done", "command": "./x", "uid": 5, "mode": "bycore", "n": 2, "requirement": NEED,
+        "array": None, "foreground": True, "submit_dir": "/x", "started_at": 2.0, "ended_at": 3.0,
+        "reason": {"code": "x", "text": "y"},
+        "out_of_sight": None, "outcome": OUTCOME, "hosts": [{"host": "a", "cores": [0]}]}  # fmt: skip
+TRY = {"attempt": 1, "granted_at": 1.0, "started_at": 2.0, "over_at": 3.0, "hosts": ["a"], "requeued_why": "why"}
+STORY = {"job": {**OVER, "array": TASKS, "task": 3}, "attempts": [TRY, TRY],
+         "events": [{"at": 1.0, "kind": "StopRequested", "by": "x", "reason": "why"}],
+         "failed_tasks": [{"task": 1, "outcome": OUTCOME}]}  # fmt: skip
 ASKED: list[tuple[list[str], Any]] = [
     (["ls"], {"jobs": [BRIEF, BRIEF]}),
     (["ls"], {"jobs": [NAMED]}),
@@ -49,6 +68,14 @@ ASKED: list[tuple[list[str], Any]] = [
     (["user"], {"users": [USER]}),
     (["users"], {"users": [USER, USER]}),
     (["rm", "5"], REMOVED),
+    (["hist"], {"jobs": [OVER, {**OVER, "array": TASKS, "outcome": None}], "more": 3}),
+    (["hist", "--json"], {"jobs": [OVER], "more": 3}),
+    (["info", "5"], STORY),
+    (
+        ["info", "5.3"],
+        {**STORY, "job": {**OVER, "state": "running", "outcome": None, "out_of_sight": DARK}, "failed_tasks": []},
+    ),
+    (["info", "--json", "5"], STORY),
     (["limit", "run: 1"], {"user": "x", "run": 1, "cores": 2}),
     (["edit", "5", "at_most=1"], {"id": 5, "at_most": 1}),
 ]
@@ -78,7 +105,7 @@ def test_nonsense_is_shown_harmlessly_or_said_to_be_that(
         def ask(self, kind: str, **fields: object) -> Any:
             return said
 
-    for module in (edit, limit, ls, node, rm, stat, user, users):
+    for module in (edit, hist, info, limit, ls, node, rm, stat, user, users):
         monkeypatch.setattr(module, "connect", lambda *_, **__: Answering())
     monkeypatch.setattr(connection.Server, "heard", True)
     main.main(words)

@@ -201,7 +201,11 @@ class TestWhatGoesWrong:
         "words",
         [
             ["rm", "1" * 5000],
-            ["rm", "x"],
+            ["rm", "1x"],
+            ["rm"],
+            ["rm", "--mine", "1"],
+            ["wait", "--timeout", "soon", "1"],
+            ["hist", "--since", "x"],
             ["rm", "--grace", "nan", "1"],
             ["rm", "all", "1"],
             ["ls", "1" * 5000],

@@ -118,7 +118,7 @@ def test_what_is_plain_is_read_without_argparse(verb: str, words: list[str], tel
         ("ls", ["--full=yes"]),
         ("ls", ["-fx"]),
         ("ls", ["-1"]),
-        ("rm", []),
+        ("edit", []),
         ("rm", ["--grace", "x", "1"]),
         ("sub", ["-bc=x"]),
         ("sub", ["--require=--"]),

@@ -9,7 +9,7 @@ from tests.unit.core.engines import ANZE, BINE, EXITED, OWNER, Play, array, spec
 from tests.unit.core.worlds import need
 from wq.core.dependencies import reason
 from wq.core.job import After, AfterKind, AttemptNo, JobId, JobSpec, Outcome, OutcomeKind, Priority
-from wq.core.requests import AttemptEnded, Edit, Past, Remove, SetHold, Submit, Who
+from wq.core.requests import AttemptEnded, Became, Edit, Remove, SetHold, Submit, Who
 
 FAILED = Outcome(kind=OutcomeKind.EXITED, exit_status=3)
 KILLED = Outcome(kind=OutcomeKind.SIGNALLED, signal=9)
@@ -89,7 +89,7 @@ class TestAfter:
 
     def test_what_is_over_already(self) -> None:
         play = Play()
-        past = {1: Past(ok=True), 2: Past(ok=False)}
+        past = {1: Became(ok=True), 2: Became(ok=False)}
         play.queue.next_id = 3
         submit = {"token": "x", "past": past}
         assert isinstance(play.say(ANZE, Submit(jobs=(after(1),), **submit)), dict)  # type: ignore[arg-type]
@@ -159,7 +159,7 @@ class TestArrays:
         (first,) = play.submit(ANZE, array(4))
         end_task(play, first, 0)
         end_task(play, first, 1, FAILED)
-        past = {first: Past(tasks=play.queue.arrays[JobId(first)].tasks, bad=((1, 1),))}
+        past = {first: Became(tasks=play.queue.arrays[JobId(first)].tasks, bad=((1, 1),))}
         facts = play.say(ANZE, Submit(token="e", jobs=(after(first, each=True, base=array(4)),), past=past))
         assert isinstance(facts, dict)
         found = play.queue.arrays[JobId(2)]

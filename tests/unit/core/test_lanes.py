@@ -395,6 +395,7 @@ class TestListings:
         assert row["array"] == {
             "tasks": 50, "pieces": [[0, 49, 1]], "at_most": None,
             "waiting": 46, "running": 2, "done": 2, "failed": 1, "removed": 0,
+            "removed_by": None, "removed_why": None,
         }  # fmt: skip
         assert (row["state"], row["ncores"], row["nhosts"]) == ("running", 2, 1)
         (brief,) = filter(None, listing.brief_rows(play.queue, listing.live(play.queue)))

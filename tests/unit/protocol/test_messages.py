@@ -32,7 +32,11 @@ ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries
 FULL: list[typing.Any] = [
     core.Submit(token="t", jobs=(spec(need("bynode", 2, group="g", notgroup="h", host="a", threads=2)),)),
     core.Remove(ids=((1, 1), (3, 9)), lost=True, grace_s=1.5),
-    core.Remove(all=True),
+    core.Remove(all=True, reason="wrong catalogue"),
+    messages.Hist(users=("anze",), since_s=1.5, until_s=2.5, failed=True, name="fit*", most=5),
+    messages.Info(id=1, task=5),
+    messages.Newest(),
+    messages.Wait(ids=((1, 3),), tasks=((5, 0, 9),), seen=4),
     core.SetNode(hosts=("a", "b"), state="offline", reason="new disk"),
     core.Refresh(),
     core.LauncherHere(ids=((1, 3), (5, 5)), tasks=((7, 0, 9),), tokens=("t",), more=True),
@@ -163,6 +167,8 @@ class TestWhatTheClientSays:
                 {"type": "remove", "ids": [], "tasks": [[12, 5, 9]], "all": False, "lost": False, "grace_s": 5.0},
                 core.Remove(tasks=((12, 5, 9),)),
             ),
+            ({"type": "hist", "most": 50, "failed": False, "everybody": True}, messages.Hist(everybody=True)),
+            ({"type": "info", "id": 12, "task": 5}, messages.Info(id=12, task=5)),
             ({"type": "shutdown"}, messages.Shutdown()),
         ],
         ids=lambda value: value["type"] if isinstance(value, dict) else "",
@@ -186,6 +192,8 @@ class TestWhatTheClientSays:
             "time",
             "eff",
             "hold",
+            "hist",
+            "info",
         }
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tests.unit.core.engines import ANZE, BINE, OWNER, array, spec
 from tests.unit.core.test_lanes import check
 from tests.unit.core.worlds import cluster, need
-from tests.unit.store.test_store import Kept
+from tests.unit.store.test_store import Kept, pruned
 from wq.core import ranges
 from wq.core.job import After, AfterKind, AttemptNo, HostName, JobId, Outcome, OutcomeKind
 from wq.core.line import Waiting
@@ -95,7 +95,7 @@ def test_what_became_of_jobs_is_known(store: Store) -> None:
     (lot,) = play.submit(ANZE, array(3))
     failed = Outcome(kind=OutcomeKind.EXITED, exit_status=1)
     play.say(ANZE, AttemptEnded(id=JobId(lot), task=1, attempt=AttemptNo(1), outcome=failed))
-    past = store.past([good, bad, lot, 99])
+    past = store.became([good, bad, lot, 99])
     assert {number: (it.ok, it.bad) for number, it in past.items()} == {
         good: (True, ()),
         bad: (False, ()),
@@ -163,7 +163,7 @@ def test_what_is_over_is_a_row_a_task_and_the_grants_are_gone(store: Store) -> N
     assert [(job.task, job.outcome and job.outcome.exit_status) for job in tasks] == [(n, n % 2) for n in range(30)]
     assert store.db.execute("SELECT count(*) FROM grants").fetchone() == (0,)
     assert loaded(store).next_id == 2
-    store.prune(play.now.wall_s + 8 * 86400.0)
+    pruned(store, play.now.wall_s + 8 * 86400.0)
     assert store.db.execute("SELECT count(*) FROM tasks").fetchone() == (0,)
     assert loaded(store).next_id == 2
 

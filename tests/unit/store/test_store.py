@@ -16,9 +16,9 @@ from wq.core.job import JobId, Mode, Outcome, OutcomeKind, Priority, Requirement
 from wq.core.plan import Limit
 from wq.core.queue import Draft, Queue
 from wq.core.requests import SetLimit, SetNode, Submit
-from wq.store.store import KEEP_FINISHED_S, SpoolInUse, Store
+from wq.store.store import SpoolInUse, Store
 
-WEEK_S = KEEP_FINISHED_S
+WEEK_S = 7 * 86400.0
 
 
 @pytest.fixture
@@ -45,6 +45,12 @@ class Kept(Play):
         draft = super().draft(*incoming)  # type: ignore[arg-type]
         self.store.commit(draft)
         return draft
+
+
+def pruned(store: Store, now_s: float, *, most: int = 1_000_000, keep_s: float = WEEK_S) -> None:
+    """All parts of it, one after the other."""
+    for _ in store.past.prune(now_s - keep_s, most):
+        assert not store.db.in_transaction
 
 
 def loaded(store: Store, nodes: str = "a:4 b:4") -> Queue:
@@ -227,19 +233,19 @@ class TestFinished:
         play.ended(play.running())
         play.boot_s += 1000.0
         play.ended(play.running())
-        store.prune(play.now.wall_s + WEEK_S - 500.0)
+        pruned(store, play.now.wall_s + WEEK_S - 500.0)
         assert [job.id for job in store.finished(ids=[(1, 9)])] == [2]
 
     def test_and_the_events_of_that_time(self, store: Store) -> None:
         play = Kept(store)
         play.ended(play.running())
-        store.prune(play.now.wall_s + WEEK_S + 1.0)
+        pruned(store, play.now.wall_s + WEEK_S + 1.0)
         assert store.db.execute("SELECT count(*) FROM events").fetchone() == (0,)
 
     def test_never_a_job_that_is_not_over(self, store: Store) -> None:
         play = Kept(store)
         play.running()
-        store.prune(play.now.wall_s + 10 * WEEK_S)
+        pruned(store, play.now.wall_s + 10 * WEEK_S)
         assert list(loaded(store).active) == [1]
 
     def test_ids_are_never_used_again(self, store: Store) -> None:
@@ -247,7 +253,7 @@ class TestFinished:
         for _ in range(3):
             play.ended(play.submit()[0])
         for _ in range(3):
-            store.prune(play.now.wall_s + 2 * WEEK_S)
+            pruned(store, play.now.wall_s + 2 * WEEK_S)
         assert store.finished(ids=[(1, 9)]) == []
         assert loaded(store).next_id == 4
 
@@ -255,7 +261,7 @@ class TestFinished:
         play = Kept(store)
         play.running()
         play.ended(play.submit()[0])
-        store.prune(play.now.wall_s + 2 * WEEK_S)
+        pruned(store, play.now.wall_s + 2 * WEEK_S)
         assert loaded(store).next_id == 3
 
     def test_tokens_go_with_their_jobs(self, store: Store) -> None:
@@ -263,14 +269,14 @@ class TestFinished:
         play.ended(play.submit(token="old")[0])
         play.submit(token="new")
         assert store.tokens() == play.queue.tokens
-        store.prune(play.now.wall_s + 2 * WEEK_S)
+        pruned(store, play.now.wall_s + 2 * WEEK_S)
         assert store.tokens() == {(ANZE.uid, "new"): (2,)}
 
     def test_a_submission_that_is_half_forgotten_is_not_repeated(self, store: Store) -> None:
         play = Kept(store)
         play.submit(ANZE, spec(), spec(), token="t")
         play.ended(1)
-        store.prune(play.now.wall_s + 2 * WEEK_S)
+        pruned(store, play.now.wall_s + 2 * WEEK_S)
         play.queue = loaded(store)
         draft = play.draft()
         assert draft.tokens[(ANZE.uid, "t")] == (2,)
@@ -283,9 +289,10 @@ class TestFinished:
         play = Kept(store)
         play.ended(play.running())
         with monkeypatch.context() as patch:
-            patch.setattr(store, "forget", lambda old_s: store.db.execute("INSERT INTO events VALUES (1, 2, 3, 4)"))
+            broken = "INSERT INTO events VALUES (1, 2, 3, 4)"
+            patch.setattr(store.past, "forget_ids", lambda table, ids: store.db.execute(broken))
             with pytest.raises(sqlite3.DatabaseError):
-                store.prune(play.now.wall_s + 2 * WEEK_S)
+                pruned(store, play.now.wall_s + 2 * WEEK_S)
         assert not store.db.in_transaction
         assert play.submit() == [2]
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import argparse
 
     from wq.server.caps import Caps
+    from wq.server.keep import Keep
 
 HELP = (
     "Run the server of a cluster, in the foreground, logging to stderr. Without CLUSTER it serves this\n"
@@ -31,6 +32,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detach", action="store_true", help="go on in the background; nothing if it serves already")
     parser.add_argument("--print-unit", action="store_true", help="print a unit for systemd, and lines for a crontab")
     parser.add_argument("--caps", metavar="CAPS", help="what one user may have: 'jobs: 250000; connections: 200'")
+    parser.add_argument("--keep", metavar="KEEP", help="of jobs that are over, by age and number: '90d; 1000000'")
     parser.add_argument("--no-block", action="store_true", help="refuse jobs of priority block")
     parser.add_argument("--no-look", action="store_true", help="do not look at the nodes by ssh yourself")
     parser.add_argument("--private", action="store_true", help="for yourself alone, as `wq sub` starts it")
@@ -61,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         block_allowed=not args.no_block,
         caps=caps_of(args),
         look=not args.no_look,
+        keep=keep_of(args),
     )
     if args.ready_fd is not None:
         set_title(f"wq serve {args.cluster or ''} -p {args.port}")  # type: ignore[no-untyped-call]
@@ -126,7 +129,17 @@ def print_unit(args: argparse.Namespace, cluster: Path | None) -> int:
 
 def flags(args: argparse.Namespace) -> list[str]:
     given = [flag for flag, given in (("--no-block", args.no_block), ("--no-look", args.no_look)) if given]
-    return given if args.caps is None else [*given, "--caps", args.caps]
+    valued = {"--caps": args.caps, "--keep": args.keep}
+    return given + [word for name, value in valued.items() if value is not None for word in (name, value)]
+
+
+def keep_of(args: argparse.Namespace) -> Keep:
+    from wq.server.keep import Keep, parse_keep
+
+    try:
+        return Keep() if args.keep is None else parse_keep(args.keep)
+    except ValueError as error:
+        raise WqError(str(error), BAD_INPUT) from None
 
 
 def caps_of(args: argparse.Namespace) -> Caps:

@@ -37,6 +37,7 @@ EXAMPLES = """examples:
   wq sub -b --param lr=0.1,0.01 --param seed=1-5 -c './fit %lr% %seed%'   all 10 combinations
   wq sub -b --after prep,12 job.yaml    when these have succeeded (--after-any, --after-notok)
   wq sub -b --begin 20:00 --retries 3 --notify mail job.yaml
+  wq sub -b -w job.yaml                      queue it, and wait for its end, as `wq wait` does
   wq sub -n -b --array 0-9 job.yaml          show what would be submitted
   echo 'command: hostname' | wq sub -b -
   nohup wq sub job.yaml > log 2> err &
@@ -80,6 +81,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-b", "--batch", action="store_true", help="queue and return at once; output goes to a file")
     parser.add_argument("-o", "--output", metavar="FILE", help="with -b: output goes here; %%j id, %%a task, %%x name")
     parser.add_argument("-e", "--error", metavar="FILE", help="with -b: errors go here, and not with the output")
+    parser.add_argument("-w", "--wait", action="store_true", help="with -b: and wait for the end, as `wq wait` does")
     parser.add_argument("-q", "--quiet", action="store_true", help="with -b: print only the ids")
     parser.add_argument("--json", action="store_true", help="with -b or -n: for programs; see docs/json.md")
     parser.add_argument("-n", "--dry-run", action="store_true", help="show what would be submitted, ask no server")
@@ -106,6 +108,8 @@ def run(args: argparse.Namespace) -> int:
         raise WqError("-q and --json go with -b", BAD_INPUT)
     if not args.batch and (args.output is not None or args.error is not None):
         raise WqError("sub: -o and -e go with -b; the output of a foreground job comes here", BAD_INPUT)
+    if args.wait and not args.batch:
+        raise WqError("-w goes with -b; without them the job runs here", BAD_INPUT)
     jobs = gather(args)
     for task, _ in jobs:
         check_keys(task, args)
@@ -522,9 +526,20 @@ def submit_batch(args: argparse.Namespace, jobs: list[tuple[dict[str, Any], str 
             report(args, facts["jobs"])
             if facts.get("over"):
                 print(f"wq: {facts['over']} of them are over already; `wq ls -a` shows them", file=sys.stderr)
-            return 0
+            return stay(args, facts["jobs"]) if args.wait else 0
         link = LauncherLink(link.queue)  # it knows by the token what its predecessor has done of it
     raise WqError("your launcher went away before it answered; `wq ls` shows what was queued", AWAY)
+
+
+def stay(args: argparse.Namespace, jobs: list[dict[str, Any]]) -> int:
+    """Wait for the end of what was queued; the exit status."""
+    from wq.cli import select, waiting
+
+    sys.stdout.flush()
+    ids = [int(job["id"]) for job in jobs if job["id"] is not None]
+    if len(ids) < len(jobs):
+        raise WqError("the server is away, so there is nothing to wait for yet; the jobs are kept", AWAY)
+    return waiting.to_the_end(waiting.Waiter(select.folded(ids)), connect(args.port))
 
 
 def message_of(args: argparse.Namespace, jobs: list[tuple[dict[str, Any], str | None]]) -> dict[str, Any]:

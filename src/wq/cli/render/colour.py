@@ -40,6 +40,10 @@ class Style:
         colour = _STATUS.get(_STATES.get(text, ""))
         return self.paint(text, colour) if colour else text
 
+    def outcome(self, outcome: str) -> str:
+        """How a job ended, in a word: what ended as it should needs no colour."""
+        return outcome if outcome == "exited" else self.paint(outcome, "yellow")
+
     def node_state(self, state: str) -> str:
         """The state of a node: what is online needs no colour."""
         colour = _NODE_STATES.get(state)

@@ -155,7 +155,11 @@ def sight_cell(value: Any) -> str:
 
 
 def counts_cell(value: Any) -> str:
-    return "-" if value is None else jobs.in_letters([value[name] for name in ("waiting", "running", "done", "failed")])
+    return (
+        "-"
+        if value is None
+        else jobs.counts_in_letters([value[name] for name in ("waiting", "running", "done", "failed")])
+    )
 
 
 def each(name: str, made: Callable[[Any], Any]) -> Callable[[Facts], list[Any]]:

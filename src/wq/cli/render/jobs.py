@@ -158,13 +158,13 @@ def lasting(seconds: float | None) -> str:
 def letters(states: Sequence[str], counts: Sequence[Any]) -> Sequence[str]:
     """The status of each: a letter, and of an array several with counts."""
     letter_of = {state: LETTERS.get(state, "?") for state in set(states)}
-    found = list(map(letter_of.__getitem__, states))
+    letters = list(map(letter_of.__getitem__, states))
     if counts.count(None) == len(counts):
-        return found
-    return [letter if n is None else in_letters(n) for letter, n in zip(found, counts, strict=True)]
+        return letters
+    return [letter if n is None else counts_in_letters(n) for letter, n in zip(letters, counts, strict=True)]
 
 
-def in_letters(counts: Sequence[int]) -> str:
+def counts_in_letters(counts: Sequence[int]) -> str:
     """How many tasks of an array wait, run, are done and have failed, as one word: `W8120/R48/D1832`."""
     return "/".join(f"{letter}{int(number)}" for letter, number in zip("WRDF", counts, strict=True) if number) or "W0"
 

@@ -23,19 +23,31 @@ def in_words(outcome: Mapping[str, Any] | None) -> str:
     if kind == "signalled":
         return printable(f"killed by signal {_signal(outcome['signal'])}")
     if kind == "removed":
-        return printable(f"removed by {outcome['by']}" if outcome["by"] else "removed")
+        return printable(("removed by " + outcome["by"] if outcome["by"] else "removed") + _reason(outcome))
     if kind == "time_limit" and outcome["message"]:
         return printable(outcome["message"])
     # failed, lost, and kinds that a newer server knows: the word and what was said
-    return printable(f"{kind}: {outcome['message']}" if outcome["message"] else kind)
+    return printable((f"{kind}: {outcome['message']}" if outcome["message"] else kind) + _reason(outcome))
+
+
+def _reason(outcome: Mapping[str, Any]) -> str:
+    """Why somebody did that, in his words. (A server of an earlier version does not say it.)"""
+    reason = outcome.get("reason")
+    return f": {reason}" if reason else ""
+
+
+def signal_name(signal_number: int) -> str:
+    """`KILL`; the number itself of one that has no name here."""
+    from signal import Signals
+
+    try:
+        return Signals(signal_number).name.removeprefix("SIG")
+    except ValueError:
+        return str(signal_number)
 
 
 def _signal(signal_number: int | None) -> str:
     if signal_number is None:
         return "unknown"
-    from signal import Signals
-
-    try:
-        return f"{signal_number} ({Signals(signal_number).name.removeprefix('SIG')})"
-    except ValueError:
-        return str(signal_number)
+    name = signal_name(signal_number)
+    return name if name == str(signal_number) else f"{signal_number} ({name})"

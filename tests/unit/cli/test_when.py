@@ -1,0 +1,62 @@
+"""Times as people write them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from wq.cli import when
+from wq.cli.errors import BAD_INPUT, WqError
+
+NOW_S = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("1h30m", 5400), ("2d", 172800), ("1.5h", 5400), ("1w", 604800), ("0s", 0)],
+)
+def test_a_duration_has_its_units(text: str, seconds: float) -> None:
+    assert when.duration(text, "--timeout") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "1x", "-1m", "1.2.3m", ".m", "1m5", "²m", "9" * 50 + "s", "999999w"])
+def test_what_is_none_is_refused_with_what_is(text: str) -> None:
+    with pytest.raises(WqError, match=r"--timeout: .* is no time; 90s") as refused:
+        when.duration(text, "--timeout")
+    assert refused.value.status == BAD_INPUT
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2d", "2027-01-13 08:00:00"),
+        ("today", "2027-01-15 00:00:00"),
+        ("yesterday", "2027-01-14 00:00:00"),
+        ("07:05", "2027-01-15 07:05:00"),
+        ("2026-11-20", "2026-11-20 00:00:00"),
+        ("2026-11-20T14:05", "2026-11-20 14:05:00"),
+        ("2026-11-20 14:05:06", "2026-11-20 14:05:06"),
+    ],
+)
+def test_a_moment_is_so_long_ago_or_by_the_clock(text: str, shown: str) -> None:
+    at_s = when.moment(text, "--since", NOW_S)
+    assert time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_s)) == shown
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "tomorrow", "25:00", "12:60", "2026-13-01", "2026-02-30", "2026-11", "1-2-3", "T", "::", "5"]
+)
+def test_any_other_is_refused(text: str) -> None:
+    with pytest.raises(WqError, match="--since: "):
+        when.moment(text, "--since", NOW_S)
