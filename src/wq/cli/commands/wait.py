@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from wq.cli import select, when
 from wq.cli.connection import connect
+from wq.cli.link import remark
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
     import argparse
 
 HELP = (
-    "Wait until jobs are over, and end with their status: the highest of several; what was removed, or lost,\n"
-    "counts as 1. Ctrl-C stops the waiting, not the jobs. A restart of the server does not matter."
+    "Wait until jobs are over, and end with their status: the highest of several; what was removed, or\n"
+    "lost, counts as 1. Ctrl-C stops the waiting, not the jobs. A restart of the server does not matter."
 )
 EXAMPLES = """examples:
   wq wait 12                 this job
@@ -37,5 +38,7 @@ def run(args: argparse.Namespace) -> int:
     ranges = select.chosen(server, args, over=True)
     from wq.cli import waiting
 
+    if not ranges:
+        remark("there is nothing to wait for")
     waiter = waiting.Waiter(ranges, enough=args.any, timeout_s=timeout_s)
     return waiting.to_the_end(waiter, server, as_json=args.json)
