@@ -813,6 +813,7 @@ class Server:
 
 QUESTIONS = (
     messages.Ls,
+    messages.Eff,
     messages.Stat,
     messages.Users,
     messages.Hist,

@@ -275,7 +275,9 @@ def source(*, is_array: bool, failed: bool) -> str:
 TABLES = ("jobs", "arrays")
 ORDERED = "ORDER BY ended_s DESC, id DESC"
 FAILED_TASK = "state = 'done' AND (kind != 'exited' OR exit_status != 0)"
-STATUS = "CASE kind WHEN 'exited' THEN exit_status WHEN 'signalled' THEN 128 + signal ELSE 1 END"
+STATUS = (
+    "CASE kind WHEN 'exited' THEN exit_status WHEN 'signalled' THEN 128 + signal WHEN 'time_limit' THEN 124 ELSE 1 END"
+)
 STATUSES = (
     f"SELECT task, {STATUS} FROM tasks WHERE job = ? AND {FAILED_TASK} AND task BETWEEN ? AND ?"
     f" ORDER BY task LIMIT {LOOKED_AT_ONCE}"

@@ -43,7 +43,9 @@ def story(row: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def test_the_history_has_always_eight_columns() -> None:
     killed = over(
-        outcome={**OUTCOME, "exit_status": None}, name="a b", hosts=[{"host": h, "cores": []} for h in "abcd"]
+        outcome={**OUTCOME, "exit_status": None, "message": None},
+        name="a b",
+        hosts=[{"host": h, "cores": []} for h in "abcd"],
     )
     many = over(array=TASKS, outcome=None, hosts=[])
     assert history([over(), killed, many], 7) == [
@@ -85,7 +87,7 @@ def test_what_was_asked_for_is_said_in_words() -> None:
 
 
 def test_attempts_and_what_became_of_each() -> None:
-    killed = over(outcome={**OUTCOME, "exit_status": None})
+    killed = over(outcome={**OUTCOME, "exit_status": None, "message": None})
     first = {**TRY, "granted_at": DAY_S, "over_at": DAY_S + 1, "hosts": ["b"], "requeued_why": "node b was rebooted"}
     last = {**first, "attempt": 2, "hosts": ["a"], "requeued_why": None}
     lines = page(story(killed, attempts=[first, last]), DAY_S)

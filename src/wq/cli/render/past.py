@@ -146,7 +146,8 @@ def _state(row: Mapping[str, Any]) -> str:
 
 def ended(outcome: Mapping[str, Any], hosts: Sequence[Mapping[str, Any]]) -> str:
     """How it ended, and where, if a signal ended it."""
-    where = f" on {hosts[0]['host']}" if outcome["kind"] == "signalled" and hosts else ""
+    told = outcome["message"] or outcome["kind"] != "signalled"  # (a sentence names the node itself)
+    where = f" on {hosts[0]['host']}" if hosts and not told else ""
     return f"{in_words(outcome)}{where}"
 
 
