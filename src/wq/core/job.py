@@ -97,6 +97,7 @@ class State(StrEnum):
     QUEUED = "queued"
     STARTING = "starting"
     RUNNING = "running"
+    SUSPENDED = "suspended"
     STOPPING = "stopping"
     DONE = "done"
 
@@ -167,6 +168,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     lane: the name of the lane where it runs or waits for its turn, if that is not its own.
     time_s: its time limit, where that was changed since the submission; 0: it has none.
+    suspensions: how often its present attempt was suspended.
     """
 
     id: JobId
@@ -184,6 +186,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     requeued_why: str | None = None  # what became of the attempt before this one
     lane: str | None = None
     time_s: float | None = None
+    suspensions: int = 0
 
     @property
     def limit_s(self) -> float | None:

@@ -289,6 +289,19 @@ def heeds(pid, number):
     return bool(found >> (number - 1) & 1)
 
 
+def text_for(pid):
+    """What a shell of ours reads (its last word is a file in the spool), but for our own words; None of others."""
+    try:
+        with open("/proc/{}/cmdline".format(pid), "rb") as f:
+            path = f.read(1 << 16).split(b"\0")[-2]
+        if os.path.dirname(path) == raw(os.getcwd()) and path.endswith(b".sh"):
+            with open(path, "rb") as f:
+                return f.read().rpartition(LAST_WORDS_END)[2]
+    except (OSError, IndexError):
+        pass
+    return None
+
+
 def session_of(pid):
     try:
         return os.getsid(pid)
@@ -907,6 +920,8 @@ class Attempt:
     warning = None  # (signal, seconds before the end)
     is_warned = False
     limited = False  # its time was over
+    held_since = None  # it is suspended
+    held_s = 0.0  # so long it was suspended before, which does not count
     use = None  # at least so much, when it was looked at: bytes of memory, bytes read, bytes written
     use_at = None  # when it is looked at next
 
@@ -953,12 +968,12 @@ class Attempt:
 
     @property
     def deadline(self):
-        """When its time is over."""
-        return self.since + self.limit_s
+        """When its time is over, if it is not suspended until then."""
+        return self.since + self.held_s + self.limit_s
 
     def next_look(self):
         """When something is to be done about its time limit; None if nothing is, or if it is being ended already."""
-        if self.limit_s is None or self.kill_at is not None:
+        if self.limit_s is None or self.kill_at is not None or self.held_since is not None:
             return None
         if self.limited or self.is_warned or self.warning is None:
             return self.deadline
@@ -972,6 +987,10 @@ class Attempt:
         for word, is_so in (("warned", self.is_warned), ("limited", self.limited)):
             if is_so:
                 records.append({"r": word, "att": self.att})
+        if self.held_s:
+            records.append({"r": "resumed", "att": self.att, "held_s": self.held_s})
+        if self.held_since is not None:
+            records.append({"r": "suspended", "att": self.att, "at": self.held_since})
         if self.went is not None:
             records.append(self.going())
         if self.start is not None:
@@ -1079,6 +1098,10 @@ def went_on(attempt, record, boots):
     elif kind == "limit":
         attempt.set_limit(record["limit"])
         attempt.is_warned = record["warned"]
+    elif kind == "suspended":
+        attempt.held_since = record["at"]
+    elif kind == "resumed":
+        attempt.held_since, attempt.held_s = None, record["held_s"]
     elif kind == "warned":
         attempt.is_warned = True
     elif kind == "limited":
@@ -1335,6 +1358,8 @@ class Shepherd:
                 self.follow(attempt)
                 self.watch_limit(attempt)
                 self.watch_use(attempt)
+                if attempt.held_since is not None:
+                    self.after(0.0, lambda attempt=attempt: self.hold(attempt))
             else:
                 self.lost(attempt, REBOOTED)
         if records:
@@ -1593,7 +1618,7 @@ class Shepherd:
             {
                 "say": "here",
                 "version": VERSION,
-                "features": ["batch", "limit"],
+                "features": ["batch", "limit", "control"],
                 "boot": self.boot,
                 "cores": len(os.sched_getaffinity(0)),
                 "hostname": socket.gethostname(),
@@ -1659,6 +1684,13 @@ class Shepherd:
                 self.report({"say": "acked" if word == "ack" else "unknown", "att": message["att"]})
             elif word == "limit":
                 self.change_limit(attempt, message["time_s"])
+            elif word == "suspend":
+                self.suspend(attempt)
+            elif word == "continue":
+                self.carry_on(attempt)
+            elif word == "signal":
+                if attempt.state == "running":
+                    self.signal(attempt, int(message["number"]))
             elif word == "stop":
                 self.stop(attempt, message["grace_s"], message.get("signal", signal.SIGTERM))
             elif word == "resume":
@@ -2281,6 +2313,8 @@ class Shepherd:
             self.exited(attempt, {"error": "removed before it started"})
         elif attempt.state in ("running", "sweeping"):
             attempt.doubt_until = None
+            if attempt.held_since is not None:
+                self.carry_on(attempt)
             left = self.leftovers(attempt)
             if number == signal.SIGTERM:
                 self.warn(attempt, left)
@@ -2306,6 +2340,39 @@ class Shepherd:
     def kill_again(self, attempt):
         attempt.killing = False
         self.kill(attempt)
+
+    # suspension
+
+    def suspend(self, attempt):
+        """Stop all of its processes where they are. It keeps its cores; its time does not go on."""
+        if attempt.state != "running" or attempt.kill_at is not None or attempt.held_since is not None:
+            return
+        attempt.held_since = round(now(), 3)
+        self.journal.append({"r": "suspended", "att": attempt.att, "at": attempt.held_since})
+        self.write_down()
+        self.hold(attempt)
+
+    def hold(self, attempt):
+        """Until no process is met that is new: one may have had a child before it was stopped."""
+        held = set()
+        while attempt.held_since is not None and attempt.state == "running":
+            new = [pid for pid in self.leftovers(attempt) if pid not in held]
+            if not new:
+                break
+            send_signal(new, signal.SIGSTOP)
+            held.update(new)
+
+    def carry_on(self, attempt):
+        """They go on. (Also if they are not known to be stopped: a shepherd may have been killed meanwhile.)"""
+        if attempt.state != "running":
+            return
+        if attempt.held_since is not None:
+            attempt.held_s = round(attempt.held_s + now() - attempt.held_since, 3)
+            attempt.held_since = None
+            self.journal.append({"r": "resumed", "att": attempt.att, "held_s": attempt.held_s})
+            self.write_down()
+        send_signal(self.leftovers(attempt), signal.SIGCONT)
+        self.watch_limit(attempt)
 
     # what they use
 
@@ -2415,8 +2482,19 @@ class Shepherd:
         it alone: others would die of it, as the shell round a command would, or a `tee` behind it."""
         pids = self.leftovers(attempt)
         if number in TALK or number >= 34:
-            pids = [pid for pid in pids if heeds(pid, number)]
+            pids = [pid for pid in pids if heeds(pid, number) and self.means_it(attempt, pid, number)]
         send_signal(pids, number)
+
+    def means_it(self, attempt, pid, number):
+        """Does it catch the signal to do something about it? bash with a trap for its EXIT, as ours has, catches all of
+        them, and dies: of our shell its text says whether it has a trap for this one."""
+        text = text_for(pid) if pid == attempt.pid else None
+        if text is None:
+            return True
+        names = [str(number)] + [
+            name[3:] for name, value in vars(signal).items() if name[:3] == "SIG" and value == number
+        ]
+        return b"trap" in text and any(name.encode() in text for name in names)
 
     def forget(self, attempt):
         """The launcher has the end and all of the output, or never asks for it: nothing of it stays here.
@@ -2684,6 +2762,7 @@ LAST_WORDS = (
     'ksh) [ "$WQ_END" -gt 128 ] || echo "$WQ_END" >|{0};; '
     '*) echo "$WQ_END" >|{0};; esac; }} 2>/dev/null || :\' EXIT; '
 )
+LAST_WORDS_END = b"2>/dev/null || :' EXIT; "
 RC_OF_A_TASK = "'\"$WQ_SPOOL/$WQ_ATT.rc\"'"  # in the place of a path: the shell's words are cut, and take it in at once
 SHELLS = ("sh", "bash", "dash", "ksh", "ksh93", "mksh", "zsh")
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._@-")

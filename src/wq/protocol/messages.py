@@ -140,6 +140,8 @@ FROM_CLIENTS: dict[str, type] = {
     "remove": core.Remove,
     "at_most": core.SetAtMost,
     "time": core.SetTime,
+    "suspend": core.SetSuspended,
+    "signal": core.SendSignal,
     "node": core.SetNode,
     "refresh": core.Refresh,
 }
@@ -157,6 +159,7 @@ TO_LAUNCHERS: dict[str, type] = {
     "start": core.Start,
     "starts": core.Starts,
     "steer": core.Steer,
+    "send_signal": core.Signal,
     "stop": core.Stop,
     "gone": core.Gone,
     "gones": core.Gones,

@@ -37,6 +37,8 @@ from wq.core.requests import (
     Refusal,
     SetLimit,
     SetNode,
+    SetSuspended,
+    SetTime,
     Submit,
     Who,
 )
@@ -441,7 +443,7 @@ class Server:
         """Refuse what can wait; the rest: ends of jobs, removals, who comes and goes."""
         rest = []
         for item in inbox:
-            if isinstance(item.request, Submit | SetLimit | SetNode):
+            if isinstance(item.request, Submit | SetLimit | SetNode | SetTime | SetSuspended):
                 peer, seq = self.waiting_for_answer.pop(item.reply_to)
                 why = f"the server has no room on its disk ({self.no_room}); nothing was accepted, try again later"
                 peer.answer(seq, {"error": why, "status": 1, "for_now": True})

@@ -396,7 +396,7 @@ def task_row(job: Job, texts: dict[int, str]) -> tuple[object, ...]:
     if out is not None:
         used = (out.cpu_s, out.wall_s, out.peak_mem_bytes, out.io_read_bytes, out.io_write_bytes)
         ended = (out.kind.value, out.exit_status, out.signal, out.by, out.message, *used)
-    return (*head, job.stop_by, job.stop_grace_s, job.requeued_why, *ended, job.time_s, 0)
+    return (*head, job.stop_by, job.stop_grace_s, job.requeued_why, *ended, job.time_s, job.suspensions)
 
 
 def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocation]) -> Job:
@@ -414,7 +414,7 @@ def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocatio
         why,
         *ended,
         time_s,
-        _,
+        suspensions,
     ) = row
     return Job(
         id=array.id,
@@ -432,6 +432,7 @@ def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocatio
         requeued_why=why,
         lane=lane,
         time_s=time_s,
+        suspensions=suspensions or 0,
     )
 
 

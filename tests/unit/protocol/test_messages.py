@@ -39,7 +39,10 @@ FULL: list[typing.Any] = [
     core.Remove(tasks=((7, 0, 9),)),
     core.SetAtMost(id=JobId(7), at_most=3),
     core.SetTime(id=JobId(7), time_s=3600.0),
-    core.Steer(uid=Uid(1), id=JobId(7), task=2, attempt=AttemptNo(1), time_s=60.0),
+    core.SetSuspended(ids=((3, 9),), tasks=((12, 1, 5),), suspended=True),
+    core.SendSignal(ids=((3, 9),), tasks=((12, 1, 5),), number=10),
+    core.Signal(uid=Uid(1), id=JobId(7), task=2, attempt=AttemptNo(1), number=10),
+    core.Steer(uid=Uid(1), id=JobId(7), task=2, attempt=AttemptNo(1), time_s=60.0, suspended=True),
     core.Submit(token="t", jobs=(array(10, at_most=2),)),
     core.AttemptEnded(
         id=JobId(7), task=3, attempt=AttemptNo(2), outcome=Outcome(kind=OutcomeKind.LOST), again=True, run_s=0.5
@@ -148,6 +151,11 @@ class TestWhatTheClientSays:
             ),
             ({"type": "refresh"}, core.Refresh()),
             ({"type": "at_most", "id": 12, "at_most": None}, core.SetAtMost(id=JobId(12))),
+            (
+                {"type": "suspend", "ids": [[3, 9]], "tasks": [[12, 1, 5]], "all": False, "suspended": True},
+                core.SetSuspended(ids=((3, 9),), tasks=((12, 1, 5),), suspended=True),
+            ),
+            ({"type": "signal", "ids": [], "all": True, "number": 10}, core.SendSignal(all=True, number=10)),
             ({"type": "time", "id": 12, "time_s": 60.0}, core.SetTime(id=JobId(12), time_s=60.0)),
             ({"type": "time", "id": 12, "time_s": None}, core.SetTime(id=JobId(12))),
             (
@@ -180,6 +188,8 @@ class TestWhatTheClientSays:
             "at_most",
             "time",
             "eff",
+            "suspend",
+            "signal",
         }
 
 
