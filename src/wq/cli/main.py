@@ -29,6 +29,7 @@ VERBS = {
     "shutdown": "stop the server",
     "launcher": "bring your launchers back, after a reboot",
 }
+MEANT = {"remove": "rm", "delete": "rm", "kill": "rm", "cancel": "rm", "continue": "resume"}  # words of others
 HIDDEN = {"run_launcher", "afar"}
 WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar"}
 VALUED = frozenset(
@@ -79,7 +80,7 @@ def main(words: list[str] | None = None) -> int:
     if verb not in VERBS and verb not in HIDDEN:
         import difflib
 
-        near = difflib.get_close_matches(verb, VERBS, 1)
+        near = [MEANT[verb]] if verb in MEANT else difflib.get_close_matches(verb, VERBS, 1)
         hint = f"did you mean `wq {near[0]}`?" if near else f"there are: {', '.join(VERBS)}"
         print(f"wq: there is no command {verb!r}; {hint}", file=sys.stderr)
         return 2

@@ -2162,11 +2162,9 @@ class Shepherd:
                 attempt.end = None
                 self.try_again()
                 break  # until there is room the kernel keeps it
-            if attempt.use is not None:
-                self.see_io(attempt, [seen.si_pid])  # with that of all that it has waited for
             usage = os.wait4(seen.si_pid, 0)[2]
             end["cpu_s"] = round(usage.ru_utime + usage.ru_stime, 3)
-            self.add_use(attempt, end, usage.ru_maxrss)
+            self.add_use(attempt, end, usage)
             del self.running[seen.si_pid]
             attempt.state = "sweeping"
             self.over.append(attempt)
@@ -2198,7 +2196,7 @@ class Shepherd:
         if attempt.limited and ("exit" in end or "signal" in end):
             end["limit_s"] = attempt.limit_s
         if "exit" in end or "signal" in end:
-            self.add_use(attempt, end, 0)
+            self.add_use(attempt, end)
         attempt.state = "sweeping"
         self.doubt(attempt)
         self.journal.append(attempt.ending())
@@ -2408,26 +2406,27 @@ class Shepherd:
         for attempt in attempts:
             pids = tree_below([attempt.pid] + strays[attempt.tag])
             parts = [memory_of(pid) for pid in pids]
-            attempt.use = attempt.use or [0, 0, 0]
-            attempt.use[0] = max(attempt.use[0], sum(own for own, _ in parts) + max(shared for _, shared in parts))
-            self.see_io(attempt, pids)
+            memory = sum(own for own, _ in parts) + max(shared for _, shared in parts)
+            attempt.use = at_least(attempt.use, [memory, *map(sum, zip(*map(io_of, pids)))])
 
-    def see_io(self, attempt, pids):
-        for at, count in enumerate(map(sum, zip(*map(io_of, pids))), 1):
-            attempt.use[at] = max(attempt.use[at], count)
-
-    def add_use(self, attempt, end, peak_kb):
-        """What is known of what it used, into its end. peak_kb: of its largest process that was waited for."""
+    def add_use(self, attempt, end, usage=None):
+        """What is known of what it used, into its end. usage: the kernel's, of its processes that were waited for."""
         if attempt.batch is None and attempt.since:  # of a task its time is told apart
             end["wall_s"] = round(max(0.0, now() - attempt.since), 3)
+        peak_kb = usage.ru_maxrss if usage is not None else 0
         if peak_kb > self.own_peak_kb:
             self.own_peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        peak_bytes = peak_kb * 1024 if peak_kb > self.own_peak_kb else 0
-        if attempt.use is not None:
-            end["io_read_bytes"], end["io_write_bytes"] = attempt.use[1:]
-            peak_bytes = max(peak_bytes, attempt.use[0])
-        if peak_bytes:
-            end["peak_mem_bytes"] = peak_bytes
+        use = [peak_kb * 1024 if peak_kb > self.own_peak_kb else 0, 0, 0]  # of its largest process
+        if attempt.use is None and attempt.batch is not None:
+            if use[0]:
+                end["peak_mem_bytes"] = use[0]
+            return
+        if usage is not None:
+            use[1:] = usage.ru_inblock * 512, usage.ru_oublock * 512
+        use = at_least(attempt.use, use)
+        end["io_read_bytes"], end["io_write_bytes"] = use[1:]
+        if use[0]:
+            end["peak_mem_bytes"] = use[0]
 
     def think_of_memory(self, end):
         """It was killed, and by nobody here: how much memory there is, and whether the kernel has looked for some."""
@@ -2578,6 +2577,11 @@ def checked(task, has_command):
     raw("".join([*words, task.get("script", "")]))
     limit_in(task)
     return task
+
+
+def at_least(use, more):
+    """What is known of what was used, after another look."""
+    return more if use is None else [max(pair) for pair in zip(use, more)]
 
 
 def limit_in(words):

@@ -77,7 +77,9 @@ class TestHelp:
 
 
 class TestVerbs:
-    @pytest.mark.parametrize(("typo", "meant"), [("lst", "ls"), ("sbu", "sub"), ("remove", None), ("users?", "users")])
+    @pytest.mark.parametrize(
+        ("typo", "meant"), [("lst", "ls"), ("sbu", "sub"), ("remove", "rm"), ("users?", "users"), ("xyz", None)]
+    )
     def test_one_that_is_none_is_refused_with_the_nearest(
         self, typo: str, meant: str | None, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import argparse
 
 HELP = (
-    "Send a signal to what runs of jobs: to all of its processes on all of its nodes; USR1, USR2 and real-time\n"
-    "signals only to those that catch them, as the others would die of it."
+    "Send a signal to what runs of jobs: to all of its processes on all of its nodes; USR1, USR2 and\n"
+    "real-time signals only to those that catch them, as the others would die of it."
 )
 EXAMPLES = """examples:
   wq signal 12 USR1          this job

@@ -9,7 +9,7 @@ TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
     import argparse
 
-HELP = "Stop what runs of jobs where it is: all of its processes. It keeps its cores, and its time limit waits."
+HELP = "Stop what runs of jobs where it is: all of its processes. It keeps its cores; its time limit waits."
 EXAMPLES = """examples:
   wq suspend 12          this job
   wq suspend 3-9         what runs of these
