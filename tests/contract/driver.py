@@ -376,6 +376,18 @@ class Driver:
     def stop(self, att: str, grace_s: float, number: signal.Signals = signal.SIGTERM) -> None:
         self.send({"do": "stop", "att": att, "grace_s": grace_s, "signal": int(number)})
 
+    def suspend(self, att: str) -> None:
+        """Answers when the shepherd has heard it."""
+        self.send({"do": "suspend", "att": att})
+        self.query(att)
+
+    def carry_on(self, att: str) -> None:
+        self.send({"do": "continue", "att": att})
+        self.query(att)
+
+    def signal(self, att: str, number: int) -> None:
+        self.send({"do": "signal", "att": att, "number": number})
+
     def limit(self, att: str, time_s: float | None) -> None:
         self.send({"do": "limit", "att": att, "time_s": time_s})
 

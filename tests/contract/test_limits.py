@@ -97,18 +97,20 @@ class TestNobodyIsThere:
 
 
 class TestTheWarning:
-    def test_who_heeds_the_signal_has_it_before_the_end(self, local: Driver, user: User) -> None:
+    @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+    def test_who_heeds_the_signal_has_it_before_the_end(self, local: Driver, user: User, shell: str) -> None:
         script = f"trap 'echo soon' USR1; trap 'echo over; exit 2' TERM; {FOR_EVER}"
-        local.start("1.1", spec(user, script, time_s=1.0, warn=[int(signal.SIGUSR1), 0.5]))
+        local.start("1.1", spec(user, script, shell=shell, time_s=1.0, warn=[int(signal.SIGUSR1), 0.5]))
         assert local.wait_for_end("1.1")["exit"] == 2
         assert local.output("1.1") == "soon\nover\n"
 
+    @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
     def test_a_shell_that_does_not_is_not_killed_by_what_is_meant_for_its_program(
-        self, local: Driver, user: User, work: Path
+        self, local: Driver, user: User, work: Path, shell: str
     ) -> None:
         user.write(work / "sim.sh", f"trap 'echo soon; exit 0' USR1\n{FOR_EVER}\n")
         script = f"sh {work}/sim.sh; echo 'saved, says the shell'"
-        local.start("1.1", spec(user, script, time_s=60.0, warn=[int(signal.SIGUSR1), 59.5]))
+        local.start("1.1", spec(user, script, shell=shell, time_s=60.0, warn=[int(signal.SIGUSR1), 59.0]))
         assert local.wait_for_end("1.1")["exit"] == 0
         assert local.output("1.1") == "soon\nsaved, says the shell\n"
 

@@ -1,9 +1,10 @@
-"""Jobs while they run and what is known of them afterwards, over a real sshd: time limits, use."""
+"""Jobs while they run and what is known of them afterwards, over a real sshd: time limits, suspension, signals, use."""
 
 from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,74 @@ class TestTimeLimits:
         queue.wq(dana, "ls")  # brings the launcher back
         outcome = queue.wait_for_end(job)
         assert (outcome["kind"], outcome["exit_status"]) == ("time_limit", 2)
+
+
+class TestSuspension:
+    def test_it_stops_keeps_its_cores_and_goes_on(self, queue: Queue, dana: User) -> None:
+        work = queue.directory(dana)
+        job = queue.batch(dana, f"{until(work / 'go')}; exit 3", "N: 2", cwd=work)
+        queue.wait_for_state(job, "running")
+        assert queue.wq(dana, "suspend", str(job)).stdout == f"suspended: {job}\n"
+        line = queue.wq(dana, "ls", str(job)).stdout.splitlines()[1].split()
+        assert line[2:6:2] == ["S", "2"]
+        wait_for(lambda: stopped(queue), PATIENCE_S, "its processes to be stopped")
+        dana.write(work / "go", "")
+        queue.power_cut_on_the_head()
+        queue.serve()
+        queue.wq(dana, "ls")
+        assert queue.state(job) == "suspended"
+        again = queue.wq(dana, "suspend", str(job), status=1)
+        assert again.stderr == f"wq: job {job}: it is suspended already\n"
+        assert queue.wq(dana, "resume", "all").stdout == f"goes on: {job}\n"
+        assert queue.wait_for_end(job)["exit_status"] == 3
+
+    def test_one_that_is_removed_can_still_tidy_up(self, queue: Queue, dana: User) -> None:
+        work = queue.directory(dana)
+        command = f"trap 'echo tidied >{work}/tidied; exit' TERM; echo x >{work}/ready; {FOR_EVER}"
+        job = queue.batch(dana, command, cwd=work)
+        wait_for(lambda: read(work / "ready"), PATIENCE_S, "it to be ready")
+        queue.wait_for_state(job, "running")
+        queue.wq(dana, "suspend", str(job))
+        wait_for(lambda: stopped(queue), PATIENCE_S, "its processes to be stopped")
+        queue.wq(dana, "rm", str(job))
+        assert queue.wait_for_end(job)["kind"] == "removed"
+        assert read(work / "tidied") == "tidied\n"
+
+    def test_others_jobs_are_not_for_us(self, queue: Queue, dana: User, erin: User) -> None:
+        job = queue.batch(dana, FOR_EVER)
+        queue.wait_for_state(job, "running")
+        for words in (["suspend", str(job)], ["resume", str(job)], ["signal", str(job), "KILL"]):
+            done = queue.wq(erin, *words, status=1)
+            assert f"wq: job {job}: it belongs to {dana.name}" in done.stderr
+        assert queue.state(job) == "running"
+        queue.remove(job)
+
+
+class TestSignals:
+    def test_a_program_has_it_and_its_shell_lives(self, queue: Queue, dana: User) -> None:
+        work = queue.directory(dana)
+        program = (
+            f"import signal, sys; signal.signal(10, lambda *_: sys.exit(7)); open('{work}/ready', 'w').write('x'); "
+        )
+        command = f'python3 -c "{program} signal.pause()"; echo "it ended with $?"; exit 4'
+        job = queue.batch(dana, command, "job_name: fit", cwd=work)
+        wait_for(lambda: read(work / "ready"), PATIENCE_S, "it to be ready")
+        queue.wait_for_state(job, "running")
+        assert queue.wq(dana, "signal", str(job), "SIGUSR1").stdout == f"USR1 sent: {job}\n"
+        assert queue.wait_for_end(job)["exit_status"] == 4
+        assert read(work / f"fit-{job}.wqlog") == "it ended with 7\n"
+
+    def test_what_is_no_signal_or_has_its_own_command(self, queue: Queue, dana: User) -> None:
+        assert "is no signal" in queue.wq(dana, "signal", "1", "NONE", status=2).stderr
+        assert "there is `wq suspend`" in queue.wq(dana, "signal", "1", "STOP", status=2).stderr
+        assert "ids and a signal are wanted" in queue.wq(dana, "signal", "USR1", status=2).stderr
+        assert queue.wq(dana, "signal", "999", "USR1", status=1).stderr == "wq: no job 999 is in the queue\n"
+
+
+def stopped(queue: Queue) -> bool:
+    """Whether all processes of jobs are."""
+    found = [Path(f"/proc/{pid}/stat") for pid in queue.job_processes()]
+    return bool(found) and {stat.read_text().rpartition(")")[2].split()[0] for stat in found} <= {"T", "D", "Z"}
 
 
 class TestUse:

@@ -53,6 +53,8 @@ FAULTS = {
     "remove": 3,
     "set_at_most": 1,
     "set_time": 2,
+    "suspend": 3,
+    "send_signal": 1,
     "mark_node": 1,
     "edit_cluster": 1,
     "refresh": 1,
@@ -230,6 +232,22 @@ class Acts:
             world.note(f"the time of {promise.id} is {time_s}")
             world.limited.add(promise.name)
             world.tell_server(ME, type="time", id=int(promise.id), time_s=time_s)
+
+    def suspend(self) -> None:
+        """A job is suspended, or goes on; later it goes on in any case."""
+        world = self.world
+        if world.promises:
+            job, suspended = int(self.random.choice(list(world.promises))), self.random.random() < 0.7
+            world.note(f"{job} is to {'stop' if suspended else 'go on'}")
+            world.tell_server(ME, type="suspend", ids=[[job, job]], suspended=suspended)
+            after_s = self.random.uniform(0.1, 20.0)
+            world.later(after_s, lambda: world.tell_server(ME, type="suspend", ids=[[job, job]], suspended=False))
+
+    def send_signal(self) -> None:
+        """One that those who do not heed it do not get."""
+        if self.world.promises:
+            job = int(self.random.choice(list(self.world.promises)))
+            self.world.tell_server(ME, type="signal", ids=[[job, job]], number=self.random.choice([10, 12, 40]))
 
     def refresh(self) -> None:
         self.world.tell_server(self.random.choice([ME, *self.world.launchers]), type="refresh")

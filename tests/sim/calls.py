@@ -312,7 +312,7 @@ class Os:
         assert child.ppid == self.proc.pid
         assert child.state == "Z"
         self.kernel.reap(child)
-        return pid, 0, SimpleNamespace(ru_utime=0.0, ru_stime=0.0, ru_maxrss=0)
+        return pid, 0, SimpleNamespace(ru_utime=0.0, ru_stime=0.0, ru_maxrss=0, ru_inblock=0, ru_oublock=0)
 
     def waitpid(self, pid: int, options: int) -> tuple[int, int]:
         return self.wait4(pid, options)[:2]

@@ -112,6 +112,7 @@ def load(place: Place, proc: Proc, calls: Os, signals: Signals, bound: Callable[
         memory_of=lambda pid: (0, 0),
         io_of=lambda pid: (0, 0),
         oom_kills=lambda: 0,
+        text_for=lambda pid: None,
         heeds=lambda pid, number: pid in kernel.procs and kernel.procs[pid].on_signal is not None,
         tag_of=lambda pid: kernel.procs[pid].tag if pid in kernel.procs else 0,
         children_of=lambda pid: [child.pid for child in kernel.children(pid)],

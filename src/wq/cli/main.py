@@ -22,6 +22,9 @@ VERBS = {
     "release": "let held jobs back into the line",
     "redo": "run jobs that are over once more",
     "edit": "change a job in the queue",
+    "suspend": "stop jobs where they are",
+    "resume": "have suspended jobs go on",
+    "signal": "send a signal to jobs",
     "eff": "asked against used, of jobs that are over",
     "refresh": "look again now",
     "users": "list users",
@@ -37,12 +40,16 @@ VERBS = {
     "completion": "print a script for bash, zsh or fish",
 }
 HIDDEN = {"run_launcher", "afar"}
-SYNONYMS = {  # what other queues call it
+MEANT = {  # what other queues call it
     **dict.fromkeys(("remove", "delete", "del", "cancel", "kill", "scancel", "qdel"), "rm"),
     **dict.fromkeys(("submit", "add", "run", "sbatch", "srun", "qsub"), "sub"),
     **dict.fromkeys(("list", "queue", "status", "squeue", "qstat"), "ls"),
     **dict.fromkeys(("nodes", "sinfo"), "stat"),
     **dict.fromkeys(("restart", "requeue", "again"), "redo"),
+    **dict.fromkeys(("continue", "unpause"), "resume"),
+    **dict.fromkeys(("pause", "stop"), "suspend"),
+    **dict.fromkeys(("follow", "tail", "output"), "log"),
+    **dict.fromkeys(("history", "sacct"), "hist"),
 }
 WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar", "init", "doctor", "completion"}
 VALUED = frozenset(
@@ -104,7 +111,7 @@ def main(words: list[str] | None = None) -> int:
     if verb not in VERBS and verb not in HIDDEN:
         import difflib
 
-        near = [SYNONYMS[verb]] if verb in SYNONYMS else difflib.get_close_matches(verb, VERBS, 1)
+        near = [MEANT[verb]] if verb in MEANT else difflib.get_close_matches(verb, VERBS, 1)
         hint = f"did you mean `wq {near[0]}`?" if near else f"there are: {', '.join(VERBS)}"
         print(f"wq: there is no command {verb!r}; {hint}", file=sys.stderr)
         return 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from wq.core.array import Array
 from wq.core.cluster import NodeState
 from wq.core.dependencies import AtFirst, CannotWait, at_first, wait_for
 from wq.core.job import Job, JobId, JobSpec, Key, Outcome, OutcomeKind, Priority, Requirement, State, Uid, Waits
-from wq.core.lifecycle import Ended, Requeued, StopRequested, Submitted, TimeSet
+from wq.core.lifecycle import Ended, Requeued, Resumed, StopRequested, Submitted, Suspended, TimeSet
 from wq.core.line import Waiting, place_of
 from wq.core.news import remind
 from wq.core.plan import Limit
@@ -27,11 +27,14 @@ from wq.core.requests import (
     Refusal,
     Remove,
     RemoveRest,
+    SendSignal,
     SetAtMost,
     SetHold,
     SetLimit,
     SetNode,
+    SetSuspended,
     SetTime,
+    Signal,
     Submit,
     Unfinished,
     Who,
@@ -41,6 +44,7 @@ ROOT = Uid(0)
 LONGEST_TOKEN = 100
 MOST_RANGES = 200
 LONGEST_REASON = 200
+LARGEST_SIGNAL = 64
 REMOVED_AT_ONCE = 500  # others have their turn in between
 
 
@@ -202,12 +206,14 @@ def ends(draft: Draft, request: Remove, array: Array) -> bool:
     return array.id in draft.arrays and means_all(request, array.id)
 
 
-def means_all(request: Remove, job_id: int) -> bool:
+def means_all(request: Remove | SetSuspended | SendSignal, job_id: int) -> bool:
     """Whether it is about all of this job."""
     return request.all or any(low <= job_id <= high for low, high in request.ids)
 
 
-def choose(draft: Draft, who: Who, request: Remove) -> tuple[dict[Array, Ranges], list[Job], list[int]]:
+def choose(
+    draft: Draft, who: Who, request: Remove | SetSuspended | SendSignal
+) -> tuple[dict[Array, Ranges], list[Job], list[int]]:
     """(arrays, with the places of their waiting tasks that are meant; jobs and tasks; ids that are not there)."""
     live = [*draft.active.values(), *draft.queued.values(), *draft.held.values()]
     if request.all:
@@ -328,6 +334,81 @@ def edit(draft: Draft, who: Who, request: Edit) -> Answer | Refusal:
         begin_s = request.begin_s if request.begin_s > draft.now.wall_s else None
         wait_for(draft, job, replace(job.waits or Waits(), begin_s=begin_s))
     return Answer(facts={"id": request.id})
+
+
+def set_suspended(draft: Draft, who: Who, request: SetSuspended) -> Answer | Refusal:
+    """Suspend what runs of these, or have it go on."""
+    wanted = State.RUNNING if request.suspended else State.SUSPENDED
+    event = Suspended if request.suspended else Resumed
+
+    def change(job: Job) -> str | None:
+        if job.state is not wanted:
+            return "it is suspended already" if job.state is State.SUSPENDED else None
+        draft.apply(event(id=job.id, task=job.task))
+        return ""
+
+    return control(draft, who, request, change)
+
+
+def send_signal(draft: Draft, who: Who, request: SendSignal) -> Answer | Refusal:
+    """Send a signal to what runs of these. It is not kept: without its launcher nothing is sent to a job."""
+    if not 1 <= request.number <= LARGEST_SIGNAL:
+        return Refusal(error=f"a signal is a number from 1 to {LARGEST_SIGNAL}")
+
+    def send(job: Job) -> str | None:
+        if job.state not in (State.RUNNING, State.SUSPENDED, State.STOPPING):
+            return None
+        user = job.spec.user
+        if job.spec.uid not in draft.present:
+            return f"the launcher of {user} is away; any command of {user} brings it back"
+        order = Signal(uid=job.spec.uid, id=job.id, task=job.task, attempt=job.attempt, number=request.number)
+        draft.orders.append(order)
+        return ""
+
+    return control(draft, who, request, send)
+
+
+def control(
+    draft: Draft, who: Who, request: SetSuspended | SendSignal, do: Callable[[Job], str | None]
+) -> Answer | Refusal:
+    """Do something to all jobs and tasks that are meant, and are the sender's to change.
+
+    do: answers nothing if it was done, else why not; None if the job does not run.
+    """
+    if len(request.ids) + len(request.tasks) > MOST_RANGES:
+        return Refusal(error=f"at most {MOST_RANGES} ids and ranges at once")
+    arrays, chosen, missing = choose(draft, who, request)
+    done: list[int] = []
+    idle = {int(array.id) for array in arrays}
+    tasks: Counter[int] = Counter()
+    refused: dict[int, str] = {}
+    for job in sorted(chosen, key=place_of):
+        number, user, owner = int(job.id), job.spec.user, owner_name(draft)
+        if not may_change(draft, who, job.spec.uid):
+            refused[number] = f"it belongs to {user}; only {user}, the server's owner ({owner}) and root may"
+            continue
+        why = do(job)
+        if why == "":
+            if job.task is None:
+                done.append(number)
+            else:
+                tasks[number] += 1
+        elif why is None:
+            idle.add(number)
+        else:
+            refused[number] = why
+    for array in arrays:
+        if not may_change(draft, who, array.spec.uid):
+            user, owner = array.spec.user, owner_name(draft)
+            refused[int(array.id)] = f"it belongs to {user}; only {user}, the server's owner ({owner}) and root may"
+    facts = {
+        "done": sorted(done),
+        "tasks": [{"id": number, "done": count} for number, count in sorted(tasks.items())],
+        "idle": [] if request.all else sorted(idle - set(tasks) - set(refused)),
+        "refused": [{"id": number, "why": why} for number, why in refused.items() if number not in tasks],
+        "missing": missing,
+    }
+    return Answer(facts=facts)
 
 
 def set_at_most(draft: Draft, who: Who, request: SetAtMost) -> Answer | Refusal:

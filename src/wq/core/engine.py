@@ -36,10 +36,12 @@ from wq.core.requests import (
     RemoveRest,
     Reports,
     Request,
+    SendSignal,
     SetAtMost,
     SetHold,
     SetLimit,
     SetNode,
+    SetSuspended,
     SetTime,
     Sight,
     Submit,
@@ -126,6 +128,10 @@ def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | Unfin
             return commands.set_at_most(draft, who, request)
         case SetTime():
             return commands.set_time(draft, who, request)
+        case SetSuspended():
+            return commands.set_suspended(draft, who, request)
+        case SendSignal():
+            return commands.send_signal(draft, who, request)
         case SetLimit():
             return commands.set_limit(draft, who, request)
         case SetNode():

@@ -103,6 +103,7 @@ class State(StrEnum):
     QUEUED = "queued"
     STARTING = "starting"
     RUNNING = "running"
+    SUSPENDED = "suspended"
     STOPPING = "stopping"
     DONE = "done"
 
@@ -215,6 +216,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     lane: the name of the lane where it runs or waits for its turn, if that is not its own.
     waits: what it waits for while it is held.
     time_s: its time limit, where that was changed since the submission; 0: it has none.
+    suspensions: how often its present attempt was suspended.
     """
 
     id: JobId
@@ -234,6 +236,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     lane: str | None = None
     waits: Waits | None = None
     time_s: float | None = None
+    suspensions: int = 0
 
     @property
     def limit_s(self) -> float | None:

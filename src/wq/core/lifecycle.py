@@ -51,6 +51,20 @@ class Started(Struct, frozen=True, kw_only=True):
     at_s: float
 
 
+class Suspended(Struct, frozen=True, kw_only=True):
+    """Its processes are to be stopped where they are; it keeps its cores."""
+
+    id: JobId
+    task: int | None = None
+
+
+class Resumed(Struct, frozen=True, kw_only=True):
+    """They are to go on."""
+
+    id: JobId
+    task: int | None = None
+
+
 class StopRequested(Struct, frozen=True, kw_only=True):
     """Somebody wants it ended: TERM now, KILL after the grace. reason: in his words, if he gave one."""
 
@@ -87,7 +101,9 @@ class Ended(Struct, frozen=True, kw_only=True):
     started_s: float | None = None
 
 
-JobEvent = Submitted | Held | Released | Granted | Started | StopRequested | TimeSet | Requeued | Ended
+JobEvent = (
+    Submitted | Held | Released | Granted | Started | Suspended | Resumed | StopRequested | TimeSet | Requeued | Ended
+)
 
 TABLE: dict[State, dict[type, State]] = {
     State.HELD: {Held: State.HELD, Released: State.QUEUED, TimeSet: State.HELD, Ended: State.DONE},
@@ -100,7 +116,15 @@ TABLE: dict[State, dict[type, State]] = {
         Ended: State.DONE,
     },
     State.RUNNING: {
+        Suspended: State.SUSPENDED,
         TimeSet: State.RUNNING,
+        StopRequested: State.STOPPING,
+        Requeued: State.QUEUED,
+        Ended: State.DONE,
+    },
+    State.SUSPENDED: {
+        Resumed: State.RUNNING,
+        TimeSet: State.SUSPENDED,
         StopRequested: State.STOPPING,
         Requeued: State.QUEUED,
         Ended: State.DONE,
@@ -109,7 +133,7 @@ TABLE: dict[State, dict[type, State]] = {
     State.DONE: {},
 }
 
-HOLDING_CORES = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
+HOLDING_CORES = frozenset({State.STARTING, State.RUNNING, State.SUSPENDED, State.STOPPING})
 
 
 class IllegalEvent(Exception):
@@ -133,13 +157,15 @@ def advance(job: Job, event: JobEvent) -> Job:
             return replace(
                 job, state=state, stop_by=event.by, stop_grace_s=event.grace_s, stop_reason=event.reason or None
             )
+        case Suspended():
+            return replace(job, state=state, suspensions=job.suspensions + 1)
         case TimeSet():
             return replace(job, state=state, time_s=event.time_s)
         case Requeued():
             gone = replace(
                 job, state=state, allocation=None, lane=None, started_s=None, stop_by=None, stop_grace_s=None
             )
-            return replace(gone, requeued_why=event.why or None, stop_reason=None)
+            return replace(gone, requeued_why=event.why or None, stop_reason=None, suspensions=0)
         case Ended():
             started_s = job.started_s if job.started_s is not None else event.started_s
             return replace(job, state=state, outcome=event.outcome, ended_s=event.at_s, started_s=started_s)
@@ -147,7 +173,7 @@ def advance(job: Job, event: JobEvent) -> Job:
             return replace(job, state=state, waits=event.waits)
         case Released():
             return replace(job, state=state, waits=None)
-        case Submitted():
+        case Submitted() | Resumed():
             return replace(job, state=state)
 
 

@@ -299,7 +299,7 @@ class Draft:
                 return self.queued
             case State.HELD:
                 return self.held
-            case State.STARTING | State.RUNNING | State.STOPPING:
+            case State.STARTING | State.RUNNING | State.SUSPENDED | State.STOPPING:
                 return self.active
             case State.DONE:
                 return None
@@ -556,8 +556,15 @@ def order_for(job: Job, nodes: Sequence[Node], pace: Mapping[tuple[Uid, Shape], 
             patience_s=patience_s(pace.get((job.spec.uid, shape_of(job.spec.requirement)))) if job.lane else None,
             time_s=job.time_s,
         )
-    if job.state is State.RUNNING and job.time_s is not None:
-        return Steer(uid=job.spec.uid, id=job.id, task=job.task, attempt=job.attempt, time_s=job.time_s)
+    if job.state in (State.RUNNING, State.SUSPENDED) and (job.time_s is not None or job.suspensions):
+        return Steer(
+            uid=job.spec.uid,
+            id=job.id,
+            task=job.task,
+            attempt=job.attempt,
+            time_s=job.time_s,
+            suspended=job.state is State.SUSPENDED if job.suspensions else None,
+        )
     if job.state is State.STOPPING:
         grace_s = job.stop_grace_s if job.stop_grace_s is not None else 5.0
         stop_by = job.stop_by or ""

@@ -93,6 +93,24 @@ class SetTime(Struct, frozen=True, kw_only=True):
     time_s: float | None = None
 
 
+class SetSuspended(Struct, frozen=True, kw_only=True):
+    """Suspend what runs of these jobs, tasks, or all of one's own (as of Remove), or have it go on."""
+
+    ids: tuple[tuple[int, int], ...] = ()
+    tasks: tuple[tuple[int, int, int], ...] = ()
+    all: bool = False
+    suspended: bool
+
+
+class SendSignal(Struct, frozen=True, kw_only=True):
+    """Send a signal to what runs of these jobs, tasks, or all of one's own (as of Remove)."""
+
+    ids: tuple[tuple[int, int], ...] = ()
+    tasks: tuple[tuple[int, int, int], ...] = ()
+    all: bool = False
+    number: int
+
+
 class SetLimit(Struct, frozen=True, kw_only=True):
     """Limit a user (oneself if target is None). A key left None stays as it is; -1 lifts it; clear lifts all."""
 
@@ -216,6 +234,8 @@ Request = (
     | Edit
     | SetAtMost
     | SetTime
+    | SetSuspended
+    | SendSignal
     | SetLimit
     | SetNode
     | Refresh
@@ -312,13 +332,27 @@ class Starts(Struct, frozen=True, kw_only=True):
 
 
 class Steer(Struct, frozen=True, kw_only=True):
-    """What a running attempt is to be like from now on. time_s: its time limit in seconds; 0: none."""
+    """What a running attempt is to be like from now on; None: as it is.
+
+    time_s: its time limit in seconds; 0: none. suspended: its processes are stopped, or go on.
+    """
 
     uid: Uid
     id: JobId
     task: int | None = None
     attempt: AttemptNo
     time_s: float | None = None
+    suspended: bool | None = None
+
+
+class Signal(Struct, frozen=True, kw_only=True):
+    """Send a signal to the processes of a running attempt: once, now, or not at all."""
+
+    uid: Uid
+    id: JobId
+    task: int | None = None
+    attempt: AttemptNo
+    number: int
 
 
 class Stop(Struct, frozen=True, kw_only=True):
@@ -349,4 +383,4 @@ class Gones(Struct, frozen=True, kw_only=True):
     tasks: tuple[tuple[int, int], ...]
 
 
-Order = Start | Starts | Steer | Stop | Gone | Gones
+Order = Start | Starts | Steer | Signal | Stop | Gone | Gones

@@ -32,7 +32,9 @@ from wq.core.requests import (
     Gones,
     LauncherHere,
     Remove,
+    SetSuspended,
     Sight,
+    Signal,
     Start,
     Starts,
     Steer,
@@ -79,7 +81,14 @@ KEEPING_PATIENCE_S = 1.0  # if it can keep a submission until the server is back
 NO_ROOM_AGAIN_S = 1.0
 LATER_S = 0.5
 LIMITS = "limit"  # the feature of a shepherd that ends what runs for too long
-NEW_WORDS = {"limit": LIMITS}  # words to shepherds, and the features without which they would not be understood
+CONTROL = "control"  # of one that suspends and signals
+NEW_WORDS = {"limit": LIMITS, "suspend": CONTROL, "continue": CONTROL, "signal": CONTROL}
+WORDS = {
+    "limit": "the time limit",
+    "suspend": "a suspension",
+    "continue": "the end of a suspension",
+    "signal": "a signal",
+}
 TOO_OLD = "the shepherd there is of an older wq and does not know {}; it goes when your jobs there are over"
 MOST_IN_WORD = 10_000  # ranges and names, in one word to the server
 STRANGE = frozenset({"rebooted", "error"})  # in the end of a task: more is to be done about it
@@ -229,7 +238,7 @@ class Launcher:
                 else:
                     self.send_start(action.entry)
             case Send() if not self.knows(action.host, NEW_WORDS.get(action.word["do"])):
-                self.log(f"{action.host}: {TOO_OLD.format('the word ' + action.word['do'])} ({action.word['att']})")
+                self.cannot(action.host, action.word)
             case Send():
                 if self.batches.starts and self.book is not None:  # it may be about one of these
                     self.batches.flush(self.book)
@@ -241,7 +250,24 @@ class Launcher:
 
     def knows(self, host: HostName, feature: str | None) -> bool:
         """Whether the shepherd of a node has this feature. (What is said to one that is not there is lost anyway.)"""
-        return feature is None or host not in self.links or feature in self.links.features(host)
+        return feature is None or host not in self.ledger.up or feature in self.links.features(host)
+
+    def cannot(self, host: HostName, word: dict[str, Any]) -> None:
+        """A shepherd of an older version does not know this word: the user hears of it, and the server too."""
+        att, what = str(word["att"]), WORDS[word["do"]]
+        self.tell_next(f"{what} of {att.partition('.')[0].replace('_', '.')} on {host}: {TOO_OLD.format('that')}")
+        entry = self.ledger.find(att)
+        if word["do"] == "suspend" and entry is not None and entry.id is not None:
+            entry.suspended = None
+            tasks = () if entry.number is None else ((entry.id, entry.number, entry.number),)
+            ids = () if tasks else ((entry.id, entry.id),)
+            self.session.report(SetSuspended(ids=ids, tasks=tasks, suspended=False))
+
+    def tell_next(self, line: str) -> None:
+        """The user's next command says it; so does the log."""
+        self.log(line)
+        with contextlib.suppress(OSError), (self.settings.state / places.NEWS).open("a", encoding="utf-8") as news:
+            news.write(line.replace("\n", " ") + "\n")
 
     def spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -312,9 +338,7 @@ class Launcher:
         """What was kept while the server was away, it does not want: the next command says so, and the log."""
         names = ", ".join(sorted({entry.task.name for entry in entries})[:5])
         line = f"a submission of {len(entries)} jobs ({names}), kept while the server was away, was refused: {sentence}"
-        self.log(line)
-        with contextlib.suppress(OSError), (self.settings.state / places.NEWS).open("a", encoding="utf-8") as news:
-            news.write(line.replace("\n", " ") + "\n")
+        self.tell_next(line)
 
     def after_restart(self) -> None:
         """Foreground jobs belonged to clients of an earlier launcher: they end. The rest is looked for.
@@ -357,6 +381,8 @@ class Launcher:
                 self.ordered_starts(order)
             case Steer():
                 self.act(self.ledger.ordered_steer(order))
+            case Signal():
+                self.act(self.ledger.ordered_signal(order))
             case Gone():
                 self.told_gone(order.id if order.task is None else (order.id, order.task), order.outcome)
             case Gones():

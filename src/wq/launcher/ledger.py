@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from wq.core.job import Allocation, AttemptNo, HostName, JobId, Key, Outcome, OutcomeKind, lane_name
 from wq.core.ranges import Ranges, contains, union
 from wq.core.ranges import of as ranges_of
-from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Starts, Steer, Stop
+from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Signal, Start, Starts, Steer, Stop
 from wq.formats.duration import in_words
 from wq.launcher.kept import ArrayPast, Past
 from wq.launcher.task import NODE_MARK, Task, failure, is_tried_again, path_of
@@ -101,6 +101,7 @@ class Entry:
     lane: str = ""  # the lane in which it runs or waits for its turn
     fed: bool = False  # others were there before it
     patience_s: float | None = None
+    suspended: bool | None = None  # whether it is to be, as far as the server has said
     time_s: float | None = None  # its time limit, where that is not what its task says; 0: none
     run_s: float | None = None  # how long it ran, as its node says
     maybe_sent: bool = True  # a start may have been sent (after a restart nobody knows)
@@ -304,6 +305,14 @@ def start_of(order: Starts, number: int, task: int, attempt: int) -> Start:
         patience_s=order.patience_s,
         time_s=order.time_s,
     )
+
+
+def limit_word(entry: Entry) -> dict[str, Any]:
+    return {"do": "limit", "time_s": entry.limit_s}
+
+
+def suspension_word(entry: Entry) -> dict[str, Any]:
+    return {"do": "suspend" if entry.suspended else "continue"}
 
 
 def replaces(entry: Entry) -> bool:
@@ -540,7 +549,8 @@ class Ledger:
         entry.rank_hosts = frozenset()
         entry.live_ranks, entry.rank_ends, entry.hosts_asked = {}, {}, set()
         entry.lane, entry.fed = order.lane or entry.att, order.lane is not None
-        entry.patience_s, entry.run_s, entry.time_s = order.patience_s, None, order.time_s
+        entry.patience_s, entry.run_s = order.patience_s, None
+        entry.time_s, entry.suspended = order.time_s, None
         if entry.plain:
             self.into_chunk(entry)
         self.change(entry)
@@ -573,7 +583,7 @@ class Ledger:
             lost = Outcome(kind=OutcomeKind.LOST, message="its launcher no longer knows it")
             return [Tell(report=ended_unknown(order, lost))]
         if order.attempt <= entry.attempt:
-            steered = self.steer(entry, order.time_s) if order.attempt == entry.attempt else []
+            steered = self.steer(entry, order.time_s, None) if order.attempt == entry.attempt else []
             return steered + self.repeat(entry)
         if entry.phase is Phase.INTENDED and entry.main_end is not None:
             return self.ended_after_all(entry, order)
@@ -661,23 +671,39 @@ class Ledger:
         entry = self.by_id.get(order.id if order.task is None else (order.id, order.task))
         if entry is None or order.attempt != entry.attempt:
             return []
-        return self.steer(entry, order.time_s)
+        return self.steer(entry, order.time_s, order.suspended)
 
-    def steer(self, entry: Entry, time_s: float | None) -> list[Action]:
-        """Have an attempt be as the server wants it."""
-        if entry.phase is not Phase.INTENDED or time_s is None or time_s == entry.time_s:
+    def steer(self, entry: Entry, time_s: float | None, suspended: bool | None) -> list[Action]:
+        """Have an attempt be as the server wants it; None: as it is."""
+        if entry.phase is not Phase.INTENDED:
             return []
-        entry.time_s = time_s
-        return self.steering(entry) if entry.maybe_sent else []
+        words: list[dict[str, Any]] = []
+        if time_s is not None and time_s != entry.time_s:
+            entry.time_s = time_s
+            words.append(limit_word(entry))
+        if suspended is not None and suspended is not entry.suspended and entry.stop_grace_s is None:
+            entry.suspended = suspended
+            words.append(suspension_word(entry))
+        return self.to_all_nodes(entry, words) if entry.maybe_sent else []
 
     def steering(self, entry: Entry) -> list[Action]:
-        """The words for what the start of an attempt did not say, to all its nodes; they may be repeated."""
-        if entry.time_s is None:
-            return []
+        """The words for what the start of an attempt did not say; they may be repeated."""
+        words = [limit_word(entry)] if entry.time_s is not None else []
+        if entry.suspended is not None and entry.stop_grace_s is None:
+            words.append(suspension_word(entry))
+        return self.to_all_nodes(entry, words)
+
+    def to_all_nodes(self, entry: Entry, words: list[dict[str, Any]]) -> list[Action]:
+        """Words about an attempt, for each of its nodes where something of it runs."""
         there = {entry.att: entry.main_host, **entry.live_ranks}
-        return [
-            Send(host=host, word={"do": "limit", "att": att, "time_s": entry.limit_s}) for att, host in there.items()
-        ]
+        return [Send(host=host, word={**word, "att": att}) for word in words for att, host in there.items()]
+
+    def ordered_signal(self, order: Signal) -> list[Action]:
+        """Only to what was started here and runs, and only once."""
+        entry = self.by_id.get(order.id if order.task is None else (order.id, order.task))
+        if entry is None or order.attempt != entry.attempt or entry.phase is not Phase.INTENDED or not entry.maybe_sent:
+            return []
+        return self.to_all_nodes(entry, [{"do": "signal", "number": order.number}])
 
     def ordered_stop(self, order: Stop) -> list[Action]:
         entry = self.by_id.get(order.id if order.task is None else (order.id, order.task))

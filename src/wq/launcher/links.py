@@ -52,9 +52,6 @@ class Links:
     def __getitem__(self, host: HostName) -> Link:
         return self.links[host]
 
-    def __contains__(self, host: HostName) -> bool:
-        return host in self.links
-
     def need(self, host: HostName) -> None:
         """Be connected to a node, or begin to be."""
         if host in self.links or host in self.waits:

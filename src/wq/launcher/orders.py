@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wq.core.job import Allocation
-from wq.core.requests import NO_TASK, Gone, Gones, Start, Starts, Steer, Stop
+from wq.core.requests import NO_TASK, Gone, Gones, Signal, Start, Starts, Steer, Stop
 from wq.protocol.messages import Waiting
 
 MOST_ID = 1 << 62  # what the ledger's database can keep, and a little less
@@ -18,6 +18,7 @@ MOST_NUMBER = 1 << 40  # of tasks and attempts: parts of the number of a lane
 MOST_CORES = 1 << 20  # of one node
 LONGEST_S = 1e7
 LONGEST_LIMIT_S = 1e9
+LARGEST_SIGNAL = 64
 LANE = re.compile(r"[0-9]{1,19}(?:_[0-9]{1,13})?\.[0-9]{1,13}")
 
 
@@ -34,6 +35,9 @@ def nonsense(order: Any) -> str | None:
             return wrong or wrong_place(order.allocation, order.declared, order.lane, order.patience_s)
         case Steer():
             return names_attempt(order.id, order.task, order.attempt) or wrong_limit(order.time_s)
+        case Signal():
+            wrong = names_attempt(order.id, order.task, order.attempt)
+            return wrong or (None if 1 <= order.number <= LARGEST_SIGNAL else "a signal that is none")
         case Stop():
             wrong = names_attempt(order.id, order.task, order.attempt)
             return wrong or (None if 0 <= order.grace_s <= LONGEST_S else "a grace that is none")

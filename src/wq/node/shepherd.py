@@ -296,6 +296,19 @@ def heeds(pid, number):
     return bool(found >> (number - 1) & 1)
 
 
+def text_for(pid):
+    """What a shell of ours reads (its last word is a file in the spool), but for our own words; None of others."""
+    try:
+        with open("/proc/{}/cmdline".format(pid), "rb") as f:
+            path = f.read(1 << 16).split(b"\0")[-2]
+        if os.path.dirname(path) == raw(os.getcwd()) and path.endswith(b".sh"):
+            with open(path, "rb") as f:
+                return f.read().rpartition(LAST_WORDS_END)[2]
+    except (OSError, IndexError):
+        pass
+    return None
+
+
 def session_of(pid):
     try:
         return os.getsid(pid)
@@ -914,6 +927,8 @@ class Attempt:
     warning = None  # (signal, seconds before the end)
     is_warned = False
     limited = False  # its time was over
+    held_since = None  # it is suspended
+    held_s = 0.0  # so long it was suspended before, which does not count
     use = None  # at least so much, when it was looked at: bytes of memory, bytes read, bytes written
     use_at = None  # when it is looked at next
 
@@ -960,12 +975,12 @@ class Attempt:
 
     @property
     def deadline(self):
-        """When its time is over."""
-        return self.since + self.limit_s
+        """When its time is over, if it is not suspended until then."""
+        return self.since + self.held_s + self.limit_s
 
     def next_look(self):
         """When something is to be done about its time limit; None if nothing is, or if it is being ended already."""
-        if self.limit_s is None or self.kill_at is not None:
+        if self.limit_s is None or self.kill_at is not None or self.held_since is not None:
             return None
         if self.limited or self.is_warned or self.warning is None:
             return self.deadline
@@ -979,6 +994,10 @@ class Attempt:
         for word, is_so in (("warned", self.is_warned), ("limited", self.limited)):
             if is_so:
                 records.append({"r": word, "att": self.att})
+        if self.held_s:
+            records.append({"r": "resumed", "att": self.att, "held_s": self.held_s})
+        if self.held_since is not None:
+            records.append({"r": "suspended", "att": self.att, "at": self.held_since})
         if self.went is not None:
             records.append(self.going())
         if self.start is not None:
@@ -1086,6 +1105,10 @@ def went_on(attempt, record, boots):
     elif kind == "limit":
         attempt.set_limit(record["limit"])
         attempt.is_warned = record["warned"]
+    elif kind == "suspended":
+        attempt.held_since = record["at"]
+    elif kind == "resumed":
+        attempt.held_since, attempt.held_s = None, record["held_s"]
     elif kind == "warned":
         attempt.is_warned = True
     elif kind == "limited":
@@ -1342,6 +1365,8 @@ class Shepherd:
                 self.follow(attempt)
                 self.watch_limit(attempt)
                 self.watch_use(attempt)
+                if attempt.held_since is not None:
+                    self.after(0.0, lambda attempt=attempt: self.hold(attempt))
             else:
                 self.lost(attempt, REBOOTED)
         if records:
@@ -1600,7 +1625,7 @@ class Shepherd:
             {
                 "say": "here",
                 "version": VERSION,
-                "features": ["batch", "limit", "errors"],
+                "features": ["batch", "limit", "errors", "control"],
                 "boot": self.boot,
                 "cores": len(os.sched_getaffinity(0)),
                 "hostname": socket.gethostname(),
@@ -1666,6 +1691,13 @@ class Shepherd:
                 self.report({"say": "acked" if word == "ack" else "unknown", "att": message["att"]})
             elif word == "limit":
                 self.change_limit(attempt, message["time_s"])
+            elif word == "suspend":
+                self.suspend(attempt)
+            elif word == "continue":
+                self.carry_on(attempt)
+            elif word == "signal":
+                if attempt.state == "running":
+                    self.signal(attempt, int(message["number"]))
             elif word == "stop":
                 self.stop(attempt, message["grace_s"], message.get("signal", signal.SIGTERM))
             elif word == "resume":
@@ -2147,11 +2179,9 @@ class Shepherd:
                 attempt.end = None
                 self.try_again()
                 break  # until there is room the kernel keeps it
-            if attempt.use is not None:
-                self.see_io(attempt, [seen.si_pid])  # with that of all that it has waited for
             usage = os.wait4(seen.si_pid, 0)[2]
             end["cpu_s"] = round(usage.ru_utime + usage.ru_stime, 3)
-            self.add_use(attempt, end, usage.ru_maxrss)
+            self.add_use(attempt, end, usage)
             del self.running[seen.si_pid]
             attempt.state = "sweeping"
             self.over.append(attempt)
@@ -2183,7 +2213,7 @@ class Shepherd:
         if attempt.limited and ("exit" in end or "signal" in end):
             end["limit_s"] = attempt.limit_s
         if "exit" in end or "signal" in end:
-            self.add_use(attempt, end, 0)
+            self.add_use(attempt, end)
         attempt.state = "sweeping"
         self.doubt(attempt)
         self.journal.append(attempt.ending())
@@ -2298,6 +2328,8 @@ class Shepherd:
             self.exited(attempt, {"error": "removed before it started"})
         elif attempt.state in ("running", "sweeping"):
             attempt.doubt_until = None
+            if attempt.held_since is not None:
+                self.carry_on(attempt)
             left = self.leftovers(attempt)
             if number == signal.SIGTERM:
                 self.warn(attempt, left)
@@ -2323,6 +2355,39 @@ class Shepherd:
     def kill_again(self, attempt):
         attempt.killing = False
         self.kill(attempt)
+
+    # suspension
+
+    def suspend(self, attempt):
+        """Stop all of its processes where they are. It keeps its cores; its time does not go on."""
+        if attempt.state != "running" or attempt.kill_at is not None or attempt.held_since is not None:
+            return
+        attempt.held_since = round(now(), 3)
+        self.journal.append({"r": "suspended", "att": attempt.att, "at": attempt.held_since})
+        self.write_down()
+        self.hold(attempt)
+
+    def hold(self, attempt):
+        """Until no process is met that is new: one may have had a child before it was stopped."""
+        held = set()
+        while attempt.held_since is not None and attempt.state == "running":
+            new = [pid for pid in self.leftovers(attempt) if pid not in held]
+            if not new:
+                break
+            send_signal(new, signal.SIGSTOP)
+            held.update(new)
+
+    def carry_on(self, attempt):
+        """They go on. (Also if they are not known to be stopped: a shepherd may have been killed meanwhile.)"""
+        if attempt.state != "running":
+            return
+        if attempt.held_since is not None:
+            attempt.held_s = round(attempt.held_s + now() - attempt.held_since, 3)
+            attempt.held_since = None
+            self.journal.append({"r": "resumed", "att": attempt.att, "held_s": attempt.held_s})
+            self.write_down()
+        send_signal(self.leftovers(attempt), signal.SIGCONT)
+        self.watch_limit(attempt)
 
     # what they use
 
@@ -2358,26 +2423,27 @@ class Shepherd:
         for attempt in attempts:
             pids = tree_below([attempt.pid] + strays[attempt.tag])
             parts = [memory_of(pid) for pid in pids]
-            attempt.use = attempt.use or [0, 0, 0]
-            attempt.use[0] = max(attempt.use[0], sum(own for own, _ in parts) + max(shared for _, shared in parts))
-            self.see_io(attempt, pids)
+            memory = sum(own for own, _ in parts) + max(shared for _, shared in parts)
+            attempt.use = at_least(attempt.use, [memory, *map(sum, zip(*map(io_of, pids)))])
 
-    def see_io(self, attempt, pids):
-        for at, count in enumerate(map(sum, zip(*map(io_of, pids))), 1):
-            attempt.use[at] = max(attempt.use[at], count)
-
-    def add_use(self, attempt, end, peak_kb):
-        """What is known of what it used, into its end. peak_kb: of its largest process that was waited for."""
+    def add_use(self, attempt, end, usage=None):
+        """What is known of what it used, into its end. usage: the kernel's, of its processes that were waited for."""
         if attempt.batch is None and attempt.since:  # of a task its time is told apart
             end["wall_s"] = round(max(0.0, now() - attempt.since), 3)
+        peak_kb = usage.ru_maxrss if usage is not None else 0
         if peak_kb > self.own_peak_kb:
             self.own_peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        peak_bytes = peak_kb * 1024 if peak_kb > self.own_peak_kb else 0
-        if attempt.use is not None:
-            end["io_read_bytes"], end["io_write_bytes"] = attempt.use[1:]
-            peak_bytes = max(peak_bytes, attempt.use[0])
-        if peak_bytes:
-            end["peak_mem_bytes"] = peak_bytes
+        use = [peak_kb * 1024 if peak_kb > self.own_peak_kb else 0, 0, 0]  # of its largest process
+        if attempt.use is None and attempt.batch is not None:
+            if use[0]:
+                end["peak_mem_bytes"] = use[0]
+            return
+        if usage is not None:
+            use[1:] = usage.ru_inblock * 512, usage.ru_oublock * 512
+        use = at_least(attempt.use, use)
+        end["io_read_bytes"], end["io_write_bytes"] = use[1:]
+        if use[0]:
+            end["peak_mem_bytes"] = use[0]
 
     def think_of_memory(self, end):
         """It was killed, and by nobody here: how much memory there is, and whether the kernel has looked for some."""
@@ -2432,8 +2498,19 @@ class Shepherd:
         it alone: others would die of it, as the shell round a command would, or a `tee` behind it."""
         pids = self.leftovers(attempt)
         if number in TALK or number >= 34:
-            pids = [pid for pid in pids if heeds(pid, number)]
+            pids = [pid for pid in pids if heeds(pid, number) and self.means_it(attempt, pid, number)]
         send_signal(pids, number)
+
+    def means_it(self, attempt, pid, number):
+        """Does it catch the signal to do something about it? bash with a trap for its EXIT, as ours has, catches all of
+        them, and dies: of our shell its text says whether it has a trap for this one."""
+        text = text_for(pid) if pid == attempt.pid else None
+        if text is None:
+            return True
+        names = [str(number)] + [
+            name[3:] for name, value in vars(signal).items() if name[:3] == "SIG" and value == number
+        ]
+        return b"trap" in text and any(name.encode() in text for name in names)
 
     def forget(self, attempt):
         """The launcher has the end and all of the output, or never asks for it: nothing of it stays here.
@@ -2519,6 +2596,11 @@ def checked(task, has_command):
     raw("".join([*words, task.get("script", "")]))
     limit_in(task)
     return task
+
+
+def at_least(use, more):
+    """What is known of what was used, after another look."""
+    return more if use is None else [max(pair) for pair in zip(use, more)]
 
 
 def limit_in(words):
@@ -2703,6 +2785,7 @@ LAST_WORDS = (
     'ksh) [ "$WQ_END" -gt 128 ] || echo "$WQ_END" >|{0};; '
     '*) echo "$WQ_END" >|{0};; esac; }} 2>/dev/null || :\' EXIT; '
 )
+LAST_WORDS_END = b"2>/dev/null || :' EXIT; "
 RC_OF_A_TASK = "'\"$WQ_SPOOL/$WQ_ATT.rc\"'"  # in the place of a path: the shell's words are cut, and take it in at once
 SHELLS = ("sh", "bash", "dash", "ksh", "ksh93", "mksh", "zsh")
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._@-")

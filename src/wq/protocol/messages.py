@@ -190,6 +190,8 @@ FROM_CLIENTS: dict[str, type] = {
     "hold": core.SetHold,
     "edit": core.Edit,
     "time": core.SetTime,
+    "suspend": core.SetSuspended,
+    "signal": core.SendSignal,
     "node": core.SetNode,
     "refresh": core.Refresh,
 }
@@ -207,6 +209,7 @@ TO_LAUNCHERS: dict[str, type] = {
     "start": core.Start,
     "starts": core.Starts,
     "steer": core.Steer,
+    "send_signal": core.Signal,
     "stop": core.Stop,
     "gone": core.Gone,
     "gones": core.Gones,

@@ -40,6 +40,8 @@ from wq.core.requests import (
     SetHold,
     SetLimit,
     SetNode,
+    SetSuspended,
+    SetTime,
     Submit,
     Who,
 )
@@ -472,7 +474,7 @@ class Server:
         """Refuse what can wait; the rest: ends of jobs, removals, who comes and goes."""
         rest = []
         for item in inbox:
-            if isinstance(item.request, Submit | SetLimit | SetNode | SetHold | Edit):
+            if isinstance(item.request, WISHES):
                 peer, seq = self.waiting_for_answer.pop(item.reply_to)
                 why = f"the server has no room on its disk ({self.no_room}); nothing was accepted, try again later"
                 peer.answer(seq, {"error": why, "status": 1, "for_now": True})
@@ -811,6 +813,7 @@ class Server:
                 self.stop()
 
 
+WISHES = (Submit, SetLimit, SetNode, SetHold, Edit, SetTime, SetSuspended)  # these can wait for a disk with room
 QUESTIONS = (
     messages.Ls,
     messages.Eff,

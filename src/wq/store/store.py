@@ -427,7 +427,7 @@ def task_row(job: Job, texts: dict[int, str]) -> tuple[object, ...]:
         used = (out.cpu_s, out.wall_s, out.peak_mem_bytes, out.io_read_bytes, out.io_write_bytes)
         ended = (out.kind.value, out.exit_status, out.signal, out.by, out.message, *used)
     reason = job.stop_reason if out is None else out.reason or job.stop_reason
-    return (*head, job.stop_by, job.stop_grace_s, job.requeued_why, *ended, job.time_s, 0, reason)
+    return (*head, job.stop_by, job.stop_grace_s, job.requeued_why, *ended, job.time_s, job.suspensions, reason)
 
 
 def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocation]) -> Job:
@@ -445,7 +445,7 @@ def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocatio
         why,
         *ended,
         time_s,
-        _,
+        suspensions,
         reason,
     ) = row
     return Job(
@@ -465,6 +465,7 @@ def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocatio
         requeued_why=why,
         lane=lane,
         time_s=time_s,
+        suspensions=suspensions or 0,
     )
 
 

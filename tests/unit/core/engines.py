@@ -37,6 +37,7 @@ from wq.core.requests import (
     Refusal,
     Remove,
     Request,
+    Signal,
     Start,
     Starts,
     Steer,
@@ -191,7 +192,11 @@ def order_word(order: Order) -> str:
             if order.unsent:
                 text = f"recall {order.id}.{order.attempt}"
         case Steer():
-            text = f"steer {order.id}.{order.attempt} time {order.time_s:g}"
+            text = f"steer {order.id}.{order.attempt}"
+            text += f" time {order.time_s:g}" if order.time_s is not None else ""
+            text += {None: "", True: " suspended", False: " on"}[order.suspended]
+        case Signal():
+            text = f"signal {order.id}.{order.attempt} {order.number}"
         case Gone():
             text = f"gone {order.id}"
         case Starts():

@@ -36,10 +36,12 @@ from wq.core.requests import (
     RemoveRest,
     Reports,
     Request,
+    SendSignal,
     SetAtMost,
     SetHold,
     SetLimit,
     SetNode,
+    SetSuspended,
     SetTime,
     Sight,
     Stop,
@@ -192,6 +194,10 @@ REQUESTS: dict[str, Request] = {
     "edit a job": Edit(id=JobId(2), name="x"),
     "change a time limit": SetTime(id=JOB, time_s=60.0),
     "change that of an array": SetTime(id=JobId(5), time_s=60.0),
+    "suspend a job": SetSuspended(ids=((1, 1),), suspended=True),
+    "suspend all of one's own": SetSuspended(all=True, suspended=True),
+    "have a job go on": SetSuspended(ids=((6, 6),), suspended=False),
+    "send a signal": SendSignal(ids=((1, 9),), number=10),
 }
 EVERYBODY = ("anze", "other", "server's owner", "root")
 PEOPLE: dict[str, Who] = dict(zip(EVERYBODY, (ANZE, BINE, OWNER, ROOT), strict=True))
@@ -227,12 +233,16 @@ MAY_TOUCH_ANZES: dict[str, set[str]] = {
     "edit a job": HIMSELF | OPERATORS,
     "change a time limit": HIMSELF | OPERATORS,
     "change that of an array": HIMSELF | OPERATORS,
+    "suspend a job": HIMSELF | OPERATORS,
+    "suspend all of one's own": HIMSELF,
+    "have a job go on": HIMSELF | OPERATORS,
+    "send a signal": set(),  # it changes nothing in the queue; see test_control.py
 }
 
 
 def a_full_queue() -> Play:
-    """Anze has a running job on a (1), a waiting one (2), a starting one on b (3), an array (5), and avoids a node."""
-    play = Play("a:4 b:4 c:4")
+    """Anze has jobs: 1 runs on a, 2 waits, 3 starts on b, 5 is an array, 6 is suspended; and he avoids a node."""
+    play = Play("a:4 b:4 c:4 d:4")
     play.running(ANZE, need("bynode", host="a"))
     play.submit(ANZE, spec(need("bynode", host="a")))
     play.submit(ANZE, spec(need("bynode", host="b")))
@@ -241,6 +251,8 @@ def a_full_queue() -> Play:
     play.say(ANZE, Remove(ids=((number, number),)))
     assert play.submit(ANZE, array(10, need("bynode", host="a"))) == [5]
     assert [play.state(1), play.state(2), play.state(3)] == ["running", "queued", "starting"]
+    assert play.running(ANZE, need(host="d")) == 6
+    play.say(ANZE, SetSuspended(ids=((6, 6),), suspended=True))
     return play
 
 

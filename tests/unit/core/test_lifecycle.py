@@ -19,9 +19,11 @@ from wq.core.lifecycle import (
     JobEvent,
     Released,
     Requeued,
+    Resumed,
     Started,
     StopRequested,
     Submitted,
+    Suspended,
     TimeSet,
     advance,
     diagram,
@@ -39,6 +41,8 @@ EVENTS: tuple[JobEvent, ...] = (
     Requeued(id=JobId(1), why="the node was lost"),
     Ended(id=JobId(1), outcome=OUTCOME, at_s=9.0),
     TimeSet(id=JobId(1), time_s=60.0),
+    Suspended(id=JobId(1)),
+    Resumed(id=JobId(1)),
 )
 
 
@@ -49,6 +53,7 @@ def a_job(state: State) -> Job:
         State.HELD: (EVENTS[1],),
         State.STARTING: (EVENTS[3],),
         State.RUNNING: (EVENTS[3], EVENTS[4]),
+        State.SUSPENDED: (EVENTS[3], EVENTS[4], EVENTS[9]),
         State.STOPPING: (EVENTS[3], EVENTS[4], EVENTS[5]),
         State.DONE: (EVENTS[7],),
     }

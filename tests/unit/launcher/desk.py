@@ -6,7 +6,7 @@ from typing import Any, assert_never
 
 from tests.unit.core.worlds import grant
 from wq.core.job import AttemptNo, HostName, JobId, Outcome, Uid
-from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Start, Steer, Stop
+from wq.core.requests import AttemptEnded, AttemptStarted, AttemptTakenBack, Signal, Start, Steer, Stop
 from wq.launcher.ledger import Action, Entry, Finished, Ledger, NeedLinks, Phase, Send, SendStart, Tell
 from wq.launcher.task import Setting, Task
 
@@ -24,8 +24,12 @@ def stop(number: int, attempt: int = 1, grace_s: float = 5.0) -> Stop:
     return Stop(uid=Uid(1000), id=JobId(number), attempt=AttemptNo(attempt), grace_s=grace_s, by="bine")
 
 
-def steer(number: int, time_s: float, attempt: int = 1) -> Steer:
-    return Steer(uid=Uid(1000), id=JobId(number), attempt=AttemptNo(attempt), time_s=time_s)
+def steer(number: int, time_s: float | None = None, attempt: int = 1, *, suspended: bool | None = None) -> Steer:
+    return Steer(uid=Uid(1000), id=JobId(number), attempt=AttemptNo(attempt), time_s=time_s, suspended=suspended)
+
+
+def signal_to(number: int, signal: int, attempt: int = 1) -> Signal:
+    return Signal(uid=Uid(1000), id=JobId(number), attempt=AttemptNo(attempt), number=signal)
 
 
 def view(att: str, state: str, **more: object) -> dict[str, Any]:
@@ -111,7 +115,9 @@ class Desk:
 
     # what happens to it
 
-    def ordered(self, order: Start | Steer | Stop) -> list[str]:
+    def ordered(self, order: Signal | Start | Steer | Stop) -> list[str]:
+        if isinstance(order, Signal):
+            return self.did(self.ledger.ordered_signal(order))
         if isinstance(order, Steer):
             return self.did(self.ledger.ordered_steer(order))
         if isinstance(order, Start):

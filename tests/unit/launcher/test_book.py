@@ -20,7 +20,7 @@ from wq.launcher.task import ArrayTasks, Setting, Task
 
 OTHER = Setting(cwd="/tmp/ž", umask=0o077, env={"A": "b\nc"}, limits={"nofile": 1024, "core": -1})
 LEARNT_AGAIN = {"maybe_sent", "started", "shared", "stop_grace_s", "main_end", "live_ranks", "rank_ends", "hosts_asked"}
-LEARNT_AGAIN |= {"chunk", "lane", "fed", "patience_s", "time_s", "run_s", "ntasks"}
+LEARNT_AGAIN |= {"chunk", "lane", "fed", "patience_s", "time_s", "suspended", "run_s", "ntasks"}
 
 
 @pytest.fixture

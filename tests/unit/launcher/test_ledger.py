@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from tests.unit.launcher.desk import Desk, running, start, steer, stop, view
+from tests.unit.launcher.desk import Desk, running, signal_to, start, steer, stop, view
 from wq.core.job import HostName, JobId, Outcome, OutcomeKind
 from wq.launcher.ledger import MOST_REBOOTS, MOST_REPLACED, Phase, ended, outcome_of
 
@@ -706,3 +706,58 @@ class TestWhatWasUsed:
     )  # fmt: skip
     def test_too_little_memory_is_named_where_it_may_be_why(self, more: dict[str, object], message: str | None) -> None:
         assert outcome_of({"signal": 9, **more}, "a").message == message
+
+
+class TestASuspension:
+    def test_is_told_to_all_nodes_where_something_of_it_runs(self) -> None:
+        desk = Desk(up="a b")
+        desk.ordered(start(1, "a:0 b:0"))
+        desk.started()
+        desk.ledger.rank_started(desk.entry(), "1.1/7.1", HostName("b"))
+        assert desk.ordered(steer(1, suspended=True)) == ["a: suspend 1.1", "b: suspend 1.1/7.1"]
+        assert desk.ordered(steer(1, suspended=True)) == []
+        assert desk.ordered(steer(1, suspended=False)) == ["a: continue 1.1", "b: continue 1.1/7.1"]
+
+    def test_is_told_again_on_a_new_link(self) -> None:
+        desk = running()
+        desk.ordered(steer(1, 60.0, suspended=True))
+        desk.failed("a")
+        assert desk.up("a", view("1.1", "running")) == ["a: limit 1.1 60.0 s", "a: suspend 1.1"]
+
+    def test_is_over_when_it_is_to_end(self) -> None:
+        desk = running()
+        desk.ordered(steer(1, suspended=True))
+        assert desk.ordered(stop(1)) == ["links a", "a: stop 1.1 5 s"]
+        assert desk.ordered(steer(1, suspended=True)) == []
+        desk.failed("a")
+        assert desk.up("a", view("1.1", "running")) == ["a: stop 1.1 5 s"]
+
+    def test_a_launcher_that_knows_nothing_of_it_says_so_once(self) -> None:
+        desk = running().restarted()
+        desk.up("a", view("1.1", "running"))
+        assert desk.ordered(steer(1, suspended=False)) == ["a: continue 1.1"]
+        assert desk.ordered(steer(1, suspended=False)) == []
+
+    def test_of_what_was_never_sent_is_no_word(self) -> None:
+        desk = Desk()
+        desk.ordered(start(1, "a:0"))
+        assert desk.ordered(steer(1, suspended=True)) == []
+
+
+class TestASignal:
+    def test_is_sent_each_time_that_it_is_ordered(self) -> None:
+        desk = running()
+        for _ in range(2):
+            assert desk.ordered(signal_to(1, 10)) == ["a: signal 1.1"]
+
+    @pytest.mark.parametrize(("number", "attempt"), [(1, 0), (1, 2), (9, 1)])
+    def test_never_to_what_this_launcher_has_not_started(self, number: int, attempt: int) -> None:
+        assert running().ordered(signal_to(number, 9, attempt)) == []
+
+    def test_nor_to_what_was_not_sent_or_is_over(self) -> None:
+        desk = Desk()
+        desk.ordered(start(1, "a:0"))
+        assert desk.ordered(signal_to(1, 10)) == []
+        over = running()
+        over.ended()
+        assert over.ordered(signal_to(1, 10)) == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.unit.launcher.desk import start, steer, stop
+from tests.unit.launcher.desk import signal_to, start, steer, stop
 from wq.core.job import Allocation, HostName, JobId, Slice, Uid
 from wq.core.requests import NO_TASK, Gone, Gones, Starts
 from wq.launcher.orders import nonsense
@@ -44,6 +44,9 @@ def on(*parts: tuple[str, tuple[int, ...]]) -> Allocation:
         stop(1, grace_s=0.0),
         steer(1, 0.0),
         steer(1, 3600.0),
+        steer(1, suspended=True),
+        signal_to(1, 1),
+        signal_to(1, 64),
         GONE,
         GONES,
         WAITING,
@@ -75,6 +78,8 @@ def test_sense(order: Any) -> None:
         *[steer(1, it) for it in (-1.0, 1e300, float("inf"), float("nan"))],
         *[steer(number, 60.0) for number in (0, HUGE)],
         steer(1, 60.0, attempt=0),
+        *[signal_to(1, number) for number in (0, 65, -9, HUGE)],
+        signal_to(HUGE, 9),
         *[replace(PLAIN, time_s=it) for it in (-1.0, float("nan"))],
         *[replace(GONE, id=number) for number in (0, -1, HUGE)],
         *[replace(GONES, tasks=((1, 1), it)) for it in ((0, 0), (HUGE, 0), (1, -2), (1, HUGE))],

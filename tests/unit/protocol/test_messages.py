@@ -45,7 +45,10 @@ FULL: list[typing.Any] = [
     core.SetHold(held=True, ids=((1, 3),)),
     core.Edit(id=JobId(7), name="x", requirement=need("bycore", 2), begin_s=1.5, max_fails=3),
     core.SetTime(id=JobId(7), time_s=3600.0),
-    core.Steer(uid=Uid(1), id=JobId(7), task=2, attempt=AttemptNo(1), time_s=60.0),
+    core.SetSuspended(ids=((3, 9),), tasks=((12, 1, 5),), suspended=True),
+    core.SendSignal(ids=((3, 9),), tasks=((12, 1, 5),), number=10),
+    core.Signal(uid=Uid(1), id=JobId(7), task=2, attempt=AttemptNo(1), number=10),
+    core.Steer(uid=Uid(1), id=JobId(7), task=2, attempt=AttemptNo(1), time_s=60.0, suspended=True),
     core.Submit(token="t", jobs=(array(10, at_most=2),)),
     core.AttemptEnded(
         id=JobId(7), task=3, attempt=AttemptNo(2), outcome=Outcome(kind=OutcomeKind.LOST), again=True, run_s=0.5
@@ -157,6 +160,11 @@ class TestWhatTheClientSays:
             ({"type": "at_most", "id": 12, "at_most": None}, core.SetAtMost(id=JobId(12))),
             ({"type": "hold", "held": False, "all": True}, core.SetHold(held=False, all=True)),
             ({"type": "edit", "id": 12, "name": "x"}, core.Edit(id=JobId(12), name="x")),
+            (
+                {"type": "suspend", "ids": [[3, 9]], "tasks": [[12, 1, 5]], "all": False, "suspended": True},
+                core.SetSuspended(ids=((3, 9),), tasks=((12, 1, 5),), suspended=True),
+            ),
+            ({"type": "signal", "ids": [], "all": True, "number": 10}, core.SendSignal(all=True, number=10)),
             ({"type": "time", "id": 12, "time_s": 60.0}, core.SetTime(id=JobId(12), time_s=60.0)),
             ({"type": "time", "id": 12, "time_s": None}, core.SetTime(id=JobId(12))),
             (
@@ -194,6 +202,8 @@ class TestWhatTheClientSays:
             "hold",
             "hist",
             "info",
+            "suspend",
+            "signal",
         }
 
 

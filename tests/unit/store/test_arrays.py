@@ -26,6 +26,7 @@ from wq.core.requests import (
     Reports,
     SetAtMost,
     SetHold,
+    SetSuspended,
     SetTime,
 )
 from wq.store.store import Store
@@ -124,6 +125,8 @@ def test_a_life_of_arrays(store: Store, seed: int) -> None:
         if random.random() < 0.2:
             job, time_s = random.randint(1, last), random.choice([None, 60.0, 3600.0])
             play.say(OWNER, SetTime(id=JobId(job), time_s=time_s))
+        if random.random() < 0.2:
+            play.say(OWNER, SetSuspended(ids=((1, last),), suspended=random.random() < 0.5))
         same(store, play)
     for number, done in ((1, ANZE), (last, BINE)):
         play.say(done, Remove(ids=((number, number),)))

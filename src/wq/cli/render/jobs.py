@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Listed = Any  # a row in its brief form, or one that has names
 
 HEADER = ("Id", "User", "Status", "Priority", "Ncores", "Nhosts", "Command", "t_in", "t_run")
-LETTERS = {"queued": "W", "starting": "R", "running": "R", "stopping": "E", "held": "H", "done": "D"}
+LETTERS = {"queued": "W", "starting": "R", "running": "R", "suspended": "S", "stopping": "E", "held": "H", "done": "D"}
 
 # A row in its brief form, as the server sends it for a listing. counts: of the tasks of an array, how many wait, run,
 # are done, have failed. last: the row stands for all ids up to this one, alike but for the id.
@@ -201,9 +201,9 @@ def footer(
 ) -> str:
     """Counts jobs; an array is one. What holds cores is running, also while it is being stopped.
 
-    Held and finished ones are named only where there are any.
+    Suspended, held and finished ones are named only where there are any.
     """
-    number_of = dict.fromkeys("WREHD?", 0)
+    number_of = dict.fromkeys("WRESHD?", 0)
     if all(column.count(None) == len(statuses) for column in (tasks, counts, lasts)):
         number_of = {letter: statuses.count(letter) for letter in number_of}
     else:
@@ -214,10 +214,10 @@ def footer(
             else:
                 arrays[first] = arrays.get(first, "") + status
         for found in arrays.values():
-            number_of[next((letter for letter in "REWHD" if letter in found), "?")] += 1
+            number_of[next((letter for letter in "RESWHD" if letter in found), "?")] += 1
     running = number_of["R"] + number_of["E"]
     line = f"Jobs: {sum(number_of.values())} Running: {running} Waiting: {number_of['W']}"
-    for title, letter in (("Held", "H"), ("Done", "D")):
+    for title, letter in (("Suspended", "S"), ("Held", "H"), ("Done", "D")):
         if number_of[letter]:
             line += f" {title}: {number_of[letter]}"
     return line
