@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from email import message_from_string
+from email.policy import default
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,7 @@ def test_a_mail_says_how_it_ended_and_what_it_used_and_shows_the_end_of_the_outp
     text = sent(mailer, entry(name="fit", output=str(mailer / "log")))
     assert "To: anze\n" in text
     assert "Subject: wq: job 12 fit: exit status 3\n" in text
+    text = message_from_string(text, policy=default).get_content()  # (long lines are folded on the way)
     for line in ("nodes: a (2 cores)", "used: 1m5s, 7 s of CPU, at least 3.0 GB of memory", f"directory: {mailer}"):
         assert line in text
     assert "line 99\n" in text
