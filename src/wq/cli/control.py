@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from wq.cli import select
 from wq.cli.errors import BAD_INPUT, WqError
-from wq.cli.ids import asked
+from wq.cli.ids import as_fields, id_ranges
 from wq.cli.link import remark
 from wq.cli.render.numbers import numbers
 
@@ -12,21 +13,28 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
+    from wq.cli.connection import Server
+
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "ids", nargs="+", metavar="ID", help="ids, ranges (3-9), tasks of an array (12.5), or `all` of your own"
+        "ids", nargs="+", metavar="ID", help="ids, ranges (3-9), tasks (12.5), `last`, names, or `all` of your own"
     )
     parser.add_argument("--json", action="store_true", help="for programs; the schema is in docs/json.md")
 
 
-def meant(words: list[str]) -> dict[str, Any]:
+def meant(server: Server, words: list[str]) -> dict[str, Any]:
     """The fields of a request that say which jobs are meant. Raises WqError."""
     if "all" not in words:
-        return {**asked(words), "all": False}
-    if len(words) > 1:
-        raise WqError("either `all` or ids", BAD_INPUT)
+        return {**as_fields(select.meant(server, words)), "all": False}
     return {"ids": [], "all": True}
+
+
+def check(words: list[str]) -> None:
+    """Refuse what cannot be meant, before anybody is asked. Raises WqError."""
+    if "all" in words and len(words) > 1:
+        raise WqError("either `all` or ids", BAD_INPUT)
+    id_ranges([word for word in words if word != "all" and select.is_id(word)])
 
 
 def report(facts: dict[str, list[Any]], done: str, wanted: str, *, as_json: bool) -> int:

@@ -10,6 +10,8 @@ For a command (hold, say) that takes ids:
         ranges = select.chosen(server, args)       # [first, last] and [id, id, first task, last task]
         server.ask("hold", **ids.as_fields(ranges))
 
+or, for one that takes nothing but words, select.meant(server, words).
+
 `over=True`, in all three, is for commands that are about finished jobs, too (info, wait, log, redo): then names find
 those as well, and so do `--failed`, `--name` and `--state done`. Without it, only what is in the queue is found by
 them; `last` is one's newest job in any case. What options choose may be nothing: the list is empty then, and the
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 STATES = {
     "waiting": ("queued",),
     "running": ("starting", "running", "stopping"),
+    "suspended": ("suspended",),
     "held": ("held",),
     "done": ("done",),
     "queued": ("queued",),
@@ -53,7 +56,9 @@ def options(parser: argparse.ArgumentParser, *, over: bool = False) -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help=help_of_ids)
     parser.add_argument("--mine", action="store_true", help="all of your own that are in the queue")
     parser.add_argument("--name", metavar="PAT", help="your own whose names fit: 'fit*', 'run-[0-9]'")
-    states = ", ".join(state for state in ("waiting", "running", "held", "done") if over or state != "done")
+    states = ", ".join(
+        state for state in ("waiting", "running", "suspended", "held", "done") if over or state != "done"
+    )
     parser.add_argument("--state", metavar="S,...", help=f"your own in these states: {states}")
     failed = "your own that failed, the newest 1000" if over else "your own arrays of which tasks have failed"
     parser.add_argument("--failed", action="store_true", help=failed)
@@ -88,8 +93,13 @@ def chosen(server: Server, args: argparse.Namespace, *, over: bool = False) -> l
     """[first, last] for each id or range, [id, id, first task, last task] for tasks. Raises WqError."""
     if not args.ids:
         return folded(matching(server, args, over=over))
+    return meant(server, args.ids, over=over)
+
+
+def meant(server: Server, words: list[str], *, over: bool = False) -> list[list[int]]:
+    """The same for words alone: ids, ranges, `last`, names. Raises WqError."""
     found: list[list[int]] = []
-    for word in args.ids:
+    for word in words:
         if is_id(word):
             found += id_ranges([word])
         elif word == "last":

@@ -318,6 +318,7 @@ def edit(draft: Draft, who: Who, request: Edit) -> Answer | Refusal:
     spec = replace(
         job.spec,
         name=job.spec.name if request.name is None else request.name,
+        command=job.spec.command if request.command is None or not job.spec.command else request.command,
         requirement=job.spec.requirement if request.requirement is None else request.requirement,
         max_fails=job.spec.max_fails if request.max_fails is None else request.max_fails,
     )

@@ -80,6 +80,19 @@ class Line:
         if waiting.spec.foreground:
             self.foreground.discard(place_of(waiting))
 
+    def remove(self, waiting: Waiting) -> None:
+        """Take its place out at once: it stands in another group from now on."""
+        group, place = group_of(waiting.spec), place_of(waiting)
+        places = self.groups.get(group, [])
+        at = bisect_left(places, place)
+        if at < len(places) and places[at] == place:
+            del places[at]
+            if not places:
+                del self.groups[group]
+                self.nstale.pop(group, None)
+        if waiting.spec.foreground:
+            self.foreground.discard(place)
+
     def tidy(self, waits: Callable[[Place], bool]) -> None:
         """Take out the places of those that have gone, where they are many."""
         for group, nstale in list(self.nstale.items()):
@@ -137,12 +150,25 @@ class Walk:
                 return place
 
 
-def walks(line: Line, added: Iterable[Waiting], find: Callable[[Place], Waiting | None]) -> Iterator[Walk]:
-    """A walk for each group that has anybody, with those who were added and are not in the line yet."""
+def walks(
+    line: Line,
+    added: Iterable[Waiting],
+    find: Callable[[Place], Waiting | None],
+    moved: Iterable[Waiting] = (),
+) -> Iterator[Walk]:
+    """A walk for each group that has anybody, with those who were added and are not in the line yet.
+
+    moved: as they still stand in the line, those who stand in another group now.
+    """
     more: dict[Group, list[Place]] = {}
     for waiting in added:
         more.setdefault(group_of(waiting.spec), []).append(place_of(waiting))
+    gone: dict[Group, set[Place]] = {}
+    for waiting in moved:
+        gone.setdefault(group_of(waiting.spec), set()).add(place_of(waiting))
     for group, places in line.groups.items():
+        if group in gone:
+            places = [place for place in places if place not in gone[group]]
         yield Walk(group, places, sorted(more.pop(group, ())), find)
     for group, places in more.items():
         yield Walk(group, [], sorted(places), find)

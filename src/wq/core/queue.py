@@ -252,6 +252,7 @@ class Draft:
         self.unfinished: list[tuple[Incoming, Unfinished]] = []
         self.joined: dict[Key, Waiting] = {}  # the line
         self.left: dict[Key, Waiting] = {}  # the line
+        self.moved: dict[Key, Waiting] = {}  # to another group of it; as they were
         self.tokens = Layered(queue.tokens)
         self.limits = Layered(queue.limits)
         self.users = Layered(queue.users)
@@ -290,7 +291,7 @@ class Draft:
 
     def walks(self) -> Iterable[Walk]:
         """The line as it would be, from the front."""
-        return walks(self.queue.line, self.joined.values(), self.at)
+        return walks(self.queue.line, self.joined.values(), self.at, self.moved.values())
 
     def place_of(self, state: State) -> Layered[Key, Job] | None:
         """The mapping in which a job of this state lies."""
@@ -329,7 +330,8 @@ class Draft:
             if old.state in HOLDING_CORES and job.state not in HOLDING_CORES:
                 self.leave_lane(old, ended=isinstance(event, Ended))
             elif before is not after and old.state is State.QUEUED and key in self.queue.queued:
-                self.left[key] = old
+                if key not in self.moved:
+                    self.left[key] = old
         self.put(job, moved=old is None or old.state is not job.state)
         self.events.append(event)
         if isinstance(event, Held):
@@ -345,7 +347,7 @@ class Draft:
             place[key] = job
         self.changed[key] = job
         if job.state is State.QUEUED:
-            if key in self.left or key not in self.queue.queued:  # else it is in the line
+            if key in self.left or key in self.moved or key not in self.queue.queued:  # else it is in the line
                 self.joined[key] = job
         else:
             self.joined.pop(key, None)
@@ -378,7 +380,7 @@ class Draft:
         self.changed_arrays[array.id] = array
         was = before is not None and before.in_line
         if was and not array.in_line:
-            if self.joined.pop(array.id, None) is None:
+            if self.joined.pop(array.id, None) is None and array.id not in self.moved:
                 self.left[array.id] = array
         elif array.in_line and not was:
             self.joined[array.id] = array
@@ -405,9 +407,8 @@ class Draft:
         """It is described otherwise from now on. (Of a job that is in the line: it stands in its new group.)"""
         self.events.append(Edited(id=job.id, spec=spec))
         new = replace(job, spec=spec)
-        waited = self.joined.pop(job.id, None) is None and self.queue.at(place_of(job)) is not None
-        if waited:
-            self.left[job.id] = job
+        if self.joined.pop(job.id, None) is None and self.queue.at(place_of(job)) is not None:
+            self.moved[job.id] = job
         if isinstance(new, Array):
             self.arrays[new.id] = new
             self.changed_arrays[new.id] = new
@@ -415,6 +416,8 @@ class Draft:
                 self.joined[new.id] = new
         else:
             self.put(new, moved=False)
+            if new.state is State.QUEUED:
+                self.joined[new.id] = new
 
     # what others wait for
 
@@ -490,6 +493,8 @@ class Draft:
             layer.settle()
         queue.next_id, queue.nodes, queue.present = self.next_id, self.nodes, self.present
         queue.next_begin_s = self.next_begin_s
+        for waiting in self.moved.values():
+            queue.line.remove(waiting)
         for waiting in self.left.values():
             queue.line.gone(waiting)
         for waiting in self.joined.values():

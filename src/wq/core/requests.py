@@ -70,10 +70,11 @@ class SetHold(Struct, frozen=True, kw_only=True):
 
 
 class Edit(Struct, frozen=True, kw_only=True):
-    """Change a job that waits. What is None stays as it is. begin_s: 0 is now."""
+    """Change a job that waits. What is None stays as it is. begin_s: 0 is now. command: for listings."""
 
     id: JobId
     name: str | None = None
+    command: str | None = None
     requirement: Requirement | None = None
     begin_s: float | None = None
     max_fails: int | None = None

@@ -129,11 +129,30 @@ def command_fields(command: str, *, source: str = "-c") -> JobFields:
     return JobFields(MappingProxyType({"command": Given(_command("command", raw), source, 1)}))
 
 
-def option_fields(options: Mapping[str, str | Sequence[str]]) -> JobFields:
-    """Keys that came as options of their own: `--begin 20:00` as the key begin. Raises FormatError."""
+def raw_values(text: str, *, source: str) -> dict[str, str]:
+    """The keys and values of a job file of one document, as they are written. Raises FormatError."""
+    check_size(text, source=source)
+    _check_characters(text, source)
+    plain = _plain_documents(text, source)
+    documents = list(_documents(text, source) if plain is None else plain)
+    if len(documents) != 1:
+        raise FormatError("one job is wanted here", source=source, line=1)
+    found: dict[str, str] = {}
+    for key, raw in documents[0]:
+        if key.text in found:
+            raise key.error(f"{key.text} is given twice; give it once")
+        found[key.text] = ",".join(item.text for item in raw.items) if isinstance(raw, _List) else raw.text
+    return found
+
+
+def option_fields(options: Mapping[str, str | Sequence[str]], *, sign: str = "") -> JobFields:
+    """Keys that came as options of their own: `--begin 20:00` as the key begin. Raises FormatError.
+
+    sign: how they were written otherwise, with `{}` for the key.
+    """
     given: dict[str, Given] = {}
     for key, value in options.items():
-        source = f"--{key.replace('_', '-')}"
+        source = sign.format(key) if sign else f"--{key.replace('_', '-')}"
         words = [value] if isinstance(value, str) else value
         items = tuple([_Text(text=word, source=source, line=1, column=1, plain=True) for word in words])
         raw: _Raw = items[0] if len(items) == 1 else _List(items=items, opening=items[0])

@@ -167,6 +167,16 @@ class Book:
         ledger.outputs_over = {}
         ledger.urgent = ledger.hosts_changed = False
 
+    def retask(self, entry: Entry, task: Task) -> None:
+        """What an entry is to run from now on; on disk before it is so. Raises NoRoom, DiskFailed."""
+        row = (msgspec.json.encode(task), entry.token, entry.index)
+
+        def put() -> None:
+            self.db.execute("UPDATE entries SET task = ? WHERE token = ? AND place = ?", row)
+
+        self.database.write(put)
+        entry.task = task
+
     def write(self, ledger: Ledger, over: set[str]) -> None:
         new: list[Entry] = []
         changed: list[tuple[object, ...]] = []

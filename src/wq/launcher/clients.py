@@ -74,9 +74,17 @@ class RedoAsked(msgspec.Struct, kw_only=True):
     token: str = ""
 
 
+class Recommand(msgspec.Struct, kw_only=True):
+    """Another command for a job that waits."""
+
+    id: Annotated[int, msgspec.Meta(ge=1, le=1 << 62)]
+    command: str
+
+
 read_sub = msgspec.json.Decoder(Sub).decode
 read_hello = msgspec.json.Decoder(Hello).decode
 read_cancel = msgspec.json.Decoder(Cancel).decode
+read_recommand = msgspec.json.Decoder(Recommand).decode
 read_redo_asked = msgspec.json.Decoder(RedoAsked).decode
 read_output_asked = msgspec.json.Decoder(OutputAsked).decode
 
@@ -87,6 +95,7 @@ class House(Protocol):
     def client_here(self, client: Client, hello: Hello) -> None: ...
     def client_left(self, client: Client) -> None: ...
     def submitted(self, client: Client, sub: Sub) -> None: ...
+    def recommanded(self, client: Client, word: Recommand) -> None: ...
     def redo_asked(self, client: Client, asked: RedoAsked) -> None: ...
     def stdin(self, client: Client, payload: bytes | None) -> None: ...
     def cancel(self, client: Client, grace_s: float) -> None: ...
@@ -145,6 +154,8 @@ class Client(asyncio.Protocol):
             self.house.stdin(self, None)
         elif kind == "cancel":
             self.house.cancel(self, read_cancel(body).grace_s)
+        elif kind == "recommand":
+            self.house.recommanded(self, read_recommand(body))
         elif kind == "redo":
             self.house.redo_asked(self, read_redo_asked(body))
         elif kind == "output":

@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from msgspec.structs import replace
+
 from wq.backends import ssh
 from wq.core import ranges
 from wq.core.cluster import HOST_PATTERN, LOCALHOST
@@ -42,7 +44,7 @@ from wq.core.requests import (
 )
 from wq.launcher.batches import KNOWN, Batches
 from wq.launcher.book import KEPT_S, Book
-from wq.launcher.clients import STDIN_WINDOW_BYTES, Client, Hello, OutputAsked, RedoAsked, Sub
+from wq.launcher.clients import STDIN_WINDOW_BYTES, Client, Hello, OutputAsked, Recommand, RedoAsked, Sub
 from wq.launcher.ledger import (
     Action,
     Entry,
@@ -542,6 +544,22 @@ class Launcher:
 
     def submitted(self, client: Client, sub: Sub) -> None:
         self.spawn(self.submit(client, sub))
+
+    def recommanded(self, client: Client, word: Recommand) -> None:
+        """`wq edit ID command=...`: what waits runs this instead. What is run is the user's alone to say."""
+        entry = self.ledger.by_id.get(JobId(word.id))
+        if entry is None or self.book is None:
+            client.say({"error": f"job {word.id} is not known here; only your own jobs have a command", "status": 1})
+            return
+        if entry.phase is not Phase.WAITING or entry.attempt or entry.ntasks or entry.over_tasks:
+            client.say({"error": f"job {word.id} does not wait any more; its command stays as it is", "status": 1})
+            return
+        try:
+            self.book.retask(entry, replace(entry.task, command=word.command, argv=None))
+        except NoRoom as error:
+            client.say({"error": f"no room in {self.settings.state} ({error}); nothing was changed", "status": 1})
+            return
+        client.say({"ok": {"id": word.id}})
 
     def redo_asked(self, client: Client, asked: RedoAsked) -> None:
         """`wq redo`: what ran, once more, as it was submitted."""

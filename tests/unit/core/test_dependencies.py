@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.unit.core.engines import ANZE, BINE, EXITED, OWNER, Play, array, spec
+from tests.unit.core.test_lanes import check
 from tests.unit.core.worlds import need
 from wq.core.dependencies import reason
 from wq.core.job import After, AfterKind, AttemptNo, JobId, JobSpec, Outcome, OutcomeKind, Priority
@@ -298,6 +299,22 @@ class TestEdit:
         assert said == f"job {other} does not wait any more; its name can still be changed"
         assert play.say(ANZE, Edit(id=JobId(other), name="last")) == {"id": other}
         assert play.job(other).spec.name == "last"
+
+    def test_it_stands_in_one_place_of_the_line_whatever_follows(self) -> None:
+        play = Play("a:4 b:4")
+        play.running(ANZE, need("bycore", 7))
+        (job, lot, other) = play.submit(ANZE, spec(need("bycore", 2)), array(3, need("bycore", 2)), spec())
+        assert play.state(other) == "starting"
+        wider = Edit(id=JobId(job), requirement=need("bycore", 3))
+        play.turn((ANZE, wider), (ANZE, Edit(id=JobId(lot), requirement=need("bycore", 4))), (ANZE, wider))
+        play.turn((ANZE, Edit(id=JobId(job), requirement=need("bycore", 4))), (ANZE, Remove(ids=((other, other),))))
+        play.draft((ANZE, wider))  # and is dropped
+        check(play.queue)
+        play.turn((ANZE, wider), (ANZE, Remove(ids=((job, job),))))
+        check(play.queue)
+        play.ended(1)
+        assert play.queue.arrays[JobId(lot)].live == 1
+        check(play.queue)
 
     def test_not_to_what_can_never_run(self) -> None:
         play = Play("a:4")

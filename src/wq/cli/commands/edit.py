@@ -15,14 +15,26 @@ if TYPE_CHECKING:
 
     Facts: TypeAlias = dict[str, Any]
 
-HELP = "Change a job that is in the queue: its time limit, how many tasks of an array may run at one time."
+HELP = (
+    "Change a job that is in the queue. While it waits: its requirements, name, command, begin; at any time\n"
+    "its name, its time limit, and how many tasks of an array may run at one time. Without KEY=VALUE\n"
+    "$EDITOR opens what can be changed."
+)
 EXAMPLES = """examples:
-  wq edit 12 time=3h          it may run for three hours, counted from its start; also while it runs
-  wq edit 12 time=none        as long as it will
-  wq edit 12 at_most=50       at most 50 tasks of array 12 at one time, from now on
-  wq edit 12 at_most=none     as many as fit"""
+  wq edit 12 N=8 group=gen5       other requirements, under the keys of job files
+  wq edit 12 priority=high name=fit
+  wq edit 12 command='./fit --fast'
+  wq edit 12 begin=20:00          not before that; begin=now
+  wq edit 12 time=3h              it may run for three hours, counted from its start; also while it runs
+  wq edit 12 time=none            as long as it will
+  wq edit 12 at_most=50           at most 50 tasks of array 12 at one time; at_most=none: as many as fit
+  wq edit last                    in $EDITOR"""
 NONE = "none"
 LARGEST = 10_000_000
+NEED = ("mode", "N", "group", "notgroup", "host", "min_cores", "min_mem", "threads", "priority")  # keys of job files
+ALIASES = {"name": "job_name", "not_group": "notgroup", "groups": "group"}
+GROUPED = (*NEED, "job_name", "begin", "max_fails", "command")  # that go to the server as one change
+FOR_EMPTY = {"group": (), "notgroup": (), "host": None, "threads": None, "min_cores": 0, "min_mem_gb": 0.0}
 
 
 def number_of_tasks(value: str) -> int:
@@ -65,44 +77,160 @@ KEYS: dict[str, tuple[Callable[[str], Any], Callable[[Server, int, Any], Facts],
     "time": (duration, set_time, say_time),
     "at_most": (number_of_tasks, set_at_most, say_at_most),
 }
-KNOWN = "time=2h30m, at_most=NUMBER, and `none` for either, are known"
+KNOWN = f"these keys can be changed: {', '.join((*KEYS, *GROUPED))}"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("words", nargs="+", metavar="ID KEY=VALUE", help="the job, and time=3h, at_most=K, or =none")
+    parser.add_argument("words", nargs="+", metavar="ID KEY=VALUE", help="the job (an id, a name, `last`), and changes")
     parser.add_argument("--json", action="store_true", help="for programs; the schema is in docs/json.md")
 
 
 def run(args: argparse.Namespace) -> int:
+    from wq.cli import select
+
     job, *words = args.words
-    if not job.isdecimal() or len(job) > 18:
+    if "=" in job:
         raise WqError(f"edit: {job[:40]!r} is not the id of a job; an id is a number (12)", BAD_INPUT)
-    if not words:
-        raise WqError(f"edit: nothing to change; {KNOWN}", BAD_INPUT)
     changes = parse(words)
+    if select.is_id(job) and (not job.isdecimal() or len(job) > 18):
+        raise WqError(f"edit: {job[:40]!r} is not the id of a job; an id is a number (12)", BAD_INPUT)
     server = connect(args.port)
-    all_facts: Facts = {}
-    for key, value in changes.items():
-        _, ask, say = KEYS[key]
-        facts = ask(server, int(job), value)
-        all_facts.update(facts)
-        if not args.json:
-            print(f"job {job}: {say(facts)}")
+    number = select.meant(server, [job])[0][0]
+    if not words:
+        from wq.cli import editor
+
+        changes = editor.changes(server, number)
+        if not changes:
+            print(f"job {number}: nothing was changed")
+            return 0
+    facts = apply(server, number, changes)
     if args.json:
         import json
 
-        print(json.dumps(all_facts))
+        print(json.dumps(facts))
+        return 0
+    from wq.cli.render.sanitise import printable
+
+    for key in changes:
+        said = KEYS[key][2](facts) if key in KEYS else f"{key}: {changes[key]}"
+        print(printable(f"job {number}: {said}"))
     return 0
 
 
 def parse(words: list[str]) -> dict[str, Any]:
-    """The changes that were asked for. Raises WqError."""
+    """The changes that were asked for, by canonical keys; those of job files as they were written. Raises WqError."""
     changes: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
-        if not equals or key not in KEYS:
+        key = ALIASES.get(key, key)
+        if not equals or key not in (*KEYS, *GROUPED):
             raise WqError(f"edit: {word[:40]!r} is not understood; {KNOWN}", BAD_INPUT)
         if key in changes:
             raise WqError(f"edit: {key} is given twice", BAD_INPUT)
-        changes[key] = None if value == NONE else KEYS[key][0](value)
+        if key in KEYS:
+            changes[key] = None if value == NONE else KEYS[key][0](value)
+        else:
+            changes[key] = value
+    checked({key: value for key, value in changes.items() if key in GROUPED and value != NONE})
     return changes
+
+
+def checked(grouped: dict[str, str]) -> Any:
+    """These keys as a job file has them. Raises WqError."""
+    from wq.formats import FormatError
+    from wq.formats.jobfile import option_fields
+
+    try:
+        return option_fields(grouped, sign="{}=")
+    except FormatError as error:
+        raise WqError(f"edit: {error.problem}", BAD_INPUT) from None
+
+
+def apply(server: Server, number: int, changes: dict[str, Any]) -> Facts:
+    """Ask for all changes; answers the facts of all answers. Raises WqError."""
+    facts: Facts = {"id": number}
+    grouped = {key: value for key, value in changes.items() if key in GROUPED}
+    if "command" in grouped:
+        recommand(server, number, grouped["command"])
+    if grouped:
+        facts |= server.ask("edit", id=number, **fields_of(server, number, grouped))
+    for key in changes:
+        if key in KEYS:
+            facts |= KEYS[key][1](server, number, changes[key])
+    return facts
+
+
+def fields_of(server: Server, number: int, grouped: dict[str, str]) -> Facts:
+    """The fields of the request that changes these."""
+    import time
+
+    from wq.formats.when import begin_s
+
+    fields: Facts = {}
+    if "job_name" in grouped:
+        fields["name"] = grouped["job_name"]
+    if "begin" in grouped:
+        fields["begin_s"] = 0.0 if grouped["begin"] in (NONE, "now") else begin_s(grouped["begin"], time.time())
+    if "max_fails" in grouped:
+        fields["max_fails"] = int(grouped["max_fails"])
+    if "command" in grouped:
+        fields["command"] = grouped["command"]
+    if any(key in NEED for key in grouped):
+        fields["requirement"] = requirement(row_of(server, number), {k: v for k, v in grouped.items() if k in NEED})
+    return fields
+
+
+def row_of(server: Server, number: int) -> Facts:
+    """The job or the array. Raises WqError if there is none."""
+    rows = [row for row in server.ask("ls", ids=[[number, number]])["jobs"] if row["id"] == number]
+    if not rows:
+        raise WqError(f"no job {number} is in the queue")
+    found: Facts = rows[0]
+    return found
+
+
+def requirement(row: Facts, changes: dict[str, str]) -> Facts:
+    """The whole requirement of a job, with these changes. Raises WqError for keys that contradict each other."""
+    from dataclasses import asdict
+
+    from wq.formats import FormatError
+    from wq.formats.jobfile import describe, merge
+
+    try:
+        emptied = {key for key, value in changes.items() if value == NONE}
+        before = checked({key: value for key, value in as_keys(row).items() if key not in emptied})
+        new = checked({key: value for key, value in changes.items() if key not in emptied})
+        return asdict(describe(merge(before, new)).requirement)
+    except FormatError as error:
+        raise WqError(f"edit: {error.problem}", BAD_INPUT) from None
+
+
+def as_keys(row: Facts) -> dict[str, str]:
+    """A job's requirement under the keys of job files, without what is as usual."""
+    need = row["requirement"]
+    keys = {"mode": row["mode"], "N": str(row["n"]), "priority": row["priority"]}
+    if row["mode"] == "bygroup":
+        del keys["N"]
+    for key in ("group", "notgroup"):
+        if need[key]:
+            keys[key] = ",".join(need[key])
+    for key in ("host", "min_cores", "min_mem", "threads"):
+        if need[key]:
+            keys[key] = str(need[key])
+    return keys
+
+
+def recommand(server: Server, number: int, command: str) -> None:
+    """Change the command of a job of one's own, which one's own launcher has. Raises WqError."""
+    from wq.cli.link import LauncherLink
+
+    if not command.strip() or "\0" in command:
+        raise WqError("edit: the command is empty", BAD_INPUT)
+    link = LauncherLink(server)
+    link.send({"type": "recommand", "id": number, "command": command})
+    for answer in link.messages():
+        if "error" in answer:
+            raise link.refusal(answer)
+        if "ok" in answer:
+            return
+    raise WqError("your launcher went away before it answered; try again")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from wq.cli import control
 from wq.cli.connection import connect
 from wq.cli.errors import BAD_INPUT, WqError
-from wq.cli.ids import asked
 from wq.cli.link import remark
 from wq.cli.render.numbers import numbers
 
@@ -16,12 +16,12 @@ HELP = "Take jobs that wait out of the line, until `wq release`. What runs alrea
 EXAMPLES = """examples:
   wq hold 12           this job
   wq hold 3-9 12       these jobs
+  wq hold fit          your job of that name
   wq hold all          all of your own that wait"""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", metavar="ID", help="ids, ranges (3-9), or `all` of your own")
-    parser.add_argument("--json", action="store_true", help="for programs; the schema is in docs/json.md")
+    control.options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,13 +30,12 @@ def run(args: argparse.Namespace) -> int:
 
 def change(args: argparse.Namespace, verb: str, *, held: bool) -> int:
     """What hold and release have in common."""
-    everything = "all" in args.ids
-    if everything and len(args.ids) > 1:
-        raise WqError("either `all` or ids", BAD_INPUT)
-    fields = {"ids": []} if everything else asked(args.ids)
-    if fields.get("tasks"):
+    control.check(args.ids)
+    server = connect(args.port)
+    fields = control.meant(server, args.ids)
+    if fields.pop("tasks", None):
         raise WqError(f"{verb}: the tasks of an array are held and released with it; give its id", BAD_INPUT)
-    facts = connect(args.port).ask("hold", held=held, all=everything, **fields)
+    facts = server.ask("hold", held=held, **fields)
     if args.json:
         import json
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from wq.cli import select
 from wq.cli.commands import sub
 from wq.cli.connection import connect
 from wq.cli.errors import AWAY, BAD_INPUT, WqError
@@ -30,17 +31,19 @@ MOST_JOBS = 1000
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", metavar="ID", help="ids, ranges (3-9), tasks of an array (12.5), or `last`")
+    parser.add_argument(
+        "ids", nargs="+", metavar="ID", help="ids, ranges (3-9), tasks of an array (12.5), `last`, names"
+    )
     parser.add_argument("--failed", action="store_true", help="only what has failed, or was removed")
     parser.add_argument("-q", "--quiet", action="store_true", help="print only the new ids")
     parser.add_argument("--json", action="store_true", help="for programs; as that of wq sub -b, see docs/json.md")
 
 
 def run(args: argparse.Namespace) -> int:
-    words = [str(sub.id_of(args, word)) if word == "last" else word for word in args.ids]
-    server = connect(args.port)
+    id_ranges([word for word in args.ids if select.is_id(word)])
+    server = connect(args.port, recall=True)
     status, jobs = 0, []
-    for number, tasks in wanted(words):
+    for number, tasks in wanted(select.meant(server, args.ids, over=True)):
         if args.failed and tasks is None:
             tasks = failed_tasks(server, number)
             if tasks == []:
@@ -58,10 +61,10 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def wanted(words: list[str]) -> list[tuple[int, list[list[int]] | None]]:
+def wanted(ranges: list[list[int]]) -> list[tuple[int, list[list[int]] | None]]:
     """(a job, which of its tasks as ranges of numbers; None: all of it). Raises WqError."""
     found: dict[int, list[list[int]] | None] = {}
-    for pair in id_ranges(words):
+    for pair in ranges:
         if len(pair) == 4:
             tasks = found.setdefault(pair[0], [])
             if tasks is not None:

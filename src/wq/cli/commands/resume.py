@@ -20,6 +20,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    fields = control.meant(args.ids)
-    facts = connect(args.port).ask("suspend", **fields, suspended=False)
+    control.check(args.ids)
+    server = connect(args.port)
+    facts = server.ask("suspend", **control.meant(server, args.ids), suspended=False)
     return control.report(facts, "goes on", "suspended", as_json=args.json)

@@ -38,5 +38,7 @@ def run(args: argparse.Namespace) -> int:
         raise WqError(f"signal: {error}", BAD_INPUT) from None
     if number in OTHERS:
         raise WqError(f"signal: for {name_of(number)} there is `wq {OTHERS[number]}`", BAD_INPUT)
-    facts = connect(args.port).ask("signal", **control.meant(ids), number=number)
+    control.check(ids)
+    server = connect(args.port)
+    facts = server.ask("signal", **control.meant(server, ids), number=number)
     return control.report(facts, f"{name_of(number)} sent", "running", as_json=args.json)

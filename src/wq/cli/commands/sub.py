@@ -164,24 +164,9 @@ def check_keys(task: dict[str, Any], args: argparse.Namespace) -> None:
 
 def id_of(args: argparse.Namespace, word: str) -> int:
     """The id of one of one's own jobs: the last one, or the one of this name. Raises WqError."""
-    rows = connect(args.port).ask("ls", users=[own_name()], brief=True, finished=word == "last")["jobs"]
-    if word == "last":
-        ids = [row[-1] or row[0] for row in rows]
-        if not ids:
-            raise WqError("you have no jobs here, so there is no last one", BAD_INPUT)
-        return int(max(ids))
-    found = sorted({int(row[0]) for row in rows if row[7] == word and row[1] is None})
-    if len(found) != 1:
-        named = ", ".join(map(str, found[:10]))
-        what = f"several of your jobs have the name {word!r}: {named}" if found else f"no job of yours here is {word!r}"
-        raise WqError(what, BAD_INPUT)
-    return found[0]
+    from wq.cli import select
 
-
-def own_name() -> str:
-    from wq.cli.connection import user_name
-
-    return user_name(os.getuid())
+    return select.meant(connect(args.port), [word])[0][0]
 
 
 # --- what to submit

@@ -22,6 +22,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    fields = control.meant(args.ids)
-    facts = connect(args.port).ask("suspend", **fields, suspended=True)
+    control.check(args.ids)
+    server = connect(args.port)
+    facts = server.ask("suspend", **control.meant(server, args.ids), suspended=True)
     return control.report(facts, "suspended", "running", as_json=args.json)
