@@ -154,7 +154,7 @@ class Storm:
     def check(self, job: Job) -> None:
         """A job is over: was all as it should be?"""
         seen = self.driver[job.att]
-        end = {kind: value for kind, value in (seen.end or {}).items() if kind != "cpu_s"}
+        end = {kind: value for kind, value in (seen.end or {}).items() if kind not in shepherd.USED}
         kind = "lost" if "lost" in end else "true"
         if kind == "true" or job.killed < {"shepherd", "keeper"}:
             assert end == job.end, f"{job.att}: {end} instead of {job.end}"

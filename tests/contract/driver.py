@@ -419,6 +419,10 @@ class Driver:
         assert self[att].gaps == 0
         return self[att].end or {}
 
+    def how_it_ended(self, att: str) -> End:
+        """The same without what it used."""
+        return {key: value for key, value in self.wait_for_end(att).items() if key not in shepherd.USED}
+
     def output(self, att: str, channel: int = 1) -> str:
         return self[att].out[channel].decode()
 

@@ -114,7 +114,7 @@ class TestLane:
         local.batch(1, "t", [task(att, set={"TASK": att}) for att in atts])
         local.wait_for_start(atts[0])
         local.stop(atts[1], 60.0)
-        assert local.wait_for_end(atts[1]) == {"error": "removed before it started"}
+        assert local.how_it_ended(atts[1]) == {"error": "removed before it started"}
         local.stop(atts[0], 60.0)
         assert local.wait_for_end(atts[0])["signal"] == signal.SIGTERM
         local.wait_for_start(atts[2])
@@ -344,7 +344,7 @@ class TestOutput:
             each.open()
             each.template("t", spec(user, "echo $TASK"))
             each.batch(1, "t", tasks, probe=probe)
-            assert each.wait_for_end(atts[1]) == {"error": sentence}
+            assert each.how_it_ended(atts[1]) == {"error": sentence}
             for att in (atts[0], atts[2]):
                 assert each.wait_for_end(att)["exit"] == 0
                 assert (work / att).read_text() == f"{att}\n"
@@ -415,7 +415,7 @@ class TestProcess:
             each.batch(1, "t", [task(att) for att in names(300)])
             sentence = "the directory /no/such/place is not usable here: No such file or directory"
             for att in names(300):
-                assert each.wait_for_end(att) == {"error": sentence}
+                assert each.how_it_ended(att) == {"error": sentence}
                 assert each[att].times_started == 0
         assert marks(work, "ran") == 0
 
@@ -562,7 +562,7 @@ class TestShell:
         local.wait_for_pids(*pids)
         local.open()
         for lane in (5, 6):
-            assert local.wait_for_end(f"1_{lane}.1") == {"exit": lane}
+            assert local.how_it_ended(f"1_{lane}.1") == {"exit": lane}
 
     def test_programs_see_nothing_of_it(self, local: Driver, user: User) -> None:
         local.template("t", spec(user, "env; exit 0", set={"A": "a"}))
@@ -712,6 +712,6 @@ class TestKilled:
         if role == "wq-shepherd":
             assert local["1_2.1"].state == "never"
         else:
-            assert local.wait_for_end("1_2.1") == {"lost": "the shepherd was killed, and its keeper too"}
+            assert local.how_it_ended("1_2.1") == {"lost": "the shepherd was killed, and its keeper too"}
         let_go(user, work / "go")
         assert "exit" in local.wait_for_end("1_1.1")

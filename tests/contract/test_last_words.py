@@ -124,7 +124,7 @@ def killed_together(driver: Driver, user: User, work: Path, job: Word, number: i
         let_go(user, work / "go")
     driver.wait_for_pids(pid)
     driver.open()
-    return driver.wait_for_end("1.1")
+    return driver.how_it_ended("1.1")
 
 
 class TestJob:
@@ -163,7 +163,7 @@ class TestJob:
         let_go(user, work / "go")
         local.wait_for_pids(pid)
         local.open()
-        assert local.wait_for_end("1.1/7.1") == {"exit": 5}
+        assert local.how_it_ended("1.1/7.1") == {"exit": 5}
 
     def test_a_shell_of_another_kind_gets_its_script_as_it_is(self, local: Driver, user: User, work: Path) -> None:
         other = work / "othershell"
@@ -179,6 +179,6 @@ class TestJob:
         local.kill("wq-shepherd")
         local.open()
         let_go(user, work / "go")
-        assert local.wait_for_end("1.1") == {"exit": 6}
+        assert local.how_it_ended("1.1") == {"exit": 6}
         local.ack("1.1")
         assert not (local.spool / "1.1.rc").exists()

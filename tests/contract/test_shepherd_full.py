@@ -116,7 +116,7 @@ class TestNoRoom:
             assert not driver["1.1"].end
             flag.unlink()
             driver.open(tries=3)
-            assert driver.wait_for_end("1.1") == {"exit": 5}
+            assert driver.how_it_ended("1.1") == {"exit": 5}
 
 
 class TestFailure:
@@ -316,7 +316,7 @@ class TestJournal:
         local.open()
         assert [local[att].state for att in ("20.1", "21.1", "22.1")] == ["running", "ended", "never"]
         let_go(user, work / "go")
-        assert local.wait_for_end("20.1") == {"exit": 5}
+        assert local.how_it_ended("20.1") == {"exit": 5}
 
     def test_one_that_is_never_idle_keeps_it_short(self, user: User, key: str, work: Path) -> None:
         source = SOURCE.replace(b"COMPACT_BYTES = 1 << 20", b"COMPACT_BYTES = 2000")

@@ -54,7 +54,7 @@ class TestShepherd:
             let_go(user, work / "go")
             driver.wait_for_pids(pid)
         driver.open()
-        assert driver.wait_for_end("1.1") == end
+        assert driver.how_it_ended("1.1") == end
 
     def test_a_start_that_is_not_in_the_journal_never_was(self, driver: Driver, user: User, work: Path) -> None:
         """A new process waits until its start is on disk; if that cannot be any more, it never becomes the job."""
@@ -141,7 +141,7 @@ class TestKeeper:
         if ends == "after":
             assert driver.query("1.1") == "running"
             let_go(user, work / "go")
-        assert driver.wait_for_end("1.1") == end
+        assert driver.how_it_ended("1.1") == end
         assert driver.output("1.1") == "whole\n"
         assert marks(work, "ran") == 1
         assert driver.run("2.1", spec(user, "exit 6"))["exit"] == 6
@@ -165,7 +165,7 @@ class TestNode:
         driver["3.1"].end = None  # without the time that it used
         driver.open()
         driver.start("1.1", spec(user, mark(work, "ran")))
-        assert driver.wait_for_end("1.1") == REBOOTED
+        assert driver.how_it_ended("1.1") == REBOOTED
         assert driver.wait_for_end("2.1")["exit"] == 6
         assert driver.output("2.1") == "two\n"
         assert driver.wait_for_end("3.1")["exit"] == 7
@@ -192,7 +192,7 @@ class TestNode:
         driver.wait_for_pids(pid)
         write_journal(driver, rebooted(driver))
         driver.open()
-        assert driver.wait_for_end("1.1") == end
+        assert driver.how_it_ended("1.1") == end
 
     @pytest.mark.parametrize("script", ["exec sleep 1000", "trap 'exit 3' TERM; while :; do sleep 0.1; done"])
     def test_a_shutdown_of_the_node_is_no_end_of_a_job(self, driver: Driver, user: User, script: str) -> None:
@@ -206,7 +206,7 @@ class TestNode:
         driver.kill("wq-keeper", "wq-shepherd", "attach")
         write_journal(driver, rebooted(driver))
         driver.open()
-        assert driver.wait_for_end("1.1") == REBOOTED
+        assert driver.how_it_ended("1.1") == REBOOTED
 
     def test_unless_it_succeeded(self, driver: Driver, user: User, work: Path) -> None:
         driver.start("1.1", spec(user, f"{until(work / 'go')}; exit 0"))
@@ -242,7 +242,7 @@ class TestNode:
             driver.kill("wq-keeper", "wq-shepherd")
         write_journal(driver, rebooted(driver))
         driver.open()
-        assert driver.wait_for_end("1.1") == {"signal": signal.SIGUSR1}
+        assert driver.how_it_ended("1.1") == {"signal": signal.SIGUSR1}
 
 
 def rebooted(driver: Driver) -> list[dict[str, Any]]:

@@ -55,10 +55,11 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["sub", "-r", "N: x", "-c", "true"], "N"),
         (["sub", "-r", "mode: bycore1; N: 3; threads: 2", "-c", "true"], "threads"),
         (["limit", "run 3"], "run"),
-        (["edit", "12"], "nothing to change"),
-        (["edit", "x", "at_most=3"], "'x' is not the id"),
+        (["edit", "12x", "at_most=3"], "'12x' is not the id"),
+        (["edit", "at_most=3"], "'at_most=3' is not the id"),
         (["edit", "12", "at_most=0"], "at_most: '0'"),
-        (["edit", "12", "N=3"], "'N=3' is not understood"),
+        (["edit", "12", "n=3"], "'n=3' is not understood"),
+        (["edit", "12", "N=x"], "N is 'x'; allowed"),
     ],
 )
 def test_bad_input_is_one_line(words: list[str], telling: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,6 +200,7 @@ class TestWhatTheClientSays:
             "time",
             "eff",
             "hold",
+            "edit",
             "hist",
             "info",
             "suspend",

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     Facts: TypeAlias = dict[str, Any]
 
 HELP = (
-    "Change a job that is in the queue. While it waits: its requirements, name, command, begin; at any time\n"
-    "its name, its time limit, and how many tasks of an array may run at one time. Without KEY=VALUE\n"
-    "$EDITOR opens what can be changed."
+    "Change a job that is in the queue. While it waits: its requirements, command and begin; at any\n"
+    "time its name, its time limit, and how many tasks of an array may run at one time. Without\n"
+    "KEY=VALUE $EDITOR opens what can be changed."
 )
 EXAMPLES = """examples:
   wq edit 12 N=8 group=gen5       other requirements, under the keys of job files
   wq edit 12 priority=high name=fit
   wq edit 12 command='./fit --fast'
   wq edit 12 begin=20:00          not before that; begin=now
-  wq edit 12 time=3h              it may run for three hours, counted from its start; also while it runs
+  wq edit 12 time=3h              it may run for three hours from its start; also while it runs
   wq edit 12 time=none            as long as it will
-  wq edit 12 at_most=50           at most 50 tasks of array 12 at one time; at_most=none: as many as fit
+  wq edit 12 at_most=50           at most 50 tasks of array 12 at one time; =none: as many as fit
   wq edit last                    in $EDITOR"""
 NONE = "none"
 LARGEST = 10_000_000
