@@ -26,6 +26,7 @@ from pathlib import Path
 from tests.contract.driver import Backend, Driver, Local, Ssh, Word, spec, task
 from tests.e2e import rig
 from wq.launcher.link import SOURCE
+from wq.node import shepherd
 
 JOBS_AT_ONCE = 6
 SIGNALS = (1, 9, 10, 15)
