@@ -9,7 +9,15 @@ from typing import Any, Protocol
 from wq.core.job import HostName
 from wq.launcher.book import Book
 from wq.launcher.ledger import Action, Entry, Ledger
-from wq.launcher.startspec import OutputTrouble, batch_task, files_of, make_outputs, template_key, template_spec
+from wq.launcher.startspec import (
+    OutputTrouble,
+    batch_task,
+    files_of,
+    in_common,
+    make_outputs,
+    template_key,
+    template_spec,
+)
 
 MOST_IN_BATCH = 1000
 KNOWN = "batch"  # the feature of a shepherd that knows these words
@@ -75,7 +83,8 @@ class Batches:
         if other.number is None and directories(other) != directories(first):
             return False  # the files of the one say nothing of those of the other
         if other.chunk is first.chunk and first.chunk is not None and other.fed is first.fed:
-            return other.lane == first.lane
+            same = other.number is not None or in_common(other.task) == in_common(first.task)
+            return other.lane == first.lane and same
         if other.lane != first.lane or other.patience_s != first.patience_s or other.main_host != first.main_host:
             return False
         return template_key(other, book.settings[other.token][1]) == key

@@ -110,7 +110,12 @@ def template_key(entry: Entry, setting_name: str) -> tuple[object, ...]:
     assert allocation is not None
     shape = tuple((part.host, len(part.cores)) for part in allocation.slices)
     array = entry.id if entry.number is not None else None
-    return (setting_name, task.env_mode, task.requirement.threads, task.hostfile, shape, array)
+    return (setting_name, *in_common(task), shape, array)
+
+
+def in_common(task: Task) -> tuple[object, ...]:
+    """What of a job is in its template, besides where it was submitted and where it runs."""
+    return (task.env_mode, task.requirement.threads, task.hostfile)
 
 
 def batch_task(entry: Entry) -> dict[str, Any]:

@@ -627,6 +627,17 @@ class TestJobsInLanes:
         house.order(self.fed(5, 6))
         assert batches(house)[-1] == ["5.1", "6.1"]
 
+    def test_jobs_of_one_submission_that_want_other_environments_are_other_batches(self, house: House) -> None:
+        house.server_up()
+        house.submits(*[batch(env_mode="clean" if number == 3 else "submit") for number in range(1, 6)])
+        house.accept()
+        house.order(start(1, "a:0"))
+        go(house)
+        house.order(self.fed(2, 3, 4, 5))
+        sent = words(house, "batch")
+        assert [[task["att"] for task in word["tasks"]] for word in sent] == [["1.1"], ["2.1"], ["3.1"], ["4.1", "5.1"]]
+        assert sent[1]["template"] == sent[3]["template"] != sent[2]["template"]
+
     def test_one_with_a_past_is_stored_by_itself(self, house: House) -> None:
         self.jobs(house)
         house.word("a", {"say": "tasks", "started": [], "ended": [["1.1", dict(REBOOTED), [], 0.1]], "never": []})
