@@ -329,9 +329,8 @@ class Draft:
                 del before[key]
             if old.state in HOLDING_CORES and job.state not in HOLDING_CORES:
                 self.leave_lane(old, ended=isinstance(event, Ended))
-            elif before is not after and old.state is State.QUEUED and key in self.queue.queued:
-                if key not in self.moved:
-                    self.left[key] = old
+            elif before is not after and old.state is State.QUEUED and self.stands_in_line(key):
+                self.left[key] = old
         self.put(job, moved=old is None or old.state is not job.state)
         self.events.append(event)
         if isinstance(event, Held):
@@ -340,6 +339,10 @@ class Draft:
             self.follow_up(job, event)
         return job
 
+    def stands_in_line(self, key: Key) -> bool:
+        """Whether the line, as it was before this tick, has it where it belongs."""
+        return key in self.queue.queued and key not in self.moved
+
     def put(self, job: Job, *, moved: bool) -> None:
         """Where a job is now, by its state. moved: that is another one than before."""
         key, place = job.key, self.place_of(job.state)
@@ -347,7 +350,7 @@ class Draft:
             place[key] = job
         self.changed[key] = job
         if job.state is State.QUEUED:
-            if key in self.left or key in self.moved or key not in self.queue.queued:  # else it is in the line
+            if key in self.left or not self.stands_in_line(key):
                 self.joined[key] = job
         else:
             self.joined.pop(key, None)
