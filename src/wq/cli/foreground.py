@@ -75,7 +75,7 @@ class WaitingLine:
         from wq.cli.render.sanitise import printable
 
         try:
-            columns = os.get_terminal_size(2).columns
+            columns = os.get_terminal_size(2).columns or 80  # some terminals say 0
         except OSError:
             columns = 80
         sys.stderr.write(f"\r\x1b[K{printable(text)[: max(columns - 1, 10)]}")

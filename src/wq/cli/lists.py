@@ -28,6 +28,7 @@ COUNTED = {"waiting": 0, "running": 1, "failed": 3}  # where it stands in the co
 STATES: dict[str, tuple[str, ...]] = {
     "waiting": ("queued",),
     "running": ("starting", "running"),
+    "suspended": ("suspended",),
     "held": ("held",),
     "done": ("done",),
     "failed": ("done",),
@@ -38,7 +39,7 @@ STATES: dict[str, tuple[str, ...]] = {
     "starting": ("starting",),
     "stopping": ("stopping",),
 }
-LETTERS = {"W": "waiting", "R": "running", "E": "stopping", "H": "held", "D": "done", "F": "failed"}
+LETTERS = {"W": "waiting", "R": "running", "E": "stopping", "S": "suspended", "H": "held", "D": "done", "F": "failed"}
 
 
 class Wanted:

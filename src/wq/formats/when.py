@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from wq.formats.duration import seconds
 
 ALLOWED = "a time of day (20:00), a while from now (+2h, +30m), or a day with or without a time (2026-12-01T08:00)"
+LATEST = 2200  # a year; what is said of a later one is no date
 LONGEST_S = 10 * 366 * 86400.0
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2})?)?")
@@ -31,5 +32,5 @@ def begin_s(text: str, now_s: float) -> float | None:
             then = datetime.fromisoformat(text)
         except ValueError:
             return None
-        return then.timestamp() if then.year < now.year + 10 else None
+        return then.timestamp() if then.year < LATEST else None
     return None

@@ -29,7 +29,7 @@ def row(**changes: Any) -> dict[str, Any]:
         ({"cores_used": 12.5}, "asked for 16 cores, used 12.5 of them: well used"),
         ({"cores_used": 1.1}, "asked for 16 cores, used 1.1 of them: N: 2 would do"),
         ({"cores_used": 0.95}, "asked for 16 cores, used 0.9 of them: N: 1 would do"),
-        ({"ncores": 1, "cores_used": 0.1}, "asked for 1 core, used 0.1 of it: well used"),
+        ({"ncores": 1, "cores_used": 0.1}, "asked for 1 core, used 0.1 of it: it mostly waited for something"),
         ({"ncores": 2, "cores_used": 5.0}, "asked for 2 cores, used 5.0, more than it was given: N: 6"),
         ({"mode": "bynode", "ncores": 24, "nhosts": 2, "cores_used": 1.1},
          "asked for 24 cores, used 1.1 of them: mode: bycore1; N: 2 would do, on one node"),

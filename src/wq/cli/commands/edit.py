@@ -62,7 +62,9 @@ def set_time(server: Server, job: int, value: Any) -> Facts:
 
 def say_at_most(facts: Facts) -> str:
     at_most = facts["at_most"]
-    return "as many tasks at one time as fit" if at_most is None else f"at most {int(at_most)} tasks at one time"
+    if at_most is None:
+        return "as many tasks at one time as fit"
+    return "at most 1 task at one time" if at_most == 1 else f"at most {int(at_most)} tasks at one time"
 
 
 def say_time(facts: Facts) -> str:

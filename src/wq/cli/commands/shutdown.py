@@ -24,5 +24,6 @@ def run(args: argparse.Namespace) -> int:
         pass  # until it is gone
     running = int(facts["running"])
     if running:
-        print(f"{running} running jobs go on; they are found again when the server is started")
+        them = "1 running job goes on; it is" if running == 1 else f"{running} running jobs go on; they are"
+        print(f"{them} found again when the server is started")
     return 0

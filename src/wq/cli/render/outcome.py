@@ -23,6 +23,8 @@ def in_words(outcome: Mapping[str, Any] | None) -> str:
     if kind == "signalled":
         return printable(f"killed by signal {_signal(outcome['signal'])}")
     if kind == "removed":
+        if not outcome["by"] and outcome["message"]:  # it can never run
+            return printable(f"removed: {outcome['message']}")
         return printable(("removed by " + outcome["by"] if outcome["by"] else "removed") + _reason(outcome))
     if kind == "time_limit" and outcome["message"]:
         return printable(outcome["message"])

@@ -37,14 +37,17 @@ def _of_cores(row: Row) -> str:
     cores, used, wall_s = row["ncores"], row["cores_used"], row["wall_s"]
     if cores is None or used is None or wall_s is None:
         return ""
-    if row["tasks"] is None and wall_s < SHORT_S:
-        return f"ran for {wall_s:.1f}s, which is too short to say"
+    if wall_s / (row["tasks"] or 1) < SHORT_S:
+        each = "ran for" if row["tasks"] is None else "its tasks ran for"
+        return f"{each} {wall_s / (row['tasks'] or 1):.1f}s, which is too short to say"
     wanted = max(1, int(-(-(used * ROOM - 0.05) // 1)))  # rounded up
     asked = f"asked for {_count(cores, 'core')}, used {used:.1f} of {'it' if cores == 1 else 'them'}"
     if used > cores * ROOM + 0.05:
         return f"asked for {_count(cores, 'core')}, used {used:.1f}, more than it was given: N: {wanted}"
-    if used >= cores * WASTE or wanted >= cores:
+    if used >= cores * WASTE or (wanted >= cores and cores > 1):
         return f"{asked}: well used"
+    if cores == 1:
+        return f"{asked}: it mostly waited for something"
     if row["mode"] in ("bynode", "bygroup"):
         if row["nhosts"] is not None and row["nhosts"] > 1 and wanted < cores / row["nhosts"]:
             return f"{asked}: mode: bycore1; N: {wanted} would do, on one node"
