@@ -25,7 +25,8 @@ EXAMPLES = """examples:
   wq ls -w               again every two seconds, in place (-w 10: every ten; q or Ctrl-C leaves)
   wq ls -o +reason,why   the usual columns, and why each waits
   wq ls -o id,name,state,nodes --sort=-started,name --state running --name 'fit*'
-  wq ls -o "?"           which columns there are"""
+  wq ls -o "?"           which columns there are
+  wq ls --tree           which jobs wait for which"""
 DASHED = ("--sort",)  # their values may begin with a dash
 LAST = -1  # where a row in its brief form says that it stands for all ids up to this one
 
@@ -42,10 +43,13 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w", "--watch", nargs="?", const="2", metavar="SECONDS", help="look again every 2 (or so many) seconds"
     )
+    parser.add_argument("--tree", action="store_true", help="which jobs wait for which")
     parser.add_argument("--json", action="store_true", help="for programs; the schema is in docs/json.md")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.tree:
+        return show_tree(args)
     if not args.columns is args.sort is args.state is args.name is args.watch is None:
         from wq.cli import lists
 
@@ -67,6 +71,20 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(jobs.full(rows))
     else:
         show(rows)
+    return told_missing(args.ids, rows)
+
+
+def show_tree(args: argparse.Namespace) -> int:
+    """Who waits for whom."""
+    from wq.cli.errors import BAD_INPUT, WqError
+    from wq.cli.render.tree import tree
+
+    if args.json or args.full or args.watch or args.columns or args.sort:
+        raise WqError("ls: --tree goes with -u, -a and ids alone", BAD_INPUT)
+    server = connect(args.port, recall=bool(args.ids) or args.all)
+    rows = server.ask("ls", users=users_in(args), finished=args.all, **asked(args.ids))["jobs"]
+    lines = tree(rows)
+    print("\n".join(lines) if lines else "there are no jobs")
     return told_missing(args.ids, rows)
 
 
