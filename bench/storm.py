@@ -23,10 +23,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.contract.driver import Backend, Driver, Local, Ssh, Word, spec, task
+from tests.contract.driver import NOT_HOW, Backend, Driver, Local, Ssh, Word, spec, task
 from tests.e2e import rig
 from wq.launcher.link import SOURCE
-from wq.node import shepherd
 
 JOBS_AT_ONCE = 6
 SIGNALS = (1, 9, 10, 15)
@@ -155,7 +154,7 @@ class Storm:
     def check(self, job: Job) -> None:
         """A job is over: was all as it should be?"""
         seen = self.driver[job.att]
-        end = {kind: value for kind, value in (seen.end or {}).items() if kind not in shepherd.USED}
+        end = {kind: value for kind, value in (seen.end or {}).items() if kind not in NOT_HOW}
         kind = "lost" if "lost" in end else "true"
         if kind == "true" or job.killed < {"shepherd", "keeper"}:
             assert end == job.end, f"{job.att}: {end} instead of {job.end}"

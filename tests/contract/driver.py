@@ -34,6 +34,8 @@ from wq.launcher.link import BOOT
 from wq.launcher.link import SOURCE as SOURCE
 from wq.node import shepherd
 
+NOT_HOW = frozenset({*shepherd.USED, "node_mem_bytes"})  # in an end: what it used, and had
+
 T = TypeVar("T")
 Word = dict[str, Any]
 End = dict[str, Any]
@@ -421,7 +423,7 @@ class Driver:
 
     def how_it_ended(self, att: str) -> End:
         """The same without what it used."""
-        return {key: value for key, value in self.wait_for_end(att).items() if key not in shepherd.USED}
+        return {key: value for key, value in self.wait_for_end(att).items() if key not in NOT_HOW}
 
     def output(self, att: str, channel: int = 1) -> str:
         return self[att].out[channel].decode()
