@@ -51,7 +51,7 @@ def answers_before_the_commit(patch: Patch) -> None:
     def tell(server: Server, draft: Draft) -> None:
         answers, draft.answers = draft.answers, []
         for mark, answer in answers:
-            peer, seq = server.waiting_for_answer.pop(mark)
+            peer, seq = server.waiting_for_answer[mark]  # (which may be answered again: there may be no room for it)
             peer.answer(seq, as_message(answer))
 
     before_the_commit(patch, tell)

@@ -15,29 +15,29 @@ from tests.sim.world import World
 
 # The first seed that saw it, when this was written. As the code changes, so do the worlds: then later ones see it.
 SEEN_BY = {
-    "P1": 3,
-    "P2": 4,
-    "P3": 89,
-    "P4": 3,
-    "P5": 115,
+    "P1": 1,
+    "P2": 18,
+    "P3": 93,
+    "P4": 1,
+    "P5": 211,
     "P6": 0,
-    "P7": 76,
-    "P8": 46,
-    "P9": 4,
-    "P10 hello": 4,
-    "P10 submit": 15,
+    "P7": 0,
+    "P8": 12,
+    "P9": 1,
+    "P10 hello": 3,
+    "P10 submit": 398,
 }
 # And the first that saw it by a task of an array.
 SEEN_BY_TASKS = {
-    "P3": 297,
-    "P4": 3,
-    "P5": 115,
-    "P6": 7,
-    "P7": 76,
-    "P8": 48,
-    "P9": 4,
-    "P10 hello": 4,
-    "P10 submit": 15,
+    "P3": 93,
+    "P4": 39,
+    "P5": 211,
+    "P6": 5,
+    "P7": 0,
+    "P8": 12,
+    "P9": 1,
+    "P10 hello": 3,
+    "P10 submit": 398,
 }
 A_TASK = re.compile(r"\d+_\d+|\(\d+, \d+\)")
 MOST_TRIES = 1000
@@ -66,6 +66,8 @@ def look_for(rule: str, first: int, patch: pytest.MonkeyPatch, about: re.Pattern
         except Broken as broken:
             if about.search(str(broken)):
                 return
+        except Exception:  # some part stumbled over what could not be: that shows nothing of a promise
+            continue
     pytest.fail(f"no world from {first} on noticed it; python -m bench.soak --leave-out '{rule}' finds one")
 
 

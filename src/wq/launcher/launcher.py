@@ -493,7 +493,7 @@ class Launcher:
 
     def acknowledge(self, entry: Entry) -> None:
         """All is known of an attempt, and kept here or at the server: its node may forget it."""
-        if entry.node_done or entry.att in self.outputs.expected:
+        if entry.node_done or entry.unheard or entry.att in self.outputs.expected:
             return
         if self.batches.takes(entry):
             self.batches.acknowledge(entry)

@@ -178,6 +178,12 @@ class Entry:
         return self.allocation.slices[0].host
 
     @property
+    def unheard(self) -> bool:
+        """True if an earlier launcher knew its end, and its node has not said yet if all of the output was sent."""
+        ended_before = self.phase is Phase.ENDED and not self.node_done and not self.plain and self.main_end is None
+        return ended_before and self.allocation is not None and self.main_host not in self.hosts_asked
+
+    @property
     def over(self) -> bool:
         """True if it can be forgotten."""
         return self.phase is Phase.ENDED and self.server_knows and self.node_done and not self.ntasks

@@ -122,8 +122,7 @@ class Logs:
         if entry.phase is Phase.WAITING or entry.again:
             return "waiting", False, ""
         if entry.phase is Phase.ENDED:
-            unheard = not (entry.node_done or entry.plain or entry.main_end is not None)  # since a restart
-            complete = not (unheard or entry.att in self.outputs.expected)
+            complete = not (entry.unheard or entry.att in self.outputs.expected)
             return "ended", complete, "" if complete else entry.main_host
         if entry.server_knows:
             return "lost", False, entry.main_host
