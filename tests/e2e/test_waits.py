@@ -52,6 +52,16 @@ def test_a_file_of_jobs_that_wait_for_each_other(queue: Queue, dana: User) -> No
     assert read(work / "ran") == "a\nb\nc\n"
 
 
+def test_after_a_name_that_is_over_already(queue: Queue, dana: User) -> None:
+    """A script must not depend on how quick its first job is; of several of one name, the newest is meant."""
+    work = queue.directory(dana)
+    for status in (3, 0):
+        queue.wait_for_end(sub(queue, dana, "-r", "job_name: quick", "-c", f"exit {status}", cwd=work))
+    assert queue.wait_for_end(sub(queue, dana, "--after", "quick", "-c", "true", cwd=work))["exit_status"] == 0
+    said = queue.wq(dana, "sub", "-b", "--after", "slow", "-c", "true", status=1).stderr
+    assert said == "wq: no job of yours that is known is called 'slow'; ids are numbers (12, 3-9, 12.5)\n"
+
+
 def test_an_array_task_by_task(queue: Queue, dana: User) -> None:
     work = queue.directory(dana)
     command = "until [ -e go%task% ]; do sleep 0.05; done; exit $(cat go%task%)"

@@ -96,8 +96,11 @@ def chosen(server: Server, args: argparse.Namespace, *, over: bool = False) -> l
     return meant(server, args.ids, over=over)
 
 
-def meant(server: Server, words: list[str], *, over: bool = False) -> list[list[int]]:
-    """The same for words alone: ids, ranges, `last`, names. Raises WqError."""
+def meant(server: Server, words: list[str], *, over: bool = False, newest: bool = False) -> list[list[int]]:
+    """The same for words alone: ids, ranges, `last`, names. Raises WqError.
+
+    newest: of several finished jobs of one name, the newest is meant.
+    """
     found: list[list[int]] = []
     for word in words:
         if is_id(word):
@@ -105,7 +108,7 @@ def meant(server: Server, words: list[str], *, over: bool = False) -> list[list[
         elif word == "last":
             found.append(last(server))
         else:
-            found.append(by_name(server, word, over=over))
+            found.append(by_name(server, word, over=over, newest=newest))
     return found
 
 
@@ -122,7 +125,7 @@ def last(server: Server) -> list[int]:
     return [int(number), int(number)]
 
 
-def by_name(server: Server, name: str, *, over: bool) -> list[int]:
+def by_name(server: Server, name: str, *, over: bool, newest: bool) -> list[int]:
     """The one job of one's own that is called so: in the queue, or else (over) in the history."""
     if len(name) > LONGEST_NAME:
         raise WqError(f"{name[:60]!r}... is neither an id nor a name", BAD_INPUT)
@@ -131,6 +134,8 @@ def by_name(server: Server, name: str, *, over: bool) -> list[int]:
     if not ids and over:
         facts = server.ask("hist", name=as_pattern(name), most=MOST_LISTED)
         ids, more = [int(row["id"]) for row in facts["jobs"]], int(facts["more"])
+        if ids and newest:
+            ids, more = [max(ids)], 0
     if not ids:
         where = "is known" if over else "is in the queue"
         raise WqError(f"no job of yours that {where} is called {name!r}; ids are numbers (12, 3-9, 12.5)")

@@ -163,10 +163,10 @@ def check_keys(task: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def id_of(args: argparse.Namespace, word: str) -> int:
-    """The id of one of one's own jobs: the last one, or the one of this name. Raises WqError."""
+    """The id of one of one's own jobs: the last one, or that of this name (it may be over). Raises WqError."""
     from wq.cli import select
 
-    return select.meant(connect(args.port), [word])[0][0]
+    return select.meant(connect(args.port), [word], over=True, newest=True)[0][0]
 
 
 # --- what to submit
