@@ -73,11 +73,7 @@ def main() -> int:
     rounds = 10 if args.small else args.rounds
     say(f"bench.abuse: {measure.machine()}", "")
     with Site() as site:
-        if site.users is None:
-            raise Failed("it needs accounts of its own (useradd), so root")
-        attacker, innocent = site.users.create(), site.users.create()
-        queue = site.serve("localhost 4 8\n", others=[attacker, innocent])
-        site.call([site.wq, "limit", "-u", attacker.name, "run: 1; cores: 1"])
+        queue, attacker, innocent = site.attacked()
         for user in (attacker, innocent):
             site.call([site.wq, "sub", "-c", "true"], user=user)
         pid = queue.server_pid

@@ -264,11 +264,7 @@ def main() -> int:
     if not args.json:
         say(f"bench.fuzz: {measure.machine()}", "")
     with Site() as site:
-        if site.users is None:
-            raise Failed("it needs accounts of its own (useradd), so root")
-        attacker, innocent = site.users.create(), site.users.create()
-        queue = site.serve("localhost 4 8\n", others=[attacker, innocent])
-        site.call([site.wq, "limit", "-u", attacker.name, "run: 1; cores: 1"])
+        queue, attacker, innocent = site.attacked()
         job = queue.batch(innocent, "exec sleep 1000000")
         queue.wait_for_state(job, "running")
         queue.wait_for_end(queue.batch(innocent, "true"))

@@ -2,8 +2,7 @@
 
 `wq ls`, `wq ls -u me`, `wq ls --state R`, `wq ls -o +reason` and `wq stat` with nothing in the queue, with 10,000 and
 100,000 jobs that wait, and with an array of a million tasks, in turn with `python3 -I -S -c pass`. Nothing starts
-meanwhile: one job holds all cores. The jobs are submitted by as many users as it takes, since nobody may have more than
-30,000.
+meanwhile: one job holds all cores. The jobs are submitted by as many users as it takes, 25,000 each.
 """
 
 from __future__ import annotations

@@ -233,6 +233,15 @@ class Site:
         self.call([self.wq, "sub", "-c", "true"])
         return queue
 
+    def attacked(self) -> tuple[BenchQueue, User, User]:
+        """(a queue, one who means no good and may run next to nothing, another user). Raises Failed without root."""
+        if self.users is None:
+            raise Failed("it needs accounts of its own (useradd), so root")
+        attacker, innocent = self.users.create(), self.users.create()
+        queue = self.serve("localhost 4 8\n", others=[attacker, innocent])
+        self.call([self.wq, "limit", "-u", attacker.name, "run: 1; cores: 1"])
+        return queue, attacker, innocent
+
     def fresh(self) -> Path:
         """A new directory of the user's; nothing is deleted before the end, as that would slow down the next round."""
         path = self.base.directory("work")

@@ -100,7 +100,7 @@ class TestTheWarning:
     @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
     def test_who_heeds_the_signal_has_it_before_the_end(self, local: Driver, user: User, shell: str) -> None:
         script = f"trap 'echo soon' USR1; trap 'echo over; exit 2' TERM; {FOR_EVER}"
-        local.start("1.1", spec(user, script, shell=shell, time_s=1.0, warn=[int(signal.SIGUSR1), 0.5]))
+        local.start("1.1", spec(user, script, shell=shell, time_s=3.0, warn=[int(signal.SIGUSR1), 0.5]))
         assert local.wait_for_end("1.1")["exit"] == 2
         assert local.output("1.1") == "soon\nover\n"
 
@@ -133,11 +133,11 @@ class TestItChanges:
 
     def test_it_is_lifted(self, local: Driver, user: User, work: Path) -> None:
         script = f"trap 'echo soon' USR1; trap 'exit 9' TERM; {until(work / 'go')}"
-        local.start("1.1", spec(user, script, time_s=1.5, warn=[int(signal.SIGUSR1), 0.7]))
-        local.start("2.1", spec(user, FOR_EVER, time_s=2.0))
+        local.start("1.1", spec(user, script, time_s=4.0, warn=[int(signal.SIGUSR1), 0.5]))
         local.wait_for_start("1.1")
         local.limit("1.1", None)
-        assert limited(local.wait_for_end("2.1")) == 2.0  # which began later, and had more time
+        local.start("2.1", spec(user, FOR_EVER, time_s=4.5))
+        assert limited(local.wait_for_end("2.1")) == 4.5  # which began later, and had more time
         let_go(user, work / "go")
         end = local.wait_for_end("1.1")
         assert (end["exit"], limited(end), local.output("1.1")) == (0, None, "")

@@ -44,8 +44,10 @@ def test_a_program_that_another_user_can_write(queue: Queue, theirs: Path, dana:
     assert f"belongs to {erin.name} (uid {erin.uid})" in said
     assert said.count("\n") == 1
     config = dana.write(dana.home / ".wqrc", f"install_owner: {erin.name}\n")
-    queue.wq(dana, "ls", env=env)
-    config.unlink()
+    try:
+        queue.wq(dana, "ls", env=env)
+    finally:
+        config.unlink()
     queue.wq(dana, "ls", status=2, env=env)
     queue.wq(erin, "ls", env=env)  # it is her own
     with Terminal(dana, env=queue.env(env), cwd=dana.home) as window:
@@ -122,7 +124,7 @@ def test_root_of_a_namespace_of_ones_own_is_nobody_special(queue: Queue, dana: U
     queue.wait_for_state(job, "running")
     path = places.server_socket(queue.owner.uid, queue.port)
     word = f'[{{"type": "remove", "seq": 1, "ids": [[{job}, {job}]]}}]'
-    argv = ["unshare", "-Ur", "python3", "-I", "-S", "-c", TALK, path, "client", word, "1"]
+    argv = ["unshare", "-Ur", "python3", "-I", "-S", "-c", TALK, path, "client", word, str(PATIENCE_S), "1"]
     said = run_as(erin, argv, check=True).stdout
     assert f'"id": {job}' in said
     assert "refused" in said

@@ -35,7 +35,7 @@ class TestTimeLimits:
     def test_each_task_of_an_array_has_its_own_time_and_those_that_are_fed_too(self, queue: Queue, dana: User) -> None:
         work = queue.directory(dana)
         command = "if [ $WQ_TASK_ID = 5 ]; then sleep 600; fi; sleep 0.1"
-        words = ("sub", "-b", "-q", "--array", "0-29", "-r", "time: 1s", "-c", command)
+        words = ("sub", "-b", "-q", "--array", "0-29", "-r", "time: 4s", "-c", command)
         job = int(queue.wq(dana, *words, cwd=work).stdout)
         row = wait_for(lambda: array_row(queue, job), PATIENCE_S, "the array to be over") or {}
         assert (row["array"]["done"], row["array"]["failed"]) == (30, 1)

@@ -32,18 +32,21 @@ def state_of(user: User) -> Path:
 
 def test_environment_and_output_never_reach_the_server(queue: Queue, cene: User, dana: User) -> None:
     work = queue.directory(dana)
-    words = ["sub", "-b", "-q", "-c", f"echo out-{'x' * 3}-canary; {until(work / 'go')}"]
+    words = ["sub", "-b", "-q", "-c", f": cmd-canary-3783; echo out-$((3700+82))-canary; {until(work / 'go')}"]
     env = {"MY_TOKEN": "env-canary-3781"}
     job = int(queue.wq(dana, *words, cwd=work, env=env).stdout)
     queue.wait_for_state(job, "running")
     assert holders("env-canary-3781", state_of(cene)) == []
-    assert holders("out-xxx-canary", state_of(cene)) != []  # the command itself is listed
+    assert holders("cmd-canary-3783", state_of(cene)) != []  # the command itself is listed
     shown = queue.wq(dana, "ls", "-f", str(job)).stdout + queue.wq(dana, "ls", "--json", str(job)).stdout
     assert "env-canary-3781" not in shown
     assert "env-canary-3781" not in " ".join(map(title_of, rig.processes_of(dana.uid)))
     dana.write(work / "go", "")
     queue.wait_for_end(job)
-    assert holders("env-canary-3781", state_of(cene)) == []
+    queue.wait_until_acknowledged()
+    assert holders("out-3782-canary", work) != []
+    for canary in ("env-canary-3781", "out-3782-canary"):
+        assert holders(canary, state_of(cene)) == []
 
 
 def test_a_private_command_stays_with_its_user(queue: Queue, cene: User, dana: User, erin: User) -> None:

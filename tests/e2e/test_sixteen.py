@@ -26,7 +26,8 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 )
 TALK = r"""
 import json, socket, sys, time
-path, role, pieces, wait_s = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), float(sys.argv[4])
+path, role, pieces = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+wait_s, answers = float(sys.argv[4]), int(sys.argv[5])
 def frame(word):
     body = json.dumps(word).encode()
     return len(body).to_bytes(4, "big") + body
@@ -35,10 +36,10 @@ s.sendall(frame({"type": "hello", "version": 2, "role": role}))
 for piece in pieces:
     if isinstance(piece, dict): s.sendall(frame(piece))
     elif isinstance(piece, str): s.sendall(bytes.fromhex(piece))
-    else: time.sleep(piece)
+    else: print("here", file=sys.stderr, flush=True); time.sleep(piece)
 buffer, heard = b"", []
 deadline = time.monotonic() + wait_s
-while time.monotonic() < deadline:
+while time.monotonic() < deadline and len(heard) < 1 + answers:
     s.settimeout(max(0.01, deadline - time.monotonic()))
     try: data = s.recv(65536)
     except (TimeoutError, socket.timeout): break
@@ -61,10 +62,14 @@ time.sleep(600)
 """
 
 
-def talk(queue: Queue, user: User, *pieces: object, role: str = "client", wait_s: float = 1.0) -> list[Any]:
-    """What the server answers to these words (or bytes in hexadecimal, or pauses), after its welcome."""
+def talk(queue: Queue, user: User, *pieces: object, role: str = "client", answers: int = 1) -> list[Any]:
+    """What the server answers to these words (or bytes in hexadecimal, or pauses), after its welcome.
+
+    answers: so many are waited for; with 0, whatever comes within a while is heard, or nothing.
+    """
     path = places.server_socket(queue.owner.uid, queue.port)
-    argv = ["python3", "-I", "-S", "-c", TALK, path, role, json.dumps(pieces), str(wait_s)]
+    how = [str(PATIENCE_S), str(answers)] if answers else ["0.3", "1000"]
+    argv = ["python3", "-I", "-S", "-c", TALK, path, role, json.dumps(pieces), *how]
     heard: list[Any] = json.loads(run_as(user, argv, check=True).stdout)
     return heard[1:]
 
@@ -79,7 +84,7 @@ def still_serves(queue: Queue, pid: int | None, user: User) -> None:
 def is_refused(queue: Queue, user: User, requirement: object) -> None:
     """A job with this requirement, as no client would send it."""
     job = {"uid": -1, "user": "", "name": "x", "command": "x", "requirement": requirement}
-    said = talk(queue, user, {"type": "submit", "seq": 1, "token": "", "jobs": [job]}, role="launcher", wait_s=0.3)
+    said = talk(queue, user, {"type": "submit", "seq": 1, "token": "", "jobs": [job]}, role="launcher")
     assert "error" in said[0]
 
 
@@ -110,7 +115,7 @@ def test_2_nobody_reports_the_job_of_another_done(queue: Queue, dana: User, erin
     queue.wait_for_state(job, "running")
     end = {"type": "attempt_ended", "id": job, "attempt": 1, "outcome": {"kind": "exited", "exit_status": 0}}
     many = {"type": "attempts", "ended": [[job, -1, 1, "exited", 0, None, None, None, None, False]]}
-    talk(queue, erin, {"type": "launcher_here"}, end, many, role="launcher")
+    talk(queue, erin, {"type": "launcher_here"}, end, many, role="launcher", answers=0)
     assert queue.state(job) == "running"
     assert sum(queue.used().values()) == 1
 
@@ -144,8 +149,8 @@ def test_6_and_7_ids_are_numbers(queue: Queue, dana: User, erin: User, word: obj
         {"type": "remove", "seq": 2, "ids": [[word, word]]},
         {"type": "at_most", "seq": 3, "id": word},
     ):
-        talk(queue, erin, pieces, wait_s=0.3)
-    talk(queue, erin, {"type": "launcher_here", "tokens": [str(word)]}, role="launcher", wait_s=0.3)
+        talk(queue, erin, pieces, answers=0)
+    talk(queue, erin, {"type": "launcher_here", "tokens": [str(word)]}, role="launcher", answers=0)
     still_serves(queue, pid, dana)
     assert victim.read_text() == "precious"
 
@@ -177,8 +182,10 @@ def test_10_half_a_message_and_silence(queue: Queue, dana: User, erin: User) -> 
     pid = queue.server_pid
     path = places.server_socket(queue.owner.uid, queue.port)
     half = json.dumps(["000fffff" + "20" * 4092, 600])
-    process = rig.popen_as(erin, ["python3", "-I", "-S", "-c", TALK, path, "client", half, "0"])
+    process = rig.popen_as(erin, ["python3", "-I", "-S", "-c", TALK, path, "client", half, "0", "0"])
     try:
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"here\n"
         for _ in range(3):
             still_serves(queue, pid, dana)
     finally:
@@ -189,7 +196,7 @@ def test_10_half_a_message_and_silence(queue: Queue, dana: User, erin: User) -> 
 def test_11_a_message_in_pieces(queue: Queue, erin: User) -> None:
     body = b'{"type":"stat","seq":7}'
     whole = (len(body).to_bytes(4, "big") + body).hex()
-    said = talk(queue, erin, whole[:4], 0.2, whole[4:20], 0.2, whole[20:] + whole)
+    said = talk(queue, erin, whole[:4], 0.2, whole[4:20], 0.2, whole[20:] + whole, answers=2)
     assert [answer["seq"] for answer in said] == [7, 7]
 
 

@@ -57,6 +57,11 @@ def test_without_this_rule_a_promise_about_a_task_is_broken(rule: str, monkeypat
     look_for(rule, SEEN_BY_TASKS[rule], monkeypatch, A_TASK)
 
 
+@pytest.mark.parametrize("seed", sorted({*SEEN_BY.values(), *SEEN_BY_TASKS.values()}))
+def test_with_all_rules_the_same_worlds_keep_every_promise(seed: int) -> None:
+    play_one(seed)
+
+
 def look_for(rule: str, first: int, patch: pytest.MonkeyPatch, about: re.Pattern[str]) -> None:
     """Play worlds without a rule until a promise is broken, about this."""
     LEFT_OUT[rule](patch)

@@ -145,6 +145,7 @@ def remove(draft: Draft, who: Who, request: Remove) -> Answer | Refusal | Unfini
     if request.lost and not is_owner(draft, who):
         return Refusal(error=f"only the server's owner ({owner_name(draft)}) and root may declare a job lost")
     arrays, chosen, missing = choose(draft, who, request)
+    chosen.reverse()
     facts = remove_all_of(draft, who, arrays, chosen[:REMOVED_AT_ONCE], request)
     ending = [array.id for array in arrays if may_change(draft, who, array.spec.uid) and ends(draft, request, array)]
     facts["ending"] = sorted({*facts["ending"], *ending})
@@ -172,13 +173,16 @@ def answered(
 def remove_all_of(
     draft: Draft, who: Who, arrays: Mapping[Array, Ranges], jobs: list[Job], request: Remove | RemoveRest
 ) -> dict[str, Any]:
-    """Remove these as far as the sender may. arrays: with the places of their waiting tasks that are meant."""
+    """Remove these as far as the sender may. arrays: with the places of their waiting tasks that are meant.
+
+    From the back: who is behind another in a lane must not start when that one is ended.
+    """
     removed: list[int] = []
     ending: list[int] = []
     tasks: dict[JobId, Counter[str]] = {}
     refused: dict[JobId, str] = {}
-    meant: list[Waiting] = [*arrays, *jobs]
-    for job in sorted(meant, key=place_of):
+    meant: list[Waiting] = [*sorted(arrays, key=place_of), *sorted(jobs, key=place_of, reverse=True)]
+    for job in meant:
         if not may_change(draft, who, job.spec.uid):
             user, owner = job.spec.user, owner_name(draft)
             refused[job.id] = f"it belongs to {user}; only {user}, the server's owner ({owner}) and root may"
@@ -196,8 +200,8 @@ def remove_all_of(
     return {
         "removed": sorted(removed),
         "ending": sorted(ending),
-        "tasks": [{"id": number, "removed": of["removed"], "ending": of["ending"]} for number, of in tasks.items()],
-        "refused": [{"id": number, "why": why} for number, why in refused.items()],
+        "tasks": [{"id": it, "removed": of["removed"], "ending": of["ending"]} for it, of in sorted(tasks.items())],
+        "refused": [{"id": number, "why": why} for number, why in sorted(refused.items())],
     }
 
 

@@ -255,7 +255,7 @@ def stop_failed_arrays(draft: Draft) -> None:
         by = f"max_fails: {most}"
         if array.unstarted:
             draft.remove_tasks(array, array.unstarted, by)
-        for job in draft.tasks_of(job_id):
+        for job in reversed(draft.tasks_of(job_id)):  # from the back, as in a removal
             if job.state in (State.QUEUED, State.HELD):
                 outcome = Outcome(kind=OutcomeKind.REMOVED, by=by, message="removed before it started")
                 draft.apply(Ended(id=job.id, task=job.task, outcome=outcome, at_s=draft.now.wall_s))

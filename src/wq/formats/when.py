@@ -32,5 +32,5 @@ def begin_s(text: str, now_s: float) -> float | None:
             then = datetime.fromisoformat(text)
         except ValueError:
             return None
-        return then.timestamp() if then.year < LATEST else None
+        return then.timestamp() if 1970 <= then.year < LATEST else None
     return None

@@ -167,10 +167,15 @@ class Client(asyncio.Protocol):
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(messages.encode_message(message))
 
-    def mention(self, message: dict[str, Any]) -> None:
-        """Say what may also be left out: a server can cause it without end, and this client may not read just now."""
-        if self.waiting_bytes() < MOST_MENTIONED_BYTES:
-            self.say(message)
+    def mention(self, message: dict[str, Any]) -> bool:
+        """Say what may also be left out: a server can cause it without end, and this client may not read just now.
+
+        Answers whether it was said.
+        """
+        if self.waiting_bytes() >= MOST_MENTIONED_BYTES:
+            return False
+        self.say(message)
+        return True
 
     def send_chunk(self, channel: int, payload: bytes) -> None:
         if self.transport is not None and not self.transport.is_closing():

@@ -14,6 +14,10 @@ Channel = Annotated[int, Meta(ge=0, le=2)]
 Offset = Annotated[int, Meta(ge=0, le=(1 << 62) - 1)]
 Number = Annotated[int, Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
 Channels = list[Channel] | None
+Seconds = Annotated[float, Meta(ge=0, le=1e10)]
+Text = Annotated[
+    str, Meta(pattern=r"^[^\ud800-\udfff]*\Z")
+]  # that can be written down: half a pair of surrogates cannot
 
 
 class End(Struct, frozen=True):
@@ -21,7 +25,16 @@ class End(Struct, frozen=True):
 
     exit: Number | None = None
     signal: Number | None = None
-    cpu_s: float | None = None
+    cpu_s: Seconds | None = None
+    wall_s: Seconds | None = None
+    peak_mem_bytes: Offset = 0
+    io_read_bytes: Offset | None = None
+    io_write_bytes: Offset | None = None
+    node_mem_bytes: Offset | None = None
+    limit_s: Seconds = 0.0
+    oom: bool = False
+    lost: Text = ""
+    error: Text = ""
 
 
 class Named(Struct):
@@ -32,7 +45,8 @@ class Named(Struct):
     end: End = End()
     chs: Channels = None
     shared: bool | None = None
-    run_s: float | None = None
+    run_s: Seconds | None = None
+    why: Text = ""
 
 
 class View(Named, kw_only=True):
@@ -73,7 +87,7 @@ class Here(Struct):
     """The first word on a link."""
 
     spool: str
-    boot: str
+    boot: Text
     attempts: list[View]
     agents: list[Rank] = []
     features: list[str] = []
@@ -83,8 +97,8 @@ class Tasks(Struct):
     """News of many tasks of batches."""
 
     started: list[tuple[str, Any, Channels]] = []
-    ended: list[tuple[str, End, Channels, float | None]] = []
-    never: list[tuple[str, Any]] = []
+    ended: list[tuple[str, End, Channels, Seconds | None]] = []
+    never: list[tuple[str, Text | None]] = []
     shared: dict[str, bool] | None = None
 
 

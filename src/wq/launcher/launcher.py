@@ -706,6 +706,8 @@ class Launcher:
     def room_again(self, client: Client) -> None:
         if client.entry is not None:
             self.outputs.room_again(client.entry.att)
+        if client in self.logs.followers:
+            self.logs.look()
 
     # --- nodes
 
@@ -822,6 +824,7 @@ class Launcher:
                 self.links.send(host, {"do": "ack", "att": att})
             elif self.ledger.passes_through(entry) and not (chs or att in apart or STRANGE & end.keys()):
                 entry.run_s = run_s
+                self.notice_start(entry)
                 self.news.append(self.ledger.task_ended(entry, end))
             elif entry.phase is Phase.INTENDED:
                 entry.shared = apart.get(att, True)

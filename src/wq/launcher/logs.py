@@ -57,9 +57,8 @@ class Logs:
                 facts = self.facts(asked)
             except Unknown:
                 facts = {**before, "state": "lost", "complete": True}
-            if facts != before:
+            if facts != before and client.mention({"type": "output", "output": facts}):
                 self.followers[client] = (asked, facts)
-                client.mention({"type": "output", "output": facts})
 
     # what is known
 

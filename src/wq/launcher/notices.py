@@ -53,9 +53,11 @@ class Notices:
             self.spawn(self.tell(entry, setting, "start", "it has started"))
 
     def over(self, entry: Entry, setting: Setting) -> None:
-        """A job or an array is over."""
+        """A job or an array is over. (Of a task of an array nothing is told.)"""
+        if entry.number is not None or entry.id is None:
+            return
         self.begun.discard((entry.token, entry.index))
-        if entry.task.notify is not None and entry.number is None and entry.id is not None:
+        if entry.task.notify is not None:
             self.spawn(self.tell_end(entry, setting))
 
     async def tell_end(self, entry: Entry, setting: Setting) -> None:
@@ -73,7 +75,7 @@ class Notices:
             counts = next(row["array"] for row in facts["jobs"] if row["array"] is not None)
             failed, removed, done = int(counts["failed"]), int(counts["removed"]), int(counts["done"])
         except (ServerAway, Refused, StopIteration, KeyError, TypeError, ValueError):
-            return True, "all its tasks are over"
+            return False, "all its tasks are over; how they ended is not known"
         parts = [f"{done - failed - removed} of {entry.task.array.spec.size} tasks successful"]
         parts += [f"{number} {what}" for number, what in ((failed, "failed"), (removed, "removed")) if number]
         return not failed and not removed, ", ".join(parts)
@@ -121,7 +123,8 @@ class Notices:
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await process.communicate()
+            with contextlib.suppress(TimeoutError):  # what left the session may hold the pipe
+                await asyncio.wait_for(process.communicate(), PATIENCE_S)
             raise OSError(f"{argv[0]} has not ended after {PATIENCE_S:.0f} s") from None
         if process.returncode:
             words = " ".join(said.decode("utf-8", "replace").split())[:200]
