@@ -85,7 +85,7 @@ class TestSuspension:
         assert local.wait_for_end("1.1")["exit"] == 4
 
     def test_its_time_does_not_go_on(self, local: Driver, user: User, work: Path) -> None:
-        local.start("1.1", spec(user, f"echo >{work}/ready; {FOR_EVER}", time_s=4.0))
+        local.start("1.1", spec(user, f"echo x >{work}/ready; {FOR_EVER}", time_s=4.0))
         wait_for_file(work / "ready")
         local.suspend("1.1")
         local.start("2.1", spec(user, FOR_EVER, time_s=4.5))
