@@ -54,12 +54,12 @@ class Outputs:
         sink: Sink = NoSink()
         if not entry.task.foreground and entry.output is not None:
             try:
-                sink = FileSink(paths_of(entry), resume=resume)
+                sink = files = FileSink(paths_of(entry), resume=resume)
             except OSError as error:
-                if error.errno in NO_ROOM:
-                    self.not_taken(entry.att, error)
-                    return
-                self.log(f"output of job {entry.id} is lost: {entry.output}: {error.strerror}")
+                self.no_room(entry.att, error)
+                return
+            for what in files.lost:
+                self.log(f"output of {entry.att} is lost: {what}")
         self.sinks[entry.att] = sink
 
     def have(self, att: str) -> dict[int, int]:
@@ -82,20 +82,22 @@ class Outputs:
         try:
             room = sink.take(channel, payload[have - offset :])
         except OSError as error:
-            self.not_taken(att, error)
-            return
+            if error.errno in NO_ROOM:
+                self.no_room(att, error)
+                return
+            assert isinstance(sink, FileSink)
+            self.log(f"output of {att} is lost: {error.strerror}")
+            sink.let_go(channel)
+            room = sink.take(channel, payload[have - offset :])
         if room:
             self.acknowledge(att, channel)
         else:
             self.owed.setdefault(att, set()).add(channel)
         self.check(att)
 
-    def not_taken(self, att: str, error: OSError) -> None:
-        """A file that does not take it. Without room the node keeps it, and sends it again after a while."""
-        if error.errno not in NO_ROOM:
-            self.log(f"output of {att} is lost: {error.strerror}")
-            self.to_nobody(att)
-        elif att not in self.stalled:
+    def no_room(self, att: str, error: OSError) -> None:
+        """The node keeps it, and sends it again after a while."""
+        if att not in self.stalled:
             self.log(f"output of {att} waits on its node: {error.strerror}")
             self.stalled[att] = asyncio.get_running_loop().call_later(NO_ROOM_AGAIN_S, self.ask_again, att)
 

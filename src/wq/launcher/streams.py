@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from wq.protocol.probe import PROBE_BYTES, is_probe
+from wq.store.database import NO_ROOM
 
 BUFFERED_BYTES = 1 << 20  # to a client, before its job has to wait
 
@@ -31,18 +32,26 @@ class FileSink:
     """Brings the output of a node that does not see the submitting directory back into its files."""
 
     def __init__(self, paths: dict[int, str], *, resume: bool) -> None:
-        """paths: by channel; what comes on another is let go. resume: go on where the files end. Raises OSError."""
+        """paths: by channel; what comes on another is let go. resume: go on where the files end.
+
+        One that cannot be opened is let go, too, and named in `lost`. Raises OSError if there is no room.
+        """
         self.fds: dict[int, int] = {}
         self.have = {1: 0}
-        try:
-            for channel, path in paths.items():
+        self.lost: list[str] = []
+        for channel, path in paths.items():
+            self.have[channel] = 0
+            try:
                 fd = self.fds[channel] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
                 if not resume or is_probe(os.pread(fd, PROBE_BYTES + 1, 0)):
                     os.ftruncate(fd, 0)
                 self.have[channel] = os.fstat(fd).st_size
-        except OSError:
-            self.close()
-            raise
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    self.close()
+                    raise
+                self.let_go(channel)
+                self.lost.append(f"{path}: {error.strerror}")
 
     def take(self, channel: int, payload: bytes) -> bool:
         view = memoryview(payload)
@@ -53,6 +62,11 @@ class FileSink:
             view, at = view[written:], at + written
         self.have[channel] = at
         return True
+
+    def let_go(self, channel: int) -> None:
+        """Its file takes nothing: what comes on this channel is lost."""
+        if channel in self.fds:
+            os.close(self.fds.pop(channel))
 
     def sync(self) -> None:
         for fd in self.fds.values():

@@ -50,7 +50,8 @@ def test_is_a_time(text: str, at: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "25:00", "+", "+2", "2026-13-01", "2026-02-30", "9999-01-01", "12", "-2h", "+99999d"]
+    "text",
+    ["", "soon", "25:00", "+", "+2", "2026-13-01", "2026-02-30", "9999-01-01", "0001-01-01", "12", "-2h", "+99999d"],
 )
 def test_is_none(text: str) -> None:
     assert then(text) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from email import message_from_string
 from email.policy import default
 from pathlib import Path
@@ -128,3 +129,29 @@ def test_who_wants_what() -> None:
     assert not wants(Task(), "end")
     assert wants(Task(notify="x", notify_on=("start",)), "start")
     assert end_of_file("/no/such") == b""
+
+
+class TestOfAnArray:
+    """Its tasks have its token and its place in the submission."""
+
+    @pytest.fixture
+    def told(self) -> list[str]:
+        return []
+
+    @pytest.fixture
+    def notices(self, told: list[str]) -> Notices:
+        def spawn(work: Any) -> None:
+            told.append(work.cr_frame.f_locals.get("event", "end"))
+            work.close()
+
+        return Notices("anze", None, spawn=spawn, log=lambda line: None)  # type: ignore[arg-type]
+
+    def test_the_start_is_told_once(self, notices: Notices, told: list[str], tmp_path: Path) -> None:
+        array = entry(notify_on=("start", "end"))
+        first, second = (replace(array, number=number) for number in (0, 1))
+        notices.started(first, setting(tmp_path))
+        notices.over(first, setting(tmp_path))
+        notices.started(second, setting(tmp_path))
+        assert told == ["start"]
+        notices.over(array, setting(tmp_path))
+        assert told == ["start", "end"]
