@@ -47,7 +47,7 @@ def test_queued_and_waited_for_the_status_is_the_jobs(alone: Queue, hana: User, 
     assert (again.stdout, again.stderr.endswith("exit status 3\n")) == ("", True)
     done = alone.wq(hana, "sub", "-b", "-w", "-q", "--array", "0-9", "-c", "exit $((%task% / 4))", cwd=work, status=2)
     number = done.stdout.strip()
-    assert done.stderr == f"wq: job {number}: 6 of 10 tasks failed, the worst status is 2\n"
+    assert done.stderr == f"wq: job {number}: 6 of 10 tasks did not succeed, the worst status is 2\n"
     assert alone.wq(hana, "wait", f"{number}.0-3").stderr == ""
     page = alone.wq(hana, "info", f"{number}.9").stdout
     assert "State:      done: exit status 2\n" in page

@@ -94,7 +94,10 @@ class Waiter:
     # waiting
 
     def wait(self, server: Server) -> int:
-        """To the end of all; the status. Ctrl-C, and the end of one's patience, stop the waiting, not the jobs."""
+        """To the end of all, and say what became of it; the status.
+
+        Ctrl-C, and the end of one's patience, stop the waiting, not the jobs.
+        """
         try:
             with self.bar:
                 self.follow(server)
@@ -107,6 +110,7 @@ class Waiter:
             done, total, failed = self.counts
             remark(f"the time is up: {done} of {total} are over, {failed} failed; the others go on")
             return TIMED_OUT
+        self.tell()  # (a job may itself have ended with one of those two)
         return self.status
 
     def follow(self, server: Server) -> None:
@@ -221,7 +225,7 @@ class Waiter:
         for number, low, high, total, _, failed, status in self.arrays.values():
             if failed:
                 which = "" if low is None else f".{low}" if low == high else f".{low}-{high}"
-                of = f"{failed} of {total} tasks failed, the worst status is {byte(status)}"
+                of = f"{failed} of {total} tasks did not succeed, the worst status is {byte(status)}"
                 lines.append(f"job {number}{which}: {of if total > 1 else f'status {byte(status)}'}")
         for line in lines[:MOST_TOLD]:
             remark(line)
@@ -288,10 +292,8 @@ def byte(status: object) -> int:
 
 
 def to_the_end(waiter: Waiter, server: Server, *, as_json: bool = False) -> int:
-    """Wait, and say what became of it; the exit status."""
+    """Wait, and say what became of it, also for programs; the exit status."""
     status = waiter.wait(server)
-    if status not in (INTERRUPTED, TIMED_OUT):
-        waiter.tell()
     if as_json:
         import json
 

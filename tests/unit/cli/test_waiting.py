@@ -104,9 +104,29 @@ def test_what_did_not_end_as_it_should_is_told(
     assert shown.err.splitlines() == [
         "wq: job 1: exit status 3",
         "wq: job 2: removed by anze\\x1b: no",
-        "wq: job 7: 2 of 9 tasks failed, the worst status is 5",
+        "wq: job 7: 2 of 9 tasks did not succeed, the worst status is 5",
         "wq: job 8.3: status 4",
     ]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said", "status"),
+    [
+        (
+            {"kind": "time_limit", "message": "its time limit of 1m was reached"},
+            "its time limit of 1m was reached",
+            124,
+        ),
+        ({"kind": "exited", "exit_status": 124}, "exit status 124", 124),
+        ({"kind": "signalled", "signal": 2}, "killed by signal 2 (INT)", 130),
+    ],
+    ids=str,
+)
+def test_also_what_ended_with_a_status_that_the_waiting_itself_may_have(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], outcome: Facts, said: str, status: int
+) -> None:
+    found, _ = waited(monkeypatch, [[1, 1]], facts(failed=[[1, outcome]]))
+    assert (found, capsys.readouterr().err) == (status, f"wq: job 1: {said}\n")
 
 
 def test_one_may_be_enough(monkeypatch: pytest.MonkeyPatch) -> None:
