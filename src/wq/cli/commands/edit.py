@@ -34,7 +34,7 @@ LARGEST = 10_000_000
 NEED = ("mode", "N", "group", "notgroup", "host", "min_cores", "min_mem", "threads", "priority")  # keys of job files
 ALIASES = {"name": "job_name", "not_group": "notgroup", "groups": "group"}
 GROUPED = (*NEED, "job_name", "begin", "max_fails", "command")  # that go to the server as one change
-FOR_EMPTY = {"group": (), "notgroup": (), "host": None, "threads": None, "min_cores": 0, "min_mem_gb": 0.0}
+EMPTIED = (*NEED, "begin")  # of which `none` means: as if it had not been given
 
 
 def number_of_tasks(value: str) -> int:
@@ -133,7 +133,7 @@ def parse(words: list[str]) -> dict[str, Any]:
             changes[key] = None if value == NONE else KEYS[key][0](value)
         else:
             changes[key] = value
-    checked({key: value for key, value in changes.items() if key in GROUPED and value != NONE})
+    checked({key: value for key, value in changes.items() if key in GROUPED and not (value == NONE and key in EMPTIED)})
     return changes
 
 
@@ -152,10 +152,11 @@ def apply(server: Server, number: int, changes: dict[str, Any]) -> Facts:
     """Ask for all changes; answers the facts of all answers. Raises WqError."""
     facts: Facts = {"id": number}
     grouped = {key: value for key, value in changes.items() if key in GROUPED}
+    fields = fields_of(server, number, grouped) if grouped else {}  # what is wrong is said before anything is changed
     if "command" in grouped:
         recommand(server, number, grouped["command"])
     if grouped:
-        facts |= server.ask("edit", id=number, **fields_of(server, number, grouped))
+        facts |= server.ask("edit", id=number, **fields)
     for key in changes:
         if key in KEYS:
             facts |= KEYS[key][1](server, number, changes[key])
