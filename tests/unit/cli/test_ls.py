@@ -57,6 +57,17 @@ def test_what_is_shown_in_full_does_not(monkeypatch: pytest.MonkeyPatch, option:
     assert asked == {"users": [], "ids": [], "tasks": [[12, 5, 5]], "finished": True, "why": True}
 
 
+@pytest.mark.parametrize(
+    "words", [["--json"], ["-f"], ["-w"], ["-o", "id"], ["--sort", ""], ["--state", "running"], ["--name", ""]], ids=str
+)
+def test_a_tree_is_refused_with_what_it_would_not_heed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    status, asked = listed(monkeypatch, [], "--tree", *words)
+    assert (status, asked) == (2, {})
+    assert capsys.readouterr().err == "wq: ls: --tree goes with -u, -a and ids alone\n"
+
+
 def test_both_forms_are_listed_by_id(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     array = [12, None, "anze", "queued", "med", None, None, "fit", 0.0, None, None, [9, 0, 0, 0], None, None]
     rows = [array, [12, 9, "anze", *WAITS], [12, 10, "anze", *WAITS], [13, None, "anze", *WAITS]]

@@ -79,7 +79,8 @@ def show_tree(args: argparse.Namespace) -> int:
     from wq.cli.errors import BAD_INPUT, WqError
     from wq.cli.render.tree import tree
 
-    if args.json or args.full or args.watch or args.columns or args.sort:
+    others = (args.watch, args.columns, args.sort, args.state, args.name)
+    if args.json or args.full or any(option is not None for option in others):
         raise WqError("ls: --tree goes with -u, -a and ids alone", BAD_INPUT)
     server = connect(args.port, recall=bool(args.ids) or args.all)
     rows = server.ask("ls", users=users_in(args), finished=args.all, **asked(args.ids))["jobs"]
