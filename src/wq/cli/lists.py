@@ -6,6 +6,7 @@ import os
 import sys
 import time
 
+from wq.cli import select
 from wq.cli.errors import BAD_INPUT, WqError
 from wq.cli.ids import asked
 from wq.cli.render import columns, jobs
@@ -25,20 +26,7 @@ BRIEF = jobs.FIELDS[1:-1]
 OVER = ("done", "failed", "succeeded", "removed", "lost")  # of --state: those that ended are asked for, too
 BY_OUTCOME = ("failed", "succeeded", "removed", "lost")
 COUNTED = {"waiting": 0, "running": 1, "failed": 3}  # where it stands in the counts of an array
-STATES: dict[str, tuple[str, ...]] = {
-    "waiting": ("queued",),
-    "running": ("starting", "running"),
-    "suspended": ("suspended",),
-    "held": ("held",),
-    "done": ("done",),
-    "failed": ("done",),
-    "succeeded": ("done",),
-    "removed": ("done",),
-    "lost": ("done",),
-    "queued": ("queued",),
-    "starting": ("starting",),
-    "stopping": ("stopping",),
-}
+STATES: dict[str, tuple[str, ...]] = {**select.STATES, **dict.fromkeys(BY_OUTCOME, ("done",))}
 LETTERS = {"W": "waiting", "R": "running", "E": "stopping", "S": "suspended", "H": "held", "D": "done", "F": "failed"}
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from wq.cli.connection import Server
 
-STATES = {
+STATES = {  # of a job, by what it is called in options
     "waiting": ("queued",),
     "running": ("starting", "running", "stopping"),
     "suspended": ("suspended",),

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.cli.test_ls import listed
 from tests.unit.cli.test_render_columns import job, outcome
-from wq.cli import lists, main
+from wq.cli import lists, main, select
 from wq.cli.render import jobs
 from wq.cli.render.columns import COLUMNS
 
@@ -162,8 +162,21 @@ class TestWhatIsLeft:
         found = seen(monkeypatch, capsys, "--state", "W", "--sort", "-id", rows=[waits, runs])
         assert [line.split()[0] for line in found] == ["Id", "11", "10", "9", "8", "Jobs:"]
 
+    def test_running_is_what_it_is_for_other_commands(self, monkeypatch: Patch, capsys: Capture) -> None:
+        """Also while it is being ended."""
+        rows = [job(id=n, state=state) for n, state in enumerate(("stopping", "suspended", "starting", "queued"), 1)]
+        found = seen(monkeypatch, capsys, "-o", "id", "--state", "running", rows=rows)
+        assert [int(line) for line in found[1:-1]] == [1, 3]
+        assert {state: lists.STATES[state] for state in select.STATES} == select.STATES
+
 
 class TestOrder:
+    def test_states_are_in_the_order_of_a_jobs_life(self, monkeypatch: Patch, capsys: Capture) -> None:
+        states = ("done", "suspended", "stopping", "running")
+        rows = [job(id=n, state=state) for n, state in enumerate(states, 1)]
+        found = seen(monkeypatch, capsys, "-o", "state", "--sort", "state", rows=rows)
+        assert found[1:-1] == ["running", "suspended", "stopping", "done"]
+
     @pytest.mark.parametrize("words", [["--sort", "-name,id"], ["--sort=-name,id"]])
     def test_a_dash_turns_it_round(self, monkeypatch: Patch, capsys: Capture, words: list[str]) -> None:
         assert [line.split()[0] for line in seen(monkeypatch, capsys, *words, rows=ROWS[:3])[1:-1]] == ["2", "1", "3"]

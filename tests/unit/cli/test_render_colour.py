@@ -82,4 +82,6 @@ def test_a_terminal_says_itself_how_wide_it_is() -> None:
 def test_states_are_painted_as_their_letters() -> None:
     style = Style(enabled=True)
     assert style.state("running") == style.paint("running", "green")
+    assert style.state("suspended") == style.paint("suspended", "magenta")
+    assert style.status("S") == style.paint("S", "magenta")
     assert style.state("new") == "new"

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _CODES = {"red": "31", "green": "32", "yellow": "33", "magenta": "35", "dim": "2", "bold": "1"}
-_STATUS = {"R": "green", "W": "yellow", "E": "magenta", "H": "magenta", "D": "dim"}
-_STATES = {"queued": "W", "starting": "R", "running": "R", "stopping": "E", "held": "H", "done": "D"}
+LETTERS = {"queued": "W", "starting": "R", "running": "R", "suspended": "S", "stopping": "E", "held": "H", "done": "D"}
+_STATUS = {"R": "green", "W": "yellow", "S": "magenta", "E": "magenta", "H": "magenta", "D": "dim"}
 _NODE_STATES = {"drain": "yellow", "offline": "red"}
 
 
@@ -37,7 +37,7 @@ class Style:
 
     def state(self, text: str) -> str:
         """The state of a job, in full: as its letter."""
-        colour = _STATUS.get(_STATES.get(text, ""))
+        colour = _STATUS.get(LETTERS.get(text, ""))
         return self.paint(text, colour) if colour else text
 
     def outcome(self, outcome: str) -> str:

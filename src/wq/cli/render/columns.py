@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NARROWEST = 8  # that a cell is shortened to
 ALWAYS = ("task", "state", "array", "out_of_sight")  # fields that each listing needs, beside the id
 USUAL = ("id", "user", "status", "priority", "ncores", "nhosts", "name", "t_in", "t_run")
-STATES = ("held", "queued", "starting", "running", "stopping", "done")  # in the order of a job's life
+STATES = ("held", "queued", "starting", "running", "suspended", "stopping", "done")  # in the order of a job's life
 PRIORITIES = ("low", "med", "high", "block")
 
 

@@ -7,7 +7,7 @@ cleaned, measured and padded once.
 from __future__ import annotations
 
 from .age import age
-from .colour import PLAIN
+from .colour import LETTERS, PLAIN
 from .sanitise import WIDEST, width, word
 
 TYPE_CHECKING = False
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     Listed = Any  # a row in its brief form, or one that has names
 
 HEADER = ("Id", "User", "Status", "Priority", "Ncores", "Nhosts", "Command", "t_in", "t_run")
-LETTERS = {"queued": "W", "starting": "R", "running": "R", "suspended": "S", "stopping": "E", "held": "H", "done": "D"}
 
 # A row in its brief form, as the server sends it for a listing. counts: of the tasks of an array, how many wait, run,
 # are done, have failed. last: the row stands for all ids up to this one, alike but for the id.

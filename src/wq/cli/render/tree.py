@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .jobs import LETTERS
+from .colour import LETTERS
 from .sanitise import word
 
 TYPE_CHECKING = False
