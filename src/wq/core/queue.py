@@ -410,8 +410,11 @@ class Draft:
         """It is described otherwise from now on. (Of a job that is in the line: it stands in its new group.)"""
         self.events.append(Edited(id=job.id, spec=spec))
         new = replace(job, spec=spec)
-        if self.joined.pop(job.id, None) is None and self.queue.at(place_of(job)) is not None:
-            self.moved[job.id] = job
+        standing = self.queue.at(place_of(job))
+        if standing is not None:  # before this tick; also if it has left the line meanwhile, or is back
+            self.moved.setdefault(job.id, standing)
+            self.left.pop(job.id, None)
+        self.joined.pop(job.id, None)
         if isinstance(new, Array):
             self.arrays[new.id] = new
             self.changed_arrays[new.id] = new

@@ -10,7 +10,8 @@ from tests.unit.core.test_lanes import check
 from tests.unit.core.worlds import need
 from wq.core.dependencies import reason
 from wq.core.job import After, AfterKind, AttemptNo, JobId, JobSpec, Outcome, OutcomeKind, Priority
-from wq.core.requests import AttemptEnded, Became, Edit, Remove, SetHold, Submit, Who
+from wq.core.line import group_of
+from wq.core.requests import Answer, AttemptEnded, Became, Edit, Remove, Request, SetHold, Submit, Who
 
 FAILED = Outcome(kind=OutcomeKind.EXITED, exit_status=3)
 KILLED = Outcome(kind=OutcomeKind.SIGNALLED, signal=9)
@@ -30,6 +31,17 @@ def why(play: Play, number: int) -> str:
 
 def end_task(play: Play, number: int, task: int, outcome: Outcome = EXITED, who: Who = ANZE) -> None:
     play.say(who, AttemptEnded(id=JobId(number), task=task, attempt=AttemptNo(1), outcome=outcome))
+
+
+def check_groups(play: Play) -> None:
+    """Whoever waits stands once in the line, where his requirement belongs."""
+    check(play.queue)
+    for group, places in play.queue.line.groups.items():
+        found = [play.queue.at(place) for place in places]
+        assert {group_of(one.spec) for one in found if one is not None} <= {group}
+        assert len(places) == len(set(places))
+        assert found.count(None) == play.queue.line.nstale.get(group, 0)
+    assert set(play.queue.line.nstale) <= set(play.queue.line.groups)
 
 
 class TestAfter:
@@ -315,6 +327,37 @@ class TestEdit:
         play.ended(1)
         assert play.queue.arrays[JobId(lot)].live == 1
         check(play.queue)
+
+    @pytest.mark.parametrize("base", [spec(need("bycore", 2)), array(3, need("bycore", 2))], ids=["a job", "an array"])
+    @pytest.mark.parametrize("order", ["HE", "HRE", "HER", "EH", "EHR", "EE", "EHE", "HERE", "HREH", "EHRE", "HEHR"])
+    def test_also_when_it_is_held_and_released_in_the_same_turn(self, order: str, base: JobSpec) -> None:
+        play = Play("a:4")
+        first = play.running(ANZE, need("bycore", 4))
+        (job,) = play.submit(ANZE, base)
+        wishes: list[tuple[Who, Request]] = []
+        for n, letter in enumerate(order):
+            match letter:
+                case "H" | "R":
+                    wishes.append((ANZE, SetHold(held=letter == "H", ids=((job, job),))))
+                case _:
+                    wishes.append((ANZE, Edit(id=JobId(job), requirement=need("bycore", 3 + n % 2))))
+        before = {group: list(places) for group, places in play.queue.line.groups.items()}
+        play.draft(*wishes)  # and is dropped
+        assert play.queue.line.groups == before
+        answers = play.turn(*wishes).answers
+        assert all(isinstance(answer, Answer) and not answer.facts.get("refused") for _, answer in answers)
+        check_groups(play)
+        play.submit(ANZE, spec(need("bycore", 2)))  # to the group where it stood
+        if order.rfind("H") > order.rfind("R"):
+            assert reason(play.queue.find(JobId(job)) or play.queue.arrays[JobId(job)]) is not None
+            play.say(ANZE, SetHold(held=False, ids=((job, job),)))
+        check_groups(play)
+        play.ended(first)
+        (allocation,) = {one.allocation for one in play.queue.active.values()}
+        wanted = 3 + order.rindex("E") % 2
+        assert allocation is not None
+        assert (allocation.ncores, {one.id for one in play.queue.active.values()}) == (wanted, {job})
+        check_groups(play)
 
     def test_not_to_what_can_never_run(self) -> None:
         play = Play("a:4")
