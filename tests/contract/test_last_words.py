@@ -17,7 +17,7 @@ from wq.node import shepherd
 
 pytestmark = pytest.mark.xdist_group("last-words")
 
-KINDS = ["dash", "bash", "bash --posix", "busybox ash", "zsh", "ksh93", "mksh"]
+KINDS = ["dash", "bash", "bash --posix", "busybox ash", "ksh93", "mksh"]
 LOST = {"lost": "the shepherd was killed, and its keeper too"}
 
 # What a script is, and whether its status is written down (not if a signal or another program is its end).

@@ -2777,17 +2777,18 @@ class Agent:
 # What a shell that ends by itself does last: it writes its status down, in case that nobody else is left to see it. One
 # that a signal ends must write nothing. bash runs this then too, and does not tell why; but it saves its history only
 # when it ends by itself. Shells of Korn's kind say a status above 128, which may be that of a program, or theirs.
+# (zsh runs it as well when a signal ends it, and says 1; nor can this be hidden from its `set -x`. It is not asked.)
 LAST_WORDS = (
-    "trap '{{ WQ_END=$?; case ${{BASH_VERSION:+bash}}${{KSH_VERSION:+ksh}} in "
+    "trap '{{ WQ_END=$?; case ${{BASH_VERSION:+bash}}${{KSH_VERSION:+ksh}}${{ZSH_VERSION:+zsh}} in "
     "bash) case :$SHELLOPTS: in *:history:*) ;; "
     "*) declare -g HISTFILE={0} HISTFILESIZE=9 HISTSIZE=9 HISTCONTROL= HISTIGNORE= "
     '&& [ "$HISTFILE" = {0} ] && set -o history && history -s "$WQ_END";; esac;; '
-    'ksh) [ "$WQ_END" -gt 128 ] || echo "$WQ_END" >|{0};; '
+    'zsh) ;; ksh) [ "$WQ_END" -gt 128 ] || echo "$WQ_END" >|{0};; '
     '*) echo "$WQ_END" >|{0};; esac; }} 2>/dev/null || :\' EXIT; '
 )
 LAST_WORDS_END = b"2>/dev/null || :' EXIT; "
 RC_OF_A_TASK = "'\"$WQ_SPOOL/$WQ_ATT.rc\"'"  # in the place of a path: the shell's words are cut, and take it in at once
-SHELLS = ("sh", "bash", "dash", "ksh", "ksh93", "mksh", "zsh")
+SHELLS = ("sh", "bash", "dash", "ksh", "ksh93", "mksh")  # none of them reads a file of the user's first, as zsh does
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._@-")
 NAME = PLAIN - {"/"}
 INFINITE = float("inf")
@@ -3117,7 +3118,6 @@ def pin(cores, declared):
 
 # --- templates -------------------------------------------------------------------------------------
 
-PLAIN_SHELLS = frozenset(SHELLS) - {"zsh"}  # the latter reads a file of the user's before each script
 SIMPLE = PLAIN | frozenset(" \t%+=:,")
 SHELL_WORDS = frozenset(
     """
@@ -3144,7 +3144,7 @@ def simple_words(text):
 
 def plain_words(text, shell, env_mode):
     """The words of a command for which no shell is needed, or None."""
-    plain = os.path.basename(shell) in PLAIN_SHELLS and env_mode != "login"
+    plain = os.path.basename(shell) in SHELLS and env_mode != "login"
     words = simple_words(text) if plain else None
     return words and [word.encode() for word in words]
 
