@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.queues import PATIENCE_S, Queue, Row, read, until
-from tests.e2e.rig import User, wait_for
+from tests.e2e.rig import User, is_alive, wait_for
 
 pytestmark = pytest.mark.xdist_group("e2e-waits")
 
@@ -129,3 +131,28 @@ def test_an_array_is_stopped_after_too_many_failures(queue: Queue, dana: User) -
 @pytest.mark.parametrize("words", [["--retries", "3"], ["--max-fails", "3"], ["-b", "--max-fails", "3"]], ids=str)
 def test_what_has_no_meaning_is_refused(queue: Queue, dana: User, words: list[str]) -> None:
     assert "goes with" in queue.wq(dana, "sub", *words, "-c", "true", status=2).stderr
+
+
+def test_to_the_front_of_ones_own_and_it_stays_so(queue: Queue, dana: User, erin: User) -> None:
+    """Also when the server has been killed; the jobs of others are passed by no more than before."""
+    work = queue.directory(dana)
+    need = f"N: {sum(row['ncores'] for row in queue.nodes().values())}"  # so that one runs at a time
+    first = queue.batch(dana, until(work / "go"), need, cwd=work)
+    queue.wait_for_state(first, "running")
+    told = f"echo $WQ_JOB_ID >>{work / 'order'}"
+    jobs = [queue.batch(dana, told, f"{need}; job_name: j{n}", cwd=work) for n in range(4)]
+    array = int(queue.wq(dana, "sub", "-b", "-q", "-r", need, "--array", "0-1", "-c", told, cwd=work).stdout)
+    assert queue.wq(dana, "top", "j3", str(array)).stdout == f"at the front: {jobs[3]}, {array}\n"
+    refused = queue.wq(erin, "top", str(jobs[1]), status=1).stderr
+    assert "belongs to" in refused
+    rows = queue.wq(dana, "ls", "-o", "id", "--sort", "turn", "--state", "waiting").stdout.splitlines()[1:-1]
+    assert [int(row) for row in rows] == [jobs[3], array, *jobs[:3]]
+    pid = queue.server_pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not is_alive(pid), PATIENCE_S, "the server to be gone")
+    queue.serve()
+    dana.write(work / "go", "")
+    queue.wait_for_end(jobs[2])
+    assert read(work / "order").split() == [str(job) for job in (jobs[3], array, array, *jobs[:3])]
+    assert "put to the front of its user's jobs by" in queue.wq(dana, "info", str(array)).stdout

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from tests.sim.processes import ME, LauncherProcess, ServerProcess, SimClient
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 FAULTS_S = 60.0
 HOUR_S = 3600.0
+EVERYTHING = [[1, 1 << 62]]  # as ids
 
 # What may happen, and how often beside the others.
 FAULTS = {
@@ -57,7 +59,7 @@ FAULTS = {
     "send_signal": 1,
     "mark_node": 1,
     "edit_cluster": 1,
-    "refresh": 1,
+    "steer_line": 1,
 }
 
 
@@ -249,8 +251,22 @@ class Acts:
             job = int(self.random.choice(list(self.world.promises)))
             self.world.tell_server(ME, type="signal", ids=[[job, job]], number=self.random.choice([10, 12, 40]))
 
-    def refresh(self) -> None:
-        self.world.tell_server(self.random.choice([ME, *self.world.launchers]), type="refresh")
+    def steer_line(self) -> None:
+        """All at once, jobs that wait are held, released, changed, put to the front; later all are released."""
+        world, random = self.world, self.random
+        world.tell_server(random.choice([ME, *world.launchers]), type="refresh")
+        for _ in range(random.choice([0, 2, 6, 20]) if world.promises else 0):
+            job = int(random.choice(list(world.promises)))
+            match random.choice(["hold", "release", "edit", "edit", "top", "top"]):
+                case "edit":
+                    need = Requirement(n=random.choice([1, 2]), priority=random.choice([Priority.LOW, Priority.MED]))
+                    world.tell_server(ME, type="edit", id=job, requirement=to_builtins(need))
+                case "top":
+                    world.tell_server(ME, type="top", ids=[[job, job]])
+                case verb:
+                    world.tell_server(ME, type="hold", held=verb == "hold", ids=[[job, job]])
+        released_s = random.uniform(0.1, 5.0)
+        world.later(released_s, lambda: world.tell_server(ME, type="hold", held=False, ids=EVERYTHING))
 
     def mark_node(self) -> None:
         host, state = self.some_host(), self.random.choice(["offline", "drain", "online"])

@@ -36,6 +36,8 @@ from wq.core.queue import (
     NodeMarked,
     TasksFreed,
     TasksRemoved,
+    Topped,
+    TurnSet,
 )
 from wq.core.ranges import Ranges
 from wq.launcher.clients import Client, Hello, Sub
@@ -249,8 +251,10 @@ class Shadow:
                 self.jobs[job] = Job(id=job, spec=rows[job].spec, state=state, submitted_s=at_s, waits=waits)
             elif kind == "Edited":
                 self.jobs[job] = replace(self.jobs[job], spec=msgspec.json.decode(body, type=Edited).spec)
-            else:
+            elif kind != "Topped":
                 self.jobs[job] = advance(self.jobs[job], msgspec.json.decode(body, type=getattr(lifecycle, kind)))
+        for key, row in rows.items():
+            self.jobs[key] = replace(self.jobs[key], turn=row.turn)  # of turns there is no trail
         if self.jobs != rows:
             wrong = [job for job in rows if rows[job] != self.jobs.get(job)]
             raise Broken(f"the events do not add up to the rows of {wrong}")
@@ -278,8 +282,13 @@ class Shadow:
 
     def apply(self, event: Event, now_s: float) -> None:
         match event:
-            case LimitSet() | NodeMarked():
+            case LimitSet() | NodeMarked() | Topped():
                 pass
+            case TurnSet():
+                if event.id in self.arrays:
+                    self.arrays[event.id] = replace(self.arrays[event.id], turn=event.turn)
+                else:
+                    self.jobs[event.id] = replace(self.jobs[event.id], turn=event.turn)
             case ArraySubmitted():
                 self.arrays[event.array.id] = event.array
             case TasksRemoved():
@@ -360,7 +369,7 @@ def read_array(array: Array, tasks: list[Job], history: list[tuple[float, str, A
             waiting = ranges.minus(ranges.minus(found.waiting, first["blocked"]), first["removed"])
             waits = msgspec.convert(body.get("waits"), Waits | None)
             found = replace(found, waiting=waiting, waits=waits, removed_by=body.get("removed_by", ""), **first)
-        elif kind != "Edited":
+        elif kind not in ("Edited", "Topped"):
             for number in ranges.numbers(as_ranges(body["tasks"])):
                 if number not in kinds:
                     place = next(place for place, _ in array.tasks.places(number, number))
@@ -375,7 +384,7 @@ def read_array(array: Array, tasks: list[Job], history: list[tuple[float, str, A
         raise Broken(f"there are events of tasks without a row: {array.id} {kinds}")
     over = [task.outcome for task in tasks if task.outcome is not None]
     bad = sum(outcome.kind is not OutcomeKind.EXITED or outcome.exit_status != 0 for outcome in over)
-    found = replace(found, live=len(tasks) - len(over), failed=bad)
+    found = replace(found, live=len(tasks) - len(over), failed=bad, turn=array.turn)
     if found != array:
         raise Broken(f"the row of array {array.id} is {array}, its events add up to {found}")
 

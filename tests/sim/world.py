@@ -48,7 +48,7 @@ from tests.sim.programs import Program, Word
 from tests.sim.wires import Connection, LaunchersEnd, Mail, NoRealProcesses, Ssh
 from wq.backends import ssh as ssh_module
 from wq.core.job import JobId, Key
-from wq.core.line import NEW_TASKS, NO_TASK
+from wq.core.line import Place, Waiting, place_of
 from wq.core.queue import Draft, Now, Queue
 from wq.launcher import book as book_module
 from wq.launcher import link as link_module
@@ -405,15 +405,15 @@ class World:
             raise self.trouble
 
 
-def in_line(queue: Queue) -> set[tuple[int, int]]:
+def in_line(queue: Queue) -> list[Place]:
     """The places of the line where somebody waits."""
-    return {place for places in queue.line.groups.values() for place in places if queue.at(place) is not None}
+    return sorted(place for places in queue.line.groups.values() for place in places if queue.at(place) is not None)
 
 
-def waiting_in(queue: Queue) -> set[tuple[int, int]]:
+def waiting_in(queue: Queue) -> list[Place]:
     """The places at which somebody must wait."""
-    jobs = {(int(job.id), NO_TASK if job.task is None else job.task) for job in queue.queued.values()}
-    return jobs | {(int(array.id), NEW_TASKS) for array in queue.arrays.values() if array.waiting}
+    waiting: list[Waiting] = [*queue.queued.values(), *(array for array in queue.arrays.values() if array.in_line)]
+    return sorted(map(place_of, waiting))
 
 
 def no_real_process(pid: int, number: int) -> None:

@@ -10,7 +10,7 @@ DIRECTORIES = {"DIR", "SPOOLDIR"}
 GENERAL = ("-h", "--help", "--version", "-p", "--port")
 WORDS = {  # that a command takes beside names, ids and files
     "node": ("online", "offline", "drain", "lost"),
-    "rm": ("all",),
+    **dict.fromkeys(("rm", "hold", "release", "suspend", "resume", "signal"), ("all",)),
     "limit": ("clear",),
 }
 

@@ -20,6 +20,7 @@ VERBS = {
     "rm": "remove jobs",
     "hold": "take waiting jobs out of the line",
     "release": "let held jobs back into the line",
+    "top": "put waiting jobs to the front of your own",
     "redo": "run jobs that are over once more",
     "edit": "change a job in the queue",
     "suspend": "stop jobs where they are",

@@ -50,9 +50,9 @@ ID, TASK, STATE, NAME, COUNTS, LAST = 0, 1, 3, 7, 11, 13  # in a row of a brief 
 FAILED = 3  # in the counts of an array
 
 
-def options(parser: argparse.ArgumentParser, *, over: bool = False) -> None:
-    """The words and options by which jobs are chosen."""
-    help_of_ids = "ids, ranges (3-9), tasks of an array (12.5), `last`, or the name of a job of your own"
+def options(parser: argparse.ArgumentParser, *, over: bool = False, more: str = "") -> None:
+    """The words and options by which jobs are chosen. more: about words that this command alone takes."""
+    help_of_ids = f"ids, ranges (3-9), tasks of an array (12.5), `last`, the name of a job of your own{more}"
     parser.add_argument("ids", nargs="*", metavar="ID", help=help_of_ids)
     parser.add_argument("--mine", action="store_true", help="all of your own that are in the queue")
     parser.add_argument("--name", metavar="PAT", help="your own whose names fit: 'fit*', 'run-[0-9]'")

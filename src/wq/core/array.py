@@ -21,7 +21,7 @@ class Array(Struct, frozen=True, kw_only=True):
     removed_why: who last took some away, and why, in his words.
     blocked: the places of tasks that wait for a task of another array. waits: what all its new tasks wait for.
     live: how many tasks are split off and not over. failed: how many ended otherwise than with exit status 0.
-    at_most: how many may run at one time. over: its last task has ended. time_s: as of a Job.
+    at_most: how many may run at one time. over: its last task has ended. time_s, turn: as of a Job.
     """
 
     id: JobId
@@ -39,6 +39,7 @@ class Array(Struct, frozen=True, kw_only=True):
     blocked: Ranges = ()
     waits: Waits | None = None
     time_s: float | None = None
+    turn: int | None = None
 
     @property
     def limit_s(self) -> float | None:

@@ -61,6 +61,12 @@ def owner_name(draft: Draft) -> str:
     return str(draft.users.get(draft.owner, f"uid {draft.owner}"))
 
 
+def whose(draft: Draft, job: Waiting) -> str:
+    """Why somebody else may not change it."""
+    user = job.spec.user
+    return f"it belongs to {user}; only {user}, the server's owner ({owner_name(draft)}) and root may"
+
+
 def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
     """Queue jobs, all or none."""
     key = (who.uid, request.token)
@@ -184,8 +190,7 @@ def remove_all_of(
     meant: list[Waiting] = [*sorted(arrays, key=place_of), *sorted(jobs, key=place_of, reverse=True)]
     for job in meant:
         if not may_change(draft, who, job.spec.uid):
-            user, owner = job.spec.user, owner_name(draft)
-            refused[job.id] = f"it belongs to {user}; only {user}, the server's owner ({owner}) and root may"
+            refused[job.id] = whose(draft, job)
         elif isinstance(job, Array):
             places = arrays[job]
             if places:
@@ -291,8 +296,7 @@ def set_hold(draft: Draft, who: Who, request: SetHold) -> Answer | Refusal:
 def may_not_hold(draft: Draft, who: Who, job: Waiting, *, held: bool) -> str | None:
     """Why the sender cannot hold this job, or release it."""
     if not may_change(draft, who, job.spec.uid):
-        user, owner = job.spec.user, owner_name(draft)
-        return f"it belongs to {user}; only {user}, the server's owner ({owner}) and root may"
+        return whose(draft, job)
     if isinstance(job, Job) and job.state not in (State.QUEUED, State.HELD):
         return "it does not wait any more"
     if isinstance(job, Array) and not job.unstarted:
@@ -388,9 +392,9 @@ def control(
     tasks: Counter[int] = Counter()
     refused: dict[int, str] = {}
     for job in sorted(chosen, key=place_of):
-        number, user, owner = int(job.id), job.spec.user, owner_name(draft)
+        number = int(job.id)
         if not may_change(draft, who, job.spec.uid):
-            refused[number] = f"it belongs to {user}; only {user}, the server's owner ({owner}) and root may"
+            refused[number] = whose(draft, job)
             continue
         why = do(job)
         if why == "":
@@ -404,8 +408,7 @@ def control(
             refused[number] = why
     for array in arrays:
         if not may_change(draft, who, array.spec.uid):
-            user, owner = array.spec.user, owner_name(draft)
-            refused[int(array.id)] = f"it belongs to {user}; only {user}, the server's owner ({owner}) and root may"
+            refused[int(array.id)] = whose(draft, array)
     facts = {
         "done": sorted(done),
         "tasks": [{"id": number, "done": count} for number, count in sorted(tasks.items())],

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from wq.core import commands, dependencies, news
+from wq.core import commands, dependencies, news, top
 from wq.core.array import Array
 from wq.core.job import Allocation, AttemptNo, HostName, Uid
 from wq.core.lifecycle import Granted
@@ -45,6 +45,8 @@ from wq.core.requests import (
     SetTime,
     Sight,
     Submit,
+    Top,
+    TopRest,
     Unfinished,
     Who,
 )
@@ -124,6 +126,10 @@ def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | Unfin
             return commands.set_hold(draft, who, request)
         case Edit():
             return commands.edit(draft, who, request)
+        case Top():
+            return top.top(draft, who, request)
+        case TopRest():
+            return top.top_rest(draft, who, request)
         case SetAtMost():
             return commands.set_at_most(draft, who, request)
         case SetTime():

@@ -217,6 +217,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     waits: what it waits for while it is held.
     time_s: its time limit, where that was changed since the submission; 0: it has none.
     suspensions: how often its present attempt was suspended.
+    turn: whose turn it has among the jobs of its user (the number of a job), if not its own.
     """
 
     id: JobId
@@ -237,6 +238,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     waits: Waits | None = None
     time_s: float | None = None
     suspensions: int = 0
+    turn: int | None = None
 
     @property
     def limit_s(self) -> float | None:

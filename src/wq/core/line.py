@@ -7,6 +7,7 @@ reads it passes over that (a tick that is dropped must leave no trace).
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from wq.core.job import Job, JobSpec, Requirement, Uid
 from wq.core.policies.fifo import FIFO
 
 Shape: TypeAlias = tuple[object, ...]
-Place: TypeAlias = tuple[int, int]  # the numbers of the job and of the task (or one of these): the order in a group
+Place: TypeAlias = tuple[int, int, int]  # turn, number of the job, of the task (or one of these): the order in a group
 Waiting: TypeAlias = Job | Array
 
 NO_TASK = -1
@@ -47,18 +48,19 @@ def group_of(spec: JobSpec) -> Group:
 
 
 def place_of(waiting: Waiting) -> Place:
-    """Where it stands in its group: first in, first out."""
+    """Where it stands in its group: first in, first out, unless its user has given it another turn."""
+    turn = waiting.id if waiting.turn is None else waiting.turn
     if isinstance(waiting, Array):
-        return (waiting.id, NEW_TASKS)
-    return (waiting.id, NO_TASK if waiting.task is None else waiting.task)
+        return (turn, waiting.id, NEW_TASKS)
+    return (turn, waiting.id, NO_TASK if waiting.task is None else waiting.task)
 
 
 @dataclass(slots=True)
 class Line:
-    """All groups. A group's places ascend; nstale of them belong to jobs that have gone."""
+    """All groups. A group's places ascend; the stale ones belong to jobs that have gone."""
 
     groups: dict[Group, list[Place]] = field(default_factory=dict)
-    nstale: dict[Group, int] = field(default_factory=dict)
+    stale: dict[Group, set[Place]] = field(default_factory=dict)
     foreground: set[Place] = field(default_factory=set)
 
     def add(self, waiting: Waiting) -> None:
@@ -67,7 +69,7 @@ class Line:
         if not places or places[-1] < place:
             places.append(place)
         elif (at := bisect_left(places, place)) < len(places) and places[at] == place:
-            self.nstale[group] = max(self.nstale.get(group, 0) - 1, 0)  # it is back before it was missed
+            self.not_stale(group, place)  # it is back before it was missed
         else:
             insort(places, place)
         if waiting.spec.foreground:
@@ -75,31 +77,38 @@ class Line:
 
     def gone(self, waiting: Waiting) -> None:
         """It waits no more; its place is taken out when that is cheap."""
-        group = group_of(waiting.spec)
-        self.nstale[group] = self.nstale.get(group, 0) + 1
+        place = place_of(waiting)
+        self.stale.setdefault(group_of(waiting.spec), set()).add(place)
         if waiting.spec.foreground:
-            self.foreground.discard(place_of(waiting))
+            self.foreground.discard(place)
+
+    def not_stale(self, group: Group, place: Place) -> None:
+        stale = self.stale.get(group)
+        if stale is not None:
+            stale.discard(place)
+            if not stale:
+                del self.stale[group]
 
     def remove(self, waiting: Waiting) -> None:
-        """Take its place out at once: it stands in another group from now on."""
+        """Take its place out at once, if it has one: it stands elsewhere from now on."""
         group, place = group_of(waiting.spec), place_of(waiting)
         places = self.groups.get(group, [])
         at = bisect_left(places, place)
         if at < len(places) and places[at] == place:
             del places[at]
+            self.not_stale(group, place)
             if not places:
                 del self.groups[group]
-                self.nstale.pop(group, None)
         if waiting.spec.foreground:
             self.foreground.discard(place)
 
-    def tidy(self, waits: Callable[[Place], bool]) -> None:
+    def tidy(self) -> None:
         """Take out the places of those that have gone, where they are many."""
-        for group, nstale in list(self.nstale.items()):
+        for group, stale in list(self.stale.items()):
             places = self.groups[group]
-            if nstale * 2 > len(places) or (nstale > 1000 and nstale * 20 > len(places)):
-                places[:] = [place for place in places if waits(place)]
-                del self.nstale[group]
+            if len(stale) * 2 > len(places) or (len(stale) > 1000 and len(stale) * 20 > len(places)):
+                places[:] = [place for place in places if place not in stale]
+                del self.stale[group]
                 if not places:
                     del self.groups[group]
 
@@ -107,15 +116,26 @@ class Line:
         """How many places a user has, some of which may have gone."""
         return sum(len(places) for group, places in self.groups.items() if group.uid == uid)
 
-    def ahead(self, waiting: Waiting, waits: Callable[[Place], bool]) -> int:
+    def ahead(self, waiting: Waiting) -> int:
         """How many jobs come before this one."""
         rank, place = FIFO.rank(waiting.spec), place_of(waiting)
         found = 0
         for group, places in self.groups.items():
             if group.rank <= rank:
-                end = len(places) if group.rank < rank else bisect_left(places, place)
-                found += sum(map(waits, places[:end])) if group in self.nstale else end
+                found += len(places) if group.rank < rank else bisect_left(places, place)
+                stale = self.stale.get(group, ())
+                found -= len(stale) if group.rank < rank else sum(other < place for other in stale)
         return found
+
+    def own_before(self, waiting: Waiting) -> Iterator[Place]:
+        """The places of its user's that come before it within its priority, the nearest first; some may be stale."""
+        uid, rank, place = waiting.spec.uid, FIFO.rank(waiting.spec), place_of(waiting)
+        groups = [places for group, places in self.groups.items() if (group.uid, group.rank) == (uid, rank)]
+        return heapq.merge(*(backwards(places, bisect_left(places, place)) for places in groups), reverse=True)
+
+
+def backwards(places: list[Place], end: int) -> Iterator[Place]:
+    return (places[at] for at in range(end - 1, -1, -1))
 
 
 @dataclass(slots=True)
@@ -158,7 +178,7 @@ def walks(
 ) -> Iterator[Walk]:
     """A walk for each group that has anybody, with those who were added and are not in the line yet.
 
-    moved: as they still stand in the line, those who stand in another group now.
+    moved: as they still stand in the line, those who stand elsewhere now.
     """
     more: dict[Group, list[Place]] = {}
     for waiting in added:

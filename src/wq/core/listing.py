@@ -53,6 +53,7 @@ def job_row(job: Job, reason: Reason | None = None, dark: Row | None = None) -> 
     outcome = job.outcome
     return {
         **spec_row(job.id, spec),
+        "turn": job.turn,
         "time_limit": job.limit_s,
         "task": job.task,
         "state": shown_state(job),
@@ -168,6 +169,7 @@ def array_row(array: Array, tally: Tally, reason: Reason | None = None) -> Row:
             cores.setdefault(part.host, set()).update(part.cores)
     return {
         **spec_row(array.id, array.spec),
+        "turn": array.turn,
         "time_limit": array.limit_s,
         "task": None,
         "state": array_state(array, tally),

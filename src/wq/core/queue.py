@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -18,6 +19,7 @@ from wq.core.layered import Layered
 from wq.core.lifecycle import HOLDING_CORES, Ended, Granted, Held, JobEvent, Requeued, Submitted, advance
 from wq.core.line import NEW_TASKS, NO_TASK, Line, Place, Shape, Waiting, Walk, place_of, shape_of, walks
 from wq.core.plan import Limit
+from wq.core.policies.fifo import FIFO
 from wq.core.ranges import Ranges
 from wq.core.requests import Answer, Gone, Gones, Incoming, Order, Refusal, Start, Starts, Steer, Stop, Unfinished
 
@@ -121,8 +123,22 @@ class Edited(Struct, frozen=True, kw_only=True):
     spec: JobSpec
 
 
-ArrayEvent = ArraySubmitted | TasksRemoved | AtMostSet | ArrayEnded | ArrayTimeSet | ArrayHeld | TasksFreed | Edited
-Event = JobEvent | ArrayEvent | LimitSet | NodeMarked
+class TurnSet(Struct, frozen=True, kw_only=True):
+    """A job that waits, or an array, has the turn of another of its user's from now on."""
+
+    id: JobId
+    turn: int
+
+
+class Topped(Struct, frozen=True, kw_only=True):
+    """A job that waits, or an array, was put to the front of its user's own."""
+
+    id: JobId
+    by: str
+
+
+ArrayEvent = ArraySubmitted | TasksRemoved | AtMostSet | ArrayEnded | ArrayTimeSet | ArrayHeld | TasksFreed
+Event = JobEvent | ArrayEvent | Edited | TurnSet | Topped | LimitSet | NodeMarked
 
 
 @dataclass(slots=True, kw_only=True)
@@ -204,7 +220,7 @@ def waited_for(job: Waiting) -> list[JobId]:
 
 
 def at_place(queued: Mapping[Key, Job], arrays: Mapping[JobId, Array], place: Place) -> Waiting | None:
-    number, task = place
+    _, number, task = place
     if task == NEW_TASKS:
         array = arrays.get(JobId(number))
         return array if array is not None and array.in_line else None
@@ -252,7 +268,7 @@ class Draft:
         self.unfinished: list[tuple[Incoming, Unfinished]] = []
         self.joined: dict[Key, Waiting] = {}  # the line
         self.left: dict[Key, Waiting] = {}  # the line
-        self.moved: dict[Key, Waiting] = {}  # to another group of it; as they were
+        self.moved: dict[Key, Waiting] = {}  # elsewhere in it; as they were before this tick
         self.tokens = Layered(queue.tokens)
         self.limits = Layered(queue.limits)
         self.users = Layered(queue.users)
@@ -407,14 +423,21 @@ class Draft:
         self.note_waits(array)
 
     def describe(self, job: Waiting, spec: JobSpec) -> None:
-        """It is described otherwise from now on. (Of a job that is in the line: it stands in its new group.)"""
+        """It is described otherwise from now on."""
         self.events.append(Edited(id=job.id, spec=spec))
-        new = replace(job, spec=spec)
-        standing = self.queue.at(place_of(job))
-        if standing is not None:  # before this tick; also if it has left the line meanwhile, or is back
-            self.moved.setdefault(job.id, standing)
-            self.left.pop(job.id, None)
-        self.joined.pop(job.id, None)
+        self.stand(replace(job, spec=spec))
+
+    def set_turn(self, job: Waiting, turn: int) -> None:
+        self.events.append(TurnSet(id=job.id, turn=turn))
+        self.stand(replace(job, turn=turn))
+
+    def stand(self, new: Waiting) -> None:
+        """What decides where it stands in the line has changed; so it stands there, if it is in the line at all."""
+        before = self.queue.arrays.get(new.id) or self.queue.find(new.id)
+        if before is not None:  # of one that is not in the line, its old place may be
+            self.moved.setdefault(new.id, before)
+        self.left.pop(new.id, None)
+        self.joined.pop(new.id, None)
         if isinstance(new, Array):
             self.arrays[new.id] = new
             self.changed_arrays[new.id] = new
@@ -424,6 +447,17 @@ class Draft:
             self.put(new, moved=False)
             if new.state is State.QUEUED:
                 self.joined[new.id] = new
+
+    def own_before(self, job: Waiting) -> Iterator[Waiting]:
+        """Jobs and arrays of its user's that come before it within its priority, the nearest first."""
+        rank, here = FIFO.rank(job.spec), place_of(job)
+        theirs = [one for one in self.joined.values() if (one.spec.uid, FIFO.rank(one.spec)) == (job.spec.uid, rank)]
+        new = {place for one in theirs if (place := place_of(one)) < here}
+        for place in heapq.merge(self.queue.line.own_before(job), sorted(new, reverse=True), reverse=True):
+            found = self.at(place) if place[-1] in (NO_TASK, NEW_TASKS) else None
+            if found is not None and (place in new or (found.id not in self.moved and found.id not in self.joined)):
+                new.discard(place)  # (it may be found twice)
+                yield found
 
     # what others wait for
 
@@ -506,7 +540,7 @@ class Draft:
         for waiting in self.joined.values():
             queue.line.add(waiting)
         if self.left:
-            queue.line.tidy(lambda place: queue.at(place) is not None)
+            queue.line.tidy()
 
 
 def joined(orders: Sequence[Order]) -> list[Order]:

@@ -80,6 +80,18 @@ class Edit(Struct, frozen=True, kw_only=True):
     max_fails: int | None = None
 
 
+class Top(Struct, frozen=True, kw_only=True):
+    """Put jobs that wait to the front of their users' own, in this order. ids: ranges (first, last)."""
+
+    ids: tuple[tuple[int, int], ...]
+
+
+class TopRest(Struct, frozen=True, kw_only=True):
+    """What is left of that. Only the server itself says this."""
+
+    jobs: tuple[JobId, ...]
+
+
 class SetAtMost(Struct, frozen=True, kw_only=True):
     """How many tasks of an array may run at one time from now on; None: as many as fit."""
 
@@ -233,6 +245,8 @@ Request = (
     | RemoveRest
     | SetHold
     | Edit
+    | Top
+    | TopRest
     | SetAtMost
     | SetTime
     | SetSuspended

@@ -189,6 +189,7 @@ FROM_CLIENTS: dict[str, type] = {
     "at_most": core.SetAtMost,
     "hold": core.SetHold,
     "edit": core.Edit,
+    "top": core.Top,
     "time": core.SetTime,
     "suspend": core.SetSuspended,
     "signal": core.SendSignal,

@@ -43,6 +43,7 @@ from wq.core.requests import (
     SetSuspended,
     SetTime,
     Submit,
+    Top,
     Who,
 )
 from wq.formats import FormatError
@@ -129,9 +130,9 @@ def line_of(who: Who) -> int:
 
 
 def merged(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
-    """The facts of two parts of an answer to a removal."""
-    if not one:
-        return other
+    """The facts of two parts of an answer."""
+    if not one or not other:
+        return one or other
     facts = {key: one.get(key, []) + other.get(key, []) for key in {**one, **other}}
     tasks: dict[int, dict[str, int]] = {}
     for row in facts.pop("tasks", []):
@@ -513,7 +514,7 @@ class Server:
         told: dict[JobId, tuple[str, int | None]] = {}
         for job in jobs:
             assert plan is not None
-            news = (plan.why(job).text, line.ahead(job, lambda place: self.queue.at(place) is not None))
+            news = (plan.why(job).text, line.ahead(job))
             told[job.id] = news
             if self.told.get(job.id) != news:
                 code = plan.why(job).code.value
@@ -813,7 +814,7 @@ class Server:
                 self.stop()
 
 
-WISHES = (Submit, SetLimit, SetNode, SetHold, Edit, SetTime, SetSuspended)  # these can wait for a disk with room
+WISHES = (Submit, SetLimit, SetNode, SetHold, Edit, Top, SetTime, SetSuspended)  # these can wait for a disk with room
 QUESTIONS = (
     messages.Ls,
     messages.Eff,

@@ -37,6 +37,8 @@ from wq.core.queue import (
     Queue,
     TasksFreed,
     TasksRemoved,
+    Topped,
+    TurnSet,
 )
 from wq.core.ranges import Ranges
 from wq.core.requests import Became
@@ -87,6 +89,7 @@ class ArrayState(msgspec.Struct, kw_only=True):
     blocked: Ranges = ()
     waits: Waits | None = None
     time_s: float | None = None
+    turn: int | None = None
 
 
 class SpoolInUse(Exception):
@@ -222,7 +225,7 @@ class Store:
                 and job.lane is not None
                 and was is not None
                 and was == before.queued.get(job.id)
-                and was.time_s == job.time_s
+                and (was.time_s, was.turn) == (job.time_s, job.turn)
             ):
                 grants.append(job)  # (and else its row says nothing new)
             else:
@@ -512,9 +515,13 @@ def event_rows(draft: Draft) -> list[tuple[float, int | None, str, bytes]]:
                 rows.append((at_s, event.job.id, kind, body))
             case ArraySubmitted():
                 rows.append((at_s, event.array.id, kind, encode(at_first(event.array))))
+            case TurnSet():
+                pass  # one `wq top` may change many: the jobs' rows have it
             case LimitSet() | NodeMarked():
                 rows.append((at_s, None, kind, encode(event)))
-            case TasksRemoved() | AtMostSet() | ArrayTimeSet() | ArrayEnded() | ArrayHeld() | TasksFreed() | Edited():
+            case TasksRemoved() | AtMostSet() | ArrayTimeSet() | ArrayEnded() | ArrayHeld() | TasksFreed():
+                rows.append((at_s, event.id, kind, encode(event)))
+            case Edited() | Topped():
                 rows.append((at_s, event.id, kind, encode(event)))
             case _ if event.task is not None:
                 why = event.why if isinstance(event, Requeued) else ""

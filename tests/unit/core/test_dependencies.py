@@ -10,7 +10,6 @@ from tests.unit.core.test_lanes import check
 from tests.unit.core.worlds import need
 from wq.core.dependencies import reason
 from wq.core.job import After, AfterKind, AttemptNo, JobId, JobSpec, Outcome, OutcomeKind, Priority
-from wq.core.line import group_of
 from wq.core.requests import Answer, AttemptEnded, Became, Edit, Remove, Request, SetHold, Submit, Who
 
 FAILED = Outcome(kind=OutcomeKind.EXITED, exit_status=3)
@@ -31,17 +30,6 @@ def why(play: Play, number: int) -> str:
 
 def end_task(play: Play, number: int, task: int, outcome: Outcome = EXITED, who: Who = ANZE) -> None:
     play.say(who, AttemptEnded(id=JobId(number), task=task, attempt=AttemptNo(1), outcome=outcome))
-
-
-def check_groups(play: Play) -> None:
-    """Whoever waits stands once in the line, where his requirement belongs."""
-    check(play.queue)
-    for group, places in play.queue.line.groups.items():
-        found = [play.queue.at(place) for place in places]
-        assert {group_of(one.spec) for one in found if one is not None} <= {group}
-        assert len(places) == len(set(places))
-        assert found.count(None) == play.queue.line.nstale.get(group, 0)
-    assert set(play.queue.line.nstale) <= set(play.queue.line.groups)
 
 
 class TestAfter:
@@ -346,18 +334,33 @@ class TestEdit:
         assert play.queue.line.groups == before
         answers = play.turn(*wishes).answers
         assert all(isinstance(answer, Answer) and not answer.facts.get("refused") for _, answer in answers)
-        check_groups(play)
+        check(play.queue)
         play.submit(ANZE, spec(need("bycore", 2)))  # to the group where it stood
         if order.rfind("H") > order.rfind("R"):
             assert reason(play.queue.find(JobId(job)) or play.queue.arrays[JobId(job)]) is not None
             play.say(ANZE, SetHold(held=False, ids=((job, job),)))
-        check_groups(play)
+        check(play.queue)
         play.ended(first)
         (allocation,) = {one.allocation for one in play.queue.active.values()}
         wanted = 3 + order.rindex("E") % 2
         assert allocation is not None
         assert (allocation.ncores, {one.id for one in play.queue.active.values()}) == (wanted, {job})
-        check_groups(play)
+        check(play.queue)
+
+    @pytest.mark.parametrize("base", [spec(need("bycore", 2)), array(3, need("bycore", 2))], ids=["a job", "an array"])
+    def test_its_old_place_is_empty_also_if_it_was_held_long_before(self, base: JobSpec) -> None:
+        """(While few of a group have gone, their places stay.)"""
+        play = Play("a:4")
+        first = play.running(ANZE, need("bycore", 4))
+        job = play.submit(ANZE, *[spec(need("bycore", 2))] * 4, base, *[spec(need("bycore", 2))] * 5)[4]
+        play.say(ANZE, SetHold(held=True, ids=((job, job),)))
+        assert play.queue.line.stale
+        play.say(ANZE, Edit(id=JobId(job), requirement=need("bycore", 1, priority="high")))
+        play.say(ANZE, SetHold(held=False, ids=((job, job),)))
+        check(play.queue)
+        play.ended(first)
+        assert {one.id for one in play.queue.active.values()} >= {job}
+        check(play.queue)
 
     def test_not_to_what_can_never_run(self) -> None:
         play = Play("a:4")

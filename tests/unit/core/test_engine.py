@@ -46,6 +46,8 @@ from wq.core.requests import (
     Sight,
     Stop,
     Submit,
+    Top,
+    TopRest,
     Who,
 )
 
@@ -192,6 +194,8 @@ REQUESTS: dict[str, Request] = {
     "hold a job": SetHold(held=True, ids=((2, 2),)),
     "hold all of one's own": SetHold(held=True, all=True),
     "edit a job": Edit(id=JobId(2), name="x"),
+    "put an array to the front": Top(ids=((5, 5),)),
+    "go on with that": TopRest(jobs=(JobId(5),)),
     "change a time limit": SetTime(id=JOB, time_s=60.0),
     "change that of an array": SetTime(id=JobId(5), time_s=60.0),
     "suspend a job": SetSuspended(ids=((1, 1),), suspended=True),
@@ -231,6 +235,8 @@ MAY_TOUCH_ANZES: dict[str, set[str]] = {
     "hold a job": HIMSELF | OPERATORS,
     "hold all of one's own": HIMSELF,
     "edit a job": HIMSELF | OPERATORS,
+    "put an array to the front": HIMSELF | OPERATORS,
+    "go on with that": HIMSELF | OPERATORS,
     "change a time limit": HIMSELF | OPERATORS,
     "change that of an array": HIMSELF | OPERATORS,
     "suspend a job": HIMSELF | OPERATORS,

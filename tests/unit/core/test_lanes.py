@@ -10,7 +10,7 @@ from wq.core import listing, ranges
 from wq.core.engine import planned
 from wq.core.job import AttemptNo, HostName, JobId, Outcome, OutcomeKind, State
 from wq.core.lane import FED_AHEAD_S, MOST_IN_LANE
-from wq.core.line import NEW_TASKS
+from wq.core.line import Waiting, group_of, place_of
 from wq.core.plan import Limit
 from wq.core.queue import Queue
 from wq.core.requests import (
@@ -46,9 +46,16 @@ def check(queue: Queue) -> None:
     assert sizes == {name: lane.size for name, lane in queue.lanes.items()}
     cores = [(p.host, c) for lane in queue.lanes.values() for p in lane.allocation.slices for c in p.cores]
     assert len(cores) == len(set(cores))
-    waiting = {place for places in queue.line.groups.values() for place in places if queue.at(place) is not None}
-    expected = {(int(k), -1) if isinstance(k, int) else (int(k[0]), k[1]) for k in queue.queued}
-    assert waiting == expected | {(int(a.id), NEW_TASKS) for a in queue.arrays.values() if a.in_line}
+    line = queue.line
+    for group, places in line.groups.items():
+        found = {place: queue.at(place) for place in places}
+        assert list(found) == sorted(places)
+        assert {group_of(one.spec) for one in found.values() if one is not None} <= {group}
+        assert {place for place, one in found.items() if one is None} == line.stale.get(group, set())
+    assert set(line.stale) <= set(line.groups)
+    places = [place for places in line.groups.values() for place in places if queue.at(place) is not None]
+    waiting: list[Waiting] = [*queue.queued.values(), *(array for array in queue.arrays.values() if array.in_line)]
+    assert sorted(places) == sorted(map(place_of, waiting))
     for one in queue.arrays.values():
         live = [job for jobs in (queue.active, queue.queued) for job in jobs.values() if job.id == one.id]
         assert one.live == len(live)

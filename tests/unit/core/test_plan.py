@@ -35,9 +35,12 @@ class TestOrder:
     def test_ahead_counts_those_before_it(self) -> None:
         jobs = [job(5), job(6), job(7), job(8), job(9, need(priority="high")), job(4, need(n=3), "bine")]
         line = line_of(jobs)
-        assert line.ahead(jobs[2], lambda place: True) == 4
+        assert line.ahead(jobs[2]) == 4
         line.gone(jobs[0])
-        assert line.ahead(jobs[2], lambda place: place != (5, -1)) == 3
+        line.gone(jobs[3])
+        assert line.ahead(jobs[2]) == 3
+        line.add(jobs[0])
+        assert line.ahead(jobs[2]) == 4
 
 
 class TestWhoeverFits:

@@ -44,6 +44,7 @@ FULL: list[typing.Any] = [
     core.SetAtMost(id=JobId(7), at_most=3),
     core.SetHold(held=True, ids=((1, 3),)),
     core.Edit(id=JobId(7), name="x", requirement=need("bycore", 2), begin_s=1.5, max_fails=3),
+    core.Top(ids=((7, 7), (2, 4))),
     core.SetTime(id=JobId(7), time_s=3600.0),
     core.SetSuspended(ids=((3, 9),), tasks=((12, 1, 5),), suspended=True),
     core.SendSignal(ids=((3, 9),), tasks=((12, 1, 5),), number=10),
@@ -113,6 +114,7 @@ class TestTheWords:
             core.LauncherGone,
             core.Named,
             core.RemoveRest,
+            core.TopRest,
             core.LostRest,
             core.SetLimit,
             core.Reports,
@@ -160,6 +162,7 @@ class TestWhatTheClientSays:
             ({"type": "at_most", "id": 12, "at_most": None}, core.SetAtMost(id=JobId(12))),
             ({"type": "hold", "held": False, "all": True}, core.SetHold(held=False, all=True)),
             ({"type": "edit", "id": 12, "name": "x"}, core.Edit(id=JobId(12), name="x")),
+            ({"type": "top", "ids": [[12, 12]]}, core.Top(ids=((12, 12),))),
             (
                 {"type": "suspend", "ids": [[3, 9]], "tasks": [[12, 1, 5]], "all": False, "suspended": True},
                 core.SetSuspended(ids=((3, 9),), tasks=((12, 1, 5),), suspended=True),
@@ -205,6 +208,7 @@ class TestWhatTheClientSays:
             "info",
             "suspend",
             "signal",
+            "top",
         }
 
 

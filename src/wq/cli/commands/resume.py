@@ -20,7 +20,6 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    control.check(args.ids)
-    server = connect(args.port)
-    facts = server.ask("suspend", **control.meant(server, args.ids), suspended=False)
+    control.check(args, "resume")
+    facts = control.ask("suspend", connect(args.port), args, suspended=False)
     return control.report(facts, "goes on", "suspended", as_json=args.json)

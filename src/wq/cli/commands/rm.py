@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from wq.cli import select
+from wq.cli import control
 from wq.cli.connection import connect
 from wq.cli.errors import BAD_INPUT, WqError
-from wq.cli.ids import as_fields
 from wq.cli.link import remark
 from wq.cli.render.numbers import numbers
 
@@ -25,33 +24,21 @@ EXAMPLES = """examples:
   wq rm all           all of your own
   wq rm --reason "wrong catalogue" 12    `wq info 12` says it
   wq rm --lost 12     (the server's owner) what ran there is gone: free its cores"""
-NOTHING: dict[str, list[Any]] = {"removed": [], "ending": [], "tasks": [], "refused": [], "missing": []}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    select.options(parser)
+    control.options(parser)
     parser.add_argument("--reason", default="", metavar="TEXT", help="why, for those who look at what became of it")
     parser.add_argument("--lost", action="store_true", help="the owner's word that what ran there is gone")
     parser.add_argument("--grace", type=float, default=5.0, metavar="S", help="seconds between TERM and KILL (5)")
-    parser.add_argument("--json", action="store_true", help="for programs; the schema is in docs/json.md")
 
 
 def run(args: argparse.Namespace) -> int:
-    everything = "all" in args.ids
-    if everything and len(args.ids) > 1:
-        raise WqError("either `all` or ids", BAD_INPUT)
-    select.check(args, "rm")
+    control.check(args, "rm")
     if not 0 <= args.grace <= 3600:
         raise WqError("--grace: from 0 to 3600 seconds", BAD_INPUT)
     how = {"lost": args.lost, "grace_s": args.grace, **({"reason": args.reason} if args.reason else {})}
-    server = connect(args.port)
-    if everything:
-        facts = server.ask("remove", ids=[], all=True, **how)
-    else:
-        facts = {key: list(value) for key, value in NOTHING.items()}
-        for some in select.by_parts(select.chosen(server, args)):
-            for key, value in server.ask("remove", **as_fields(some), **how).items():
-                facts[key] = facts.get(key, []) + value
+    facts = control.ask("remove", connect(args.port), args, **how)
     if args.json:
         import json
 

@@ -23,22 +23,24 @@ OTHERS = {18: "resume", 19: "suspend"}  # CONT and STOP: the queue must know of 
 
 def options(parser: argparse.ArgumentParser) -> None:
     control.options(parser)
-    parser.usage = "wq signal [-h] [-p PORT] [--json] ID [ID ...] SIGNAL"
+    parser.usage = (
+        "wq signal [-h] [-p PORT] [--json] ID [ID ...] SIGNAL\n"
+        "       wq signal [-h] [-p PORT] [--json] [--mine] [--name PAT] [--state S,...] [--failed] SIGNAL"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     from wq.formats.signals import SignalError, name_of, number_of
 
-    *ids, name = args.ids
-    if not ids:
+    if not args.ids:
         raise WqError("signal: ids and a signal are wanted: wq signal 12 USR1", BAD_INPUT)
+    *args.ids, name = args.ids
     try:
         number = number_of(name)
     except SignalError as error:
         raise WqError(f"signal: {error}", BAD_INPUT) from None
     if number in OTHERS:
         raise WqError(f"signal: for {name_of(number)} there is `wq {OTHERS[number]}`", BAD_INPUT)
-    control.check(ids)
-    server = connect(args.port)
-    facts = server.ask("signal", **control.meant(server, ids), number=number)
+    control.check(args, "signal")
+    facts = control.ask("signal", connect(args.port), args, number=number)
     return control.report(facts, f"{name_of(number)} sent", "running", as_json=args.json)

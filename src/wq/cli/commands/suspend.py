@@ -22,7 +22,6 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    control.check(args.ids)
-    server = connect(args.port)
-    facts = server.ask("suspend", **control.meant(server, args.ids), suspended=True)
+    control.check(args, "suspend")
+    facts = control.ask("suspend", connect(args.port), args, suspended=True)
     return control.report(facts, "suspended", "running", as_json=args.json)

@@ -198,6 +198,11 @@ def place_in(words: Sequence[str]) -> Callable[[Any], Any]:
     return lambda value: words.index(value) if value in words else len(words)
 
 
+def turns(facts: Facts) -> list[Any]:
+    """Its own number is the turn of whoever has no other."""
+    return [own if turn is None else turn for own, turn in zip(facts["id"], facts["turn"], strict=True)]
+
+
 COLUMNS: dict[str, Column] = {
     "id": Column("Id", ["id"]),  # (its cells and its order need the task, too)
     "task": Column("Task", ["task"]),
@@ -206,6 +211,7 @@ COLUMNS: dict[str, Column] = {
     "status": Column("Status", ["state"], values=lambda facts: facts["status"], painted=True),
     "state": Column("State", ["state"], rank=place_in(STATES), painted=True),
     "priority": Column("Priority", ["priority"], rank=place_in(PRIORITIES)),
+    "turn": Column("Turn", ["turn"], values=turns),
     "mode": Column("Mode", ["mode"]),
     "n": Column("N", ["n"]),
     "ncores": Column("Ncores", ["ncores"], cell=jobs.amount),

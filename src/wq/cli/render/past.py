@@ -29,6 +29,7 @@ WHAT = {
     "AtMostSet": "the number of tasks at one time was changed",
     "Held": "held",
     "Released": "released",
+    "Topped": "put to the front of its user's jobs",
 }
 UNSAID = ("Submitted", "ArraySubmitted", "ArrayEnded")
 MODES = {
