@@ -12,7 +12,7 @@ from wq.core import ranges
 from wq.core.admit import MOST_CORES, MOST_TASKS, admit, bad_time
 from wq.core.array import Array
 from wq.core.cluster import NodeState
-from wq.core.dependencies import AtFirst, CannotWait, at_first, wait_for
+from wq.core.dependencies import AtFirst, CannotWait, at_first, too_many, wait_for
 from wq.core.job import Job, JobId, JobSpec, Key, Outcome, OutcomeKind, Priority, Requirement, State, Uid, Waits
 from wq.core.lifecycle import Ended, Requeued, Resumed, StopRequested, Submitted, Suspended, TimeSet
 from wq.core.line import Waiting, place_of
@@ -24,6 +24,7 @@ from wq.core.requests import (
     NO_TASK,
     Answer,
     Edit,
+    HoldRest,
     Refusal,
     Remove,
     RemoveRest,
@@ -45,7 +46,7 @@ LONGEST_TOKEN = 100
 MOST_RANGES = 200
 LONGEST_REASON = 200
 LARGEST_SIGNAL = 64
-REMOVED_AT_ONCE = 500  # others have their turn in between
+CHANGED_AT_ONCE = 500  # others have their turn in between
 
 
 def may_change(draft: Draft, who: Who, uid: Uid) -> bool:
@@ -101,6 +102,9 @@ def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
         except CannotWait as error:
             return Refusal(error=f"{spec.name}: {error}" if len(request.jobs) > 1 else str(error), status=1)
         new[draft.next_id + index], specs[draft.next_id + index] = first, first.spec
+    trouble = too_many(draft, specs.values())
+    if trouble is not None:
+        return Refusal(error=trouble, status=1)
     ids = [JobId(number) for number in new]
     draft.next_id += len(ids)
     for job_id in ids:
@@ -152,19 +156,19 @@ def remove(draft: Draft, who: Who, request: Remove) -> Answer | Refusal | Unfini
         return Refusal(error=f"only the server's owner ({owner_name(draft)}) and root may declare a job lost")
     arrays, chosen, missing = choose(draft, who, request)
     chosen.reverse()
-    facts = remove_all_of(draft, who, arrays, chosen[:REMOVED_AT_ONCE], request)
+    facts = remove_all_of(draft, who, arrays, chosen[:CHANGED_AT_ONCE], request)
     ending = [array.id for array in arrays if may_change(draft, who, array.spec.uid) and ends(draft, request, array)]
     facts["ending"] = sorted({*facts["ending"], *ending})
-    later = [(int(job.id), NO_TASK if job.task is None else job.task) for job in chosen[REMOVED_AT_ONCE:]]
+    later = [(int(job.id), NO_TASK if job.task is None else job.task) for job in chosen[CHANGED_AT_ONCE:]]
     return answered(facts | {"missing": missing}, tuple(later), request)
 
 
 def remove_rest(draft: Draft, who: Who, request: RemoveRest) -> Answer | Unfinished:
     """Go on with a removal."""
-    keys: list[Key] = [JobId(job) if task < 0 else (JobId(job), task) for job, task in request.jobs[:REMOVED_AT_ONCE]]
+    keys: list[Key] = [JobId(job) if task < 0 else (JobId(job), task) for job, task in request.jobs[:CHANGED_AT_ONCE]]
     found = [job for key in keys if (job := draft.find(key)) is not None]
     facts = remove_all_of(draft, who, {}, found, request)
-    return answered(facts | {"missing": []}, request.jobs[REMOVED_AT_ONCE:], request)
+    return answered(facts | {"missing": []}, request.jobs[CHANGED_AT_ONCE:], request)
 
 
 def answered(
@@ -268,19 +272,27 @@ def remove_one(draft: Draft, who: Who, job: Job, request: Remove | RemoveRest) -
     return "removed"
 
 
-def set_hold(draft: Draft, who: Who, request: SetHold) -> Answer | Refusal:
+def set_hold(draft: Draft, who: Who, request: SetHold) -> Answer | Refusal | Unfinished:
     """Take jobs that wait out of the line, or let them back in."""
     if len(request.ids) > MOST_RANGES:
         return Refusal(error=f"{len(request.ids)} ids and ranges are too many at once; at most {MOST_RANGES}")
     arrays, jobs, missing = choose(draft, who, Remove(ids=request.ids, all=request.all))
+    meant: list[Waiting] = [*arrays, *(job for job in jobs if job.task is None)]
+    chosen = tuple(job.id for job in sorted(meant, key=place_of))
+    facts = {"changed": [], "refused": [], "missing": missing}
+    return hold_some(draft, who, HoldRest(jobs=chosen, held=request.held, all=request.all), facts)
+
+
+def hold_some(draft: Draft, who: Who, request: HoldRest, facts: dict[str, Any]) -> Answer | Unfinished:
+    """So many of them as may be in one tick. facts: of what was found out before."""
     done: list[int] = []
     refused: dict[int, str] = {}
-    meant: list[Waiting] = [*arrays, *(job for job in jobs if job.task is None)]
-    for job in sorted(meant, key=place_of):
-        why = may_not_hold(draft, who, job, held=request.held)
-        if why is not None:
+    for number in request.jobs[:CHANGED_AT_ONCE]:
+        job = draft.arrays.get(number) or draft.find(number)
+        why = may_not_hold(draft, who, job, held=request.held) if job is not None else "it is over"
+        if job is None or why is not None:
             if not request.all:
-                refused[job.id] = why
+                refused[number] = str(why)
             continue
         waits = job.waits or Waits()
         if request.held:
@@ -288,9 +300,10 @@ def set_hold(draft: Draft, who: Who, request: SetHold) -> Answer | Refusal:
             wait_for(draft, job, replace(waits, held_by=who.user, by_owner=by_owner))
         elif waits.held_by is not None:
             wait_for(draft, job, replace(waits, held_by=None, by_owner=False))
-        done.append(int(job.id))
-    facts = {"changed": done, "refused": [{"id": number, "why": why} for number, why in refused.items()]}
-    return Answer(facts=facts | {"missing": missing})
+        done.append(int(number))
+    facts |= {"changed": done, "refused": [{"id": number, "why": why} for number, why in refused.items()]}
+    later = request.jobs[CHANGED_AT_ONCE:]
+    return Unfinished(facts=facts, rest=replace(request, jobs=later)) if later else Answer(facts=facts)
 
 
 def may_not_hold(draft: Draft, who: Who, job: Waiting, *, held: bool) -> str | None:
@@ -438,7 +451,8 @@ def set_at_most(draft: Draft, who: Who, request: SetAtMost) -> Answer | Refusal:
 def set_time(draft: Draft, who: Who, request: SetTime) -> Answer | Refusal:
     """Another time limit for a job, or for all tasks of an array that are not over."""
     array = draft.arrays.get(request.id)
-    jobs = [job for place in (draft.active, draft.queued, draft.held) for job in place.values() if job.id == request.id]
+    alone = draft.find(request.id) if array is None else None
+    jobs = [alone] if alone is not None else draft.tasks_of(request.id)
     if array is None and not jobs:
         return Refusal(error=f"no job {request.id} is in the queue", status=1)
     spec = array.spec if array is not None else jobs[0].spec

@@ -6,7 +6,8 @@ true any more is removed, with the reason; whoever waits for that one goes the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,6 +24,7 @@ from wq.core.requests import Became
 
 MOST_SAID = 5  # in a reason
 MOST_AFTER = 200  # that one job waits for
+MOST_DEPENDENTS = 10_000  # that wait for one job
 LONGEST_SLEEP_S = 3600.0  # the wall clock may be set meanwhile
 STOP_GRACE_S = 5.0
 
@@ -66,6 +68,14 @@ def at_first(draft: Draft, spec: JobSpec, new: Mapping[int, JobSpec], past: Mapp
     begin_s = spec.begin_s if spec.begin_s is not None and spec.begin_s > draft.now.wall_s else None
     waits = Waits(held_by=spec.user if spec.hold else None, after=tuple(left), begin_s=begin_s)
     return AtFirst(spec=spec, waits=None if waits.over else waits, blocked=blocked, doomed=doomed)
+
+
+def too_many(draft: Draft, specs: Iterable[JobSpec]) -> str | None:
+    """Why so many new jobs cannot wait for one: they would all go on in the tick of its end."""
+    for job, nnew in Counter(after.job for spec in specs for after in spec.after).items():
+        if nnew + len(draft.dependents_of(JobId(job))) > MOST_DEPENDENTS:
+            return f"after: at most {MOST_DEPENDENTS} jobs wait for job {job}; an array counts as one"
+    return None
 
 
 def named(after: After, ids: Sequence[int]) -> After:
@@ -165,14 +175,17 @@ def resolve(draft: Draft) -> None:
     draft.tally_arrays()
     if draft.now.wall_s >= draft.next_begin_s:
         begin(draft)
-    while draft.fresh_ends or draft.fresh_task_ends:
+    while draft.fresh_ends or draft.fresh_task_ends or draft.fresh_removals:
         ends, draft.fresh_ends = draft.fresh_ends, {}
         task_ends, draft.fresh_task_ends = draft.fresh_task_ends, {}
-        for job_id, tasks in task_ends.items():
-            for waiting in draft.dependents.get(job_id, frozenset()):
-                tasks_came(draft, waiting, job_id, tasks)
+        removals, draft.fresh_removals = draft.fresh_removals, {}
+        for job_id in dict.fromkeys((*task_ends, *removals)):
+            for waiting in sorted(draft.dependents_of(job_id)):
+                tasks_came(draft, waiting, job_id, task_ends.get(job_id, {}), removals.get(job_id, ()))
         for job_id, ok in ends.items():
-            for waiting in sorted(draft.dependents.pop(job_id, frozenset())):
+            dependents = sorted(draft.dependents_of(job_id))
+            draft.answered.add(job_id)
+            for waiting in dependents:
                 end_came(draft, waiting, job_id, ok)
         stop_failed_arrays(draft)
         draft.tally_arrays()
@@ -191,14 +204,18 @@ def end_came(draft: Draft, waiting: JobId, ended: JobId, ok: bool) -> None:
         wait_for(draft, job, replace(job.waits, after=left))
 
 
-def tasks_came(draft: Draft, waiting: JobId, ended: JobId, tasks: Mapping[int, bool]) -> None:
-    """Tasks have ended for whose counterparts here they were to end."""
+def tasks_came(draft: Draft, waiting: JobId, ended: JobId, tasks: Mapping[int, bool], removed: Ranges) -> None:
+    """Tasks have ended that those of this array wait for. removed: the places of those that never ran."""
     array = draft.arrays.get(waiting)
     after = next((one for one in array.spec.after if one.each and one.job == ended), None) if array else None
     if array is None or after is None or not array.blocked:
         return
     good = places(array.tasks, [task for task, ok in tasks.items() if fits(after.kind, ok)])
     bad = places(array.tasks, [task for task, ok in tasks.items() if not fits(after.kind, ok)])
+    if fits(after.kind, ok=False):
+        good = ranges.union(good, removed)
+    else:
+        bad = ranges.union(bad, removed)
     if freed := ranges.both(array.blocked, good):
         draft.free_tasks(array, freed)
     if lost := ranges.both(array.blocked, bad):

@@ -24,6 +24,7 @@ from wq.core.requests import (
     AttemptTakenBack,
     ClusterRead,
     Edit,
+    HoldRest,
     Incoming,
     LauncherGone,
     LauncherHere,
@@ -124,6 +125,8 @@ def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | Unfin
             return commands.remove_rest(draft, who, request)
         case SetHold():
             return commands.set_hold(draft, who, request)
+        case HoldRest():
+            return commands.hold_some(draft, who, request, {})
         case Edit():
             return commands.edit(draft, who, request)
         case Top():

@@ -158,7 +158,7 @@ class Queue:
     arrays: dict[JobId, Array] = field(default_factory=dict)
     lanes: dict[str, Lane] = field(default_factory=dict)
     line: Line = field(default_factory=Line)
-    dependents: dict[JobId, frozenset[JobId]] = field(default_factory=dict)
+    dependents: dict[JobId, set[JobId]] = field(default_factory=dict)
     next_begin_s: float = float("inf")
     tokens: dict[tuple[Uid, str], tuple[JobId, ...]] = field(default_factory=dict)
     limits: dict[tuple[Uid, bool], Limit] = field(default_factory=dict)
@@ -206,7 +206,7 @@ class Queue:
 
     def take_up_waits(self, job: Waiting) -> None:
         for other in waited_for(job):
-            self.dependents[other] = self.dependents.get(other, frozenset()) | {job.id}
+            self.dependents.setdefault(other, set()).add(job.id)
         if job.waits is not None and job.waits.begin_s is not None:
             self.next_begin_s = min(self.next_begin_s, job.waits.begin_s)
 
@@ -259,12 +259,15 @@ class Draft:
         self.arrays = Layered(queue.arrays)
         self.lanes = Layered(queue.lanes)
         self.pace = Layered(queue.pace)
-        self.dependents = Layered(queue.dependents)
+        self.new_dependents: dict[JobId, set[JobId]] = {}
+        self.old_dependents: list[tuple[JobId, JobId]] = []  # (who was waited for, who does not wait any more)
+        self.answered: set[JobId] = set()  # their ends have come; so nobody waits for them
         self.next_begin_s = queue.next_begin_s
         self.ended_jobs: dict[JobId, bool] = {}  # what has ended in this tick, and whether with success
         self.ended_tasks: dict[JobId, dict[int, bool]] = {}
         self.fresh_ends: dict[JobId, bool] = {}  # of these, what nobody has looked at yet
         self.fresh_task_ends: dict[JobId, dict[int, bool]] = {}
+        self.fresh_removals: dict[JobId, Ranges] = {}  # places of tasks that will never run
         self.unfinished: list[tuple[Incoming, Unfinished]] = []
         self.joined: dict[Key, Waiting] = {}  # the line
         self.left: dict[Key, Waiting] = {}  # the line
@@ -298,6 +301,8 @@ class Draft:
 
     def tasks_of(self, array: JobId) -> list[Job]:
         """The tasks of an array that are split off and not over."""
+        if array not in self.arrays or not self.arrays[array].live:
+            return []
         layers = (self.active, self.queued, self.held)
         return [job for layer in layers for job in layer.values() if job.id == array and job.task is not None]
 
@@ -339,6 +344,8 @@ class Draft:
             if old is None:
                 raise LookupError(f"{event} for a job that is not in the queue")
             job = advance(old, event)
+            if old.waits is not None and isinstance(event, Ended):
+                self.old_dependents += [(other, old.id) for other in waited_for(old)]
             before, after = self.place_of(old.state), self.place_of(job.state)
             assert before is not None
             if before is not after and key in before:
@@ -394,6 +401,7 @@ class Draft:
             del self.arrays[array.id]
             self.events.append(ArrayEnded(id=array.id, at_s=self.now.wall_s))
             self.orders.append(Gone(uid=array.spec.uid, id=array.id, outcome=None))
+            self.old_dependents += [(JobId(after.job), array.id) for after in array.spec.after]
         else:
             self.arrays[array.id] = array
         self.changed_arrays[array.id] = array
@@ -407,9 +415,8 @@ class Draft:
     def remove_tasks(self, array: Array, places: Ranges, by: str, reason: str = "") -> None:
         """Tasks that have not started never will."""
         self.events.append(TasksRemoved(id=array.id, places=places, by=by, reason=reason))
-        if array.id in self.dependents:
-            tasks = self.fresh_task_ends.setdefault(array.id, {})
-            tasks.update((array.tasks.number(place), False) for place in ranges.numbers(places))
+        if self.is_waited_for(array.id):
+            self.fresh_removals[array.id] = ranges.union(self.fresh_removals.get(array.id, ()), places)
         self.change_array(array.remove(places, by, reason))
 
     def free_tasks(self, array: Array, places: Ranges) -> None:
@@ -461,15 +468,26 @@ class Draft:
 
     # what others wait for
 
+    def is_waited_for(self, job_id: JobId) -> bool:
+        """Whether anybody may wait for its end, or for that of its tasks."""
+        return job_id not in self.answered and (job_id in self.new_dependents or job_id in self.queue.dependents)
+
+    def dependents_of(self, job_id: JobId) -> set[JobId]:
+        """Who may wait for it."""
+        if job_id in self.answered:
+            return set()
+        return self.queue.dependents.get(job_id, set()) | self.new_dependents.get(job_id, set())
+
     def note_waits(self, job: Waiting) -> None:
         for other in waited_for(job):
-            self.dependents[other] = self.dependents.get(other, frozenset()) | {job.id}
+            if job.id not in self.queue.dependents.get(other, ()):
+                self.new_dependents.setdefault(other, set()).add(job.id)
         if job.waits is not None and job.waits.begin_s is not None:
             self.next_begin_s = min(self.next_begin_s, job.waits.begin_s)
 
     def note_end(self, job_id: JobId, ok: bool) -> None:
         self.ended_jobs[job_id] = ok
-        if job_id in self.dependents:
+        if self.is_waited_for(job_id):
             self.fresh_ends[job_id] = ok
 
     def grant_tasks(self, array_id: JobId, ntasks: int, allocation: Allocation, lane: str | None = None) -> None:
@@ -490,7 +508,7 @@ class Draft:
         """A task of an array has ended: counted in tally_arrays."""
         ok = job.outcome is not None and job.outcome.succeeded
         self.ended_tasks.setdefault(job.id, {})[job.task or 0] = ok
-        if job.id in self.dependents:
+        if self.is_waited_for(job.id):
             self.fresh_task_ends.setdefault(job.id, {})[job.task or 0] = ok
         over = self.tasks_over.setdefault(job.id, [0, 0])
         over[0] += 1
@@ -527,12 +545,21 @@ class Draft:
     def settle(self) -> None:
         """Make the draft the queue; to be called when the events are on disk."""
         queue = self.queue
-        jobs = (self.queued, self.held, self.active, self.arrays, self.lanes, self.dependents)
+        jobs = (self.queued, self.held, self.active, self.arrays, self.lanes)
         seen = (self.unseen, self.absent, self.out_of_sight, self.pauses, self.pace)
         for layer in (*jobs, self.tokens, self.limits, self.users, *seen):
             layer.settle()
         queue.next_id, queue.nodes, queue.present = self.next_id, self.nodes, self.present
         queue.next_begin_s = self.next_begin_s
+        for other, some in self.new_dependents.items():
+            queue.dependents.setdefault(other, set()).update(some)
+        for other, job_id in self.old_dependents:
+            some = queue.dependents.get(other, set())
+            some.discard(job_id)
+            if not some:
+                queue.dependents.pop(other, None)
+        for other in self.answered:
+            queue.dependents.pop(other, None)
         for waiting in self.moved.values():
             queue.line.remove(waiting)
         for waiting in self.left.values():

@@ -69,6 +69,14 @@ class SetHold(Struct, frozen=True, kw_only=True):
     all: bool = False
 
 
+class HoldRest(Struct, frozen=True, kw_only=True):
+    """What is left of a SetHold. all: as there. Only the server itself says this."""
+
+    jobs: tuple[JobId, ...]
+    held: bool
+    all: bool = False
+
+
 class Edit(Struct, frozen=True, kw_only=True):
     """Change a job that waits. What is None stays as it is. begin_s: 0 is now. command: for listings."""
 
@@ -244,6 +252,7 @@ Request = (
     | Remove
     | RemoveRest
     | SetHold
+    | HoldRest
     | Edit
     | Top
     | TopRest

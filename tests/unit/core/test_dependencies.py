@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from tests.unit.core.engines import ANZE, BINE, EXITED, OWNER, Play, array, spec
 from tests.unit.core.test_lanes import check
 from tests.unit.core.worlds import need
+from wq.core import commands, dependencies, ranges
 from wq.core.dependencies import reason
 from wq.core.job import After, AfterKind, AttemptNo, JobId, JobSpec, Outcome, OutcomeKind, Priority
 from wq.core.requests import Answer, AttemptEnded, Became, Edit, Remove, Request, SetHold, Submit, Who
@@ -121,6 +122,40 @@ class TestAfter:
         assert play.state(second) == "starting"
 
 
+class TestDependents:
+    """Who waits for a job."""
+
+    def test_so_many_that_all_can_go_on_in_one_tick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(dependencies, "MOST_DEPENDENTS", 3)
+        play = Play()
+        first = play.running()
+        play.submit(ANZE, after(first), after(first))
+        said = play.say(ANZE, Submit(token="n", jobs=(after(first), after(first))))
+        assert said == f"after: at most 3 jobs wait for job {first}; an array counts as one"
+        play.submit(ANZE, after(first, base=array(9)))
+        said = play.say(ANZE, Submit(token="m", jobs=(spec(), *[after(-1)] * 4)))
+        assert said == f"after: at most 3 jobs wait for job {play.queue.next_id}; an array counts as one"
+
+    def test_who_is_removed_is_forgotten(self) -> None:
+        play = Play()
+        first = play.running()
+        (second, third, lot) = play.submit(ANZE, after(first), after(first), after(first, base=array(2)))
+        play.say(ANZE, SetHold(held=True, ids=((second, second),)))
+        assert play.queue.dependents == {first: {second, third, lot}}
+        play.draft((ANZE, Remove(all=True)))  # and is dropped
+        play.say(ANZE, Remove(ids=((second, second),)))
+        assert play.queue.dependents == {first: {third, lot}}
+        play.say(ANZE, Remove(ids=((third, lot),)))
+        assert play.queue.dependents == {}
+
+    def test_and_so_is_who_was_waited_for(self) -> None:
+        play = Play()
+        first = play.running()
+        (second, _) = play.submit(ANZE, after(first), after(-1))
+        play.ended(first)
+        assert list(play.queue.dependents) == [second]
+
+
 class TestArrays:
     def test_after_an_array_as_a_whole(self) -> None:
         play = Play()
@@ -173,6 +208,17 @@ class TestArrays:
         play.say(ANZE, Remove(tasks=((first, 2, 3),)))
         assert play.queue.arrays[JobId(second)].blocked == ((0, 1),)
 
+    def test_a_million_tasks_that_are_removed_are_a_range_for_those_who_wait_for_them(self) -> None:
+        play = Play("a:1")
+        (first,) = play.submit(ANZE, array(1_000_000))
+        ok, notok = (after(first, each=True, kind=kind, base=array(1_000_000)) for kind in ("ok", "notok"))
+        second, third = play.submit(ANZE, ok, notok)
+        draft = play.turn((ANZE, Remove(ids=((first, first),))))
+        assert JobId(second) not in play.queue.arrays or play.queue.arrays[JobId(second)].blocked == ((0, 0),)
+        assert ranges.count(play.queue.arrays[JobId(third)].waiting) == 999_999
+        assert len(draft.events) < 20
+        assert draft.fresh_removals == {}
+
     @pytest.mark.parametrize("other", [array(3), spec()], ids=["another size", "no array"])
     def test_task_by_task_wants_the_same_tasks(self, other: JobSpec) -> None:
         play = Play("a:1")
@@ -210,6 +256,21 @@ class TestHolding:
         play.ended(job)
         play.say(ANZE, SetHold(held=False, all=True))
         assert play.queue.arrays[JobId(lot)].live
+
+    def test_many_in_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(commands, "CHANGED_AT_ONCE", 3)
+        play = Play("a:1")
+        play.running()
+        jobs = play.submit(ANZE, *[spec()] * 7)
+        changed = play.say(ANZE, SetHold(held=True, all=True))
+        parts = []
+        while play.last.unfinished:
+            ((_, part),) = play.last.unfinished
+            parts.append(part.facts["changed"])
+            assert len(play.queue.held) == 2 + 3 * (len(parts) - 1)  # (what runs was one of the first three)
+            changed = play.say(ANZE, part.rest)
+        assert (parts, changed) == ([jobs[:2], jobs[2:5]], {"changed": jobs[5:], "refused": []})
+        check(play.queue)
 
     def test_from_the_beginning(self) -> None:
         play = Play()

@@ -115,6 +115,7 @@ class TestTheWords:
             core.Named,
             core.RemoveRest,
             core.TopRest,
+            core.HoldRest,
             core.LostRest,
             core.SetLimit,
             core.Reports,
