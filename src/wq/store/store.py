@@ -62,14 +62,15 @@ PUT_ARRAY = (
 TASK_COLUMNS = (
     "task, state, attempt, lane, allocation, started_s, ended_s, stop_by, stop_grace_s, requeued_why,"
     " kind, exit_status, signal, removed_by, message, cpu_s, wall_s, peak_mem_bytes, io_read_bytes, io_write_bytes,"
-    " time_s, suspensions, stop_reason"
+    " time_s, suspensions, stop_reason, begin_s"
 )
 NEWEST = "ORDER BY ended_s DESC, id DESC"
 OF_JOBS = 0  # where a grant has the id of its array, and is of jobs
 OUTCOME_COLUMNS = 10
 GRANTS = "SELECT first, last, attempt, lane, allocation FROM grants"
 PUT_GRANT = "INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?, ?, ?)"
-PUT_TASK = f"INSERT OR REPLACE INTO tasks (job, {TASK_COLUMNS}) VALUES ({', '.join('?' * 24)})"
+NTASK_COLUMNS = TASK_COLUMNS.count(",") + 1
+PUT_TASK = f"INSERT OR REPLACE INTO tasks (job, {TASK_COLUMNS}) VALUES (?{', ?' * NTASK_COLUMNS})"
 encode = msgspec.json.Encoder().encode
 
 
@@ -321,6 +322,7 @@ class Store:
                     array.time_s,
                     0,
                     None,
+                    None,
                 )
                 tasks[task] = task_of(array, row, texts)
             for (task,) in self.db.execute(
@@ -430,7 +432,9 @@ def task_row(job: Job, texts: dict[int, str]) -> tuple[object, ...]:
         used = (out.cpu_s, out.wall_s, out.peak_mem_bytes, out.io_read_bytes, out.io_write_bytes)
         ended = (out.kind.value, out.exit_status, out.signal, out.by, out.message, *used)
     reason = job.stop_reason if out is None else out.reason or job.stop_reason
-    return (*head, job.stop_by, job.stop_grace_s, job.requeued_why, *ended, job.time_s, job.suspensions, reason)
+    begin_s = None if job.waits is None else job.waits.begin_s  # of a task that is all that it can wait for
+    stop = (job.stop_by, job.stop_grace_s, job.requeued_why)
+    return (*head, *stop, *ended, job.time_s, job.suspensions, reason, begin_s)
 
 
 def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocation]) -> Job:
@@ -450,6 +454,7 @@ def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocatio
         time_s,
         suspensions,
         reason,
+        begin_s,
     ) = row
     return Job(
         id=array.id,
@@ -467,6 +472,7 @@ def task_of(array: Array, row: tuple[Any, ...], allocations: dict[str, Allocatio
         stop_reason=reason,
         requeued_why=why,
         lane=lane,
+        waits=None if begin_s is None else Waits(begin_s=begin_s),
         time_s=time_s,
         suspensions=suspensions or 0,
     )

@@ -57,7 +57,8 @@ def check(queue: Queue) -> None:
     waiting: list[Waiting] = [*queue.queued.values(), *(array for array in queue.arrays.values() if array.in_line)]
     assert sorted(places) == sorted(map(place_of, waiting))
     for one in queue.arrays.values():
-        live = [job for jobs in (queue.active, queue.queued) for job in jobs.values() if job.id == one.id]
+        places = (queue.active, queue.queued, queue.held)
+        live = [job for jobs in places for job in jobs.values() if job.id == one.id]
         assert one.live == len(live)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -29,6 +30,7 @@ from wq.core.requests import (
     SetSuspended,
     SetTime,
 )
+from wq.store.database import Database, migrations
 from wq.store.store import Store
 
 NODES = "a:2 b:3"
@@ -56,15 +58,21 @@ def same(store: Store, play: Kept) -> None:
     assert queue.active == play.queue.active
     assert queue.held == play.queue.held
     assert queue.dependents == {key: found for key, found in play.queue.dependents.items() if found & waiting(queue)}
-    assert queue.next_begin_s == play.queue.next_begin_s
+    begins = [job.waits.begin_s for job in waiters(queue) if job.waits is not None]
+    assert queue.next_begin_s == min(filter(None, begins), default=float("inf"))
+    assert play.queue.next_begin_s <= queue.next_begin_s  # (whoever was the first may have gone)
     assert {name: lane.size for name, lane in queue.lanes.items()} == {n: o.size for n, o in play.queue.lanes.items()}
     assert queue.next_id == play.queue.next_id
 
 
+def waiters(queue: Queue) -> list[Waiting]:
+    """Who may wait for something but his turn."""
+    return [*queue.held.values(), *queue.arrays.values()]
+
+
 def waiting(queue: Queue) -> set[JobId]:
     """Who waits for others."""
-    everybody: list[Waiting] = [*queue.held.values(), *queue.arrays.values()]
-    return {job.id for job in everybody if waited_for(job)}
+    return {job.id for job in waiters(queue) if waited_for(job)}
 
 
 def test_what_jobs_wait_for_outlives_the_server(store: Store) -> None:
@@ -104,6 +112,46 @@ def test_what_became_of_jobs_is_known(store: Store) -> None:
     }
 
 
+def tried_again_later(play: Kept, number: int, task: int, wait_s: float = 60.0) -> None:
+    """An attempt of a task ends, and its user wants another one after a while."""
+    failed = Outcome(kind=OutcomeKind.EXITED, exit_status=1, message="exit status 1")
+    end = AttemptEnded(id=JobId(number), task=task, attempt=AttemptNo(1), outcome=failed, again=True, wait_s=wait_s)
+    play.say(ANZE, end)
+
+
+def test_a_task_that_waits_to_be_tried_again_does_so_after_a_restart(store: Store) -> None:
+    play = Kept(store, NODES)
+    (lot,) = play.submit(ANZE, array(3))
+    tried_again_later(play, lot, 1)
+    assert [job.task for job in play.queue.held.values()] == [1]
+    same(store, play)
+    play.queue = loaded(store)
+    play.here(ANZE, lot)
+    play.later(59.0)
+    assert (JobId(lot), 1) in play.queue.held
+    play.later(2.0)
+    job = play.queue.active[(JobId(lot), 1)]
+    assert (job.attempt, job.waits) == (2, None)
+
+
+def test_one_that_an_older_server_had_held_for_ever_goes_on(store: Store, tmp_path: Path) -> None:
+    play = Kept(store, NODES)
+    (lot,) = play.submit(ANZE, array(3))
+    tried_again_later(play, lot, 1)
+    old = Database(tmp_path / "queue.db", migrations("wq.store")[:5])
+    for table in ("arrays", "grants", "tasks"):
+        columns = ", ".join(name for _, name, *_ in old.db.execute(f"PRAGMA table_info({table})"))
+        rows = store.db.execute(f"SELECT {columns} FROM {table}").fetchall()
+        old.db.executemany(f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(rows[0]))})", rows)
+    old.close()
+    tmp_path.chmod(0o700)
+    newer = Store(tmp_path)
+    play.store, play.queue = newer, loaded(newer)
+    newer.close()
+    assert [(job.task, job.attempt) for job in play.queue.queued.values()] == [(1, 1)]
+    assert len(play.queue.active) == 2
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_a_life_of_arrays(store: Store, seed: int) -> None:
     random = Random(seed)
@@ -128,6 +176,7 @@ def test_a_life_of_arrays(store: Store, seed: int) -> None:
         if random.random() < 0.2:
             play.say(OWNER, SetSuspended(ids=((1, last),), suspended=random.random() < 0.5))
         same(store, play)
+        play.later(random.choice([0.0, 2.0]))
     for number, done in ((1, ANZE), (last, BINE)):
         play.say(done, Remove(ids=((number, number),)))
     same(store, play)
@@ -142,7 +191,8 @@ def news_of(random: Random, job: object) -> AttemptStarted | AttemptEnded | Atte
         return AttemptTakenBack(**known)
     status = random.choice([0, 0, 0, 1])
     outcome = Outcome(kind=OutcomeKind.EXITED, exit_status=status, cpu_s=0.5)
-    return AttemptEnded(**known, outcome=outcome, run_s=0.01, again=random.random() < 0.1)
+    again, wait_s = random.random() < 0.2, random.choice([0.0, 5.0])
+    return AttemptEnded(**known, outcome=outcome, run_s=0.01, again=again, wait_s=wait_s)
 
 
 def test_what_is_over_is_a_row_a_task_and_the_grants_are_gone(store: Store) -> None:
