@@ -220,7 +220,7 @@ class Store:
             was = before.find(job.key)
             granted = job.state is State.STARTING and (was is None or was.attempt != job.attempt)
             if job.task is not None:
-                (grants if granted else tasks).append(job)
+                (grants if granted and job.requeued_why is None else tasks).append(job)  # (a grant does not say why)
             elif (
                 granted
                 and job.lane is not None

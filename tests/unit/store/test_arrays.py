@@ -132,6 +132,7 @@ def test_a_task_that_waits_to_be_tried_again_does_so_after_a_restart(store: Stor
     play.later(2.0)
     job = play.queue.active[(JobId(lot), 1)]
     assert (job.attempt, job.waits) == (2, None)
+    same(store, play)
 
 
 def test_one_that_an_older_server_had_held_for_ever_goes_on(store: Store, tmp_path: Path) -> None:
@@ -190,7 +191,8 @@ def news_of(random: Random, job: object) -> AttemptStarted | AttemptEnded | Atte
     if draw < 0.35:
         return AttemptTakenBack(**known)
     status = random.choice([0, 0, 0, 1])
-    outcome = Outcome(kind=OutcomeKind.EXITED, exit_status=status, cpu_s=0.5)
+    said = random.choice([None, "node a was rebooted"])
+    outcome = Outcome(kind=OutcomeKind.EXITED, exit_status=status, cpu_s=0.5, message=said)
     again, wait_s = random.random() < 0.2, random.choice([0.0, 5.0])
     return AttemptEnded(**known, outcome=outcome, run_s=0.01, again=again, wait_s=wait_s)
 
