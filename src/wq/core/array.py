@@ -58,7 +58,7 @@ class Array(Struct, frozen=True, kw_only=True):
     @property
     def ndone(self) -> int:
         """How many tasks are over, the removed ones too."""
-        return self.size - ranges.count(self.waiting) - ranges.count(self.blocked) - self.live
+        return self.size - ranges.count(self.unstarted) - self.live
 
     @property
     def over(self) -> bool:

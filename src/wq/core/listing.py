@@ -148,8 +148,8 @@ def tallies(queue: Queue, arrays: Iterable[Array]) -> dict[JobId, Tally]:
 def array_counts(array: Array, tally: Tally) -> tuple[int, int, int, int]:
     """How many tasks (wait, run, are over, of these have failed)."""
     nrunning = min(len(tally.lanes), array.live)
-    nwaiting = ranges.count(array.waiting) + ranges.count(array.blocked)
-    return nwaiting + array.live - nrunning, nrunning, array.ndone, array.failed
+    ndone = array.ndone
+    return array.size - ndone - nrunning, nrunning, ndone, array.failed
 
 
 def array_state(array: Array, tally: Tally) -> str:

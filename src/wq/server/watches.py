@@ -140,7 +140,7 @@ def look_at(queue: Queue, store: Store, found: Standing, array: Array, span: tup
     total = ranges.count(places)
     removed = within(array.removed, places)
     left = array.live if span is None else live_tasks(queue, array, low, high)
-    over = total - within(array.waiting, places) - left
+    over = total - within(array.unstarted, places) - left
     failed, status = removed + array.failed, 0
     if over == total or span is not None:
         failed, status = removed, int(removed > 0)

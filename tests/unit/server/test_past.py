@@ -281,6 +281,20 @@ class TestWaiting:
         facts = asked(visitor, type="wait", ids=[[number, number]], seen=1)
         assert facts["arrays"] == [[number, None, None, 3, 3, 2, 4]]
 
+    def test_for_an_array_that_waits_for_another_task_by_task_goes_on_until_it_is_over(self, office: Office) -> None:
+        launcher = office.launcher()
+        (first,) = submit(launcher, "first", array={"pieces": [[0, 2, 1]]})
+        (second,) = submit(launcher, "second", array={"pieces": [[0, 2, 1]]}, after=[{"job": first, "each": True}])
+        wait = {"type": "wait", "ids": [[second, second]], "tasks": [[second, 0, 1]]}
+        counts = asked(office.visitor(), **wait)["arrays"]
+        assert counts == [[second, None, None, 3, 0, 0, 0], [second, 0, 1, 2, 0, 0, 0]]
+        end(launcher, first, task=0)
+        end(launcher, second, task=0)
+        counts = asked(office.visitor(), **wait)["arrays"]
+        assert counts == [[second, None, None, 3, 1, 0, 0], [second, 0, 1, 2, 1, 0, 0]]
+        (row,) = asked(office.visitor(), type="ls", ids=[[second, second]])["jobs"]
+        assert (row["array"]["waiting"], row["array"]["done"]) == (2, 1)
+
     def test_for_some_tasks_of_an_array(self, office: Office) -> None:
         launcher = office.launcher()
         (number,) = submit(launcher, "many", array={"pieces": [[0, 99, 1]]})
