@@ -227,6 +227,7 @@ class Store:
                 and was is not None
                 and was == before.queued.get(job.id)
                 and (was.time_s, was.turn) == (job.time_s, job.turn)
+                and was.spec is job.spec
             ):
                 grants.append(job)  # (and else its row says nothing new)
             else:

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from tests.unit.core.engines import ANZE, BINE, OWNER, array, spec
+from tests.unit.core.engines import ANZE, BINE, EXITED, OWNER, array, spec
 from tests.unit.core.test_lanes import check
 from tests.unit.core.worlds import cluster, need
 from tests.unit.store.test_store import Kept, pruned
@@ -94,6 +94,16 @@ def test_what_jobs_wait_for_outlives_the_server(store: Store) -> None:
     play.later(101.0)
     same(store, play)
     assert loaded(store).arrays[JobId(lot)].spec.name == "other"
+
+
+def test_what_is_edited_in_the_turn_in_which_it_is_fed_ahead_stays_so(store: Store) -> None:
+    play = Kept(store, "a:1")
+    play.submit(ANZE, *[spec() for _ in range(5)], array(5))
+    end = AttemptEnded(id=JobId(1), attempt=AttemptNo(1), outcome=EXITED, run_s=0.01)
+    play.turn((ANZE, Edit(id=JobId(3), name="other")), (ANZE, Edit(id=JobId(6), name="many")), (ANZE, end))
+    assert (play.job(3).lane, play.job(3).spec.name) == ("2.1", "other")
+    assert {job.spec.name for job in play.queue.active.values() if job.id == 6} == {"many"}
+    same(store, play)
 
 
 def test_what_became_of_jobs_is_known(store: Store) -> None:
