@@ -54,6 +54,8 @@ def admit(spec: JobSpec, nodes: Sequence[Node], possible: set[Requirement]) -> s
         return f"submit_dir: at most {LONGEST_PATH} characters"
     if (trouble := bad_time(spec.time_s)) is not None:
         return f"time: {trouble}"
+    if spec.max_fails is not None and not 0 <= spec.max_fails <= MOST_TASKS:
+        return f"max_fails: {spec.max_fails} is not between 0 and {MOST_TASKS}"
     if spec.array is not None and (trouble := bad_array(spec)) is not None:
         return f"array: {trouble}"
     trouble = None if need in possible else impossible(need, nodes)

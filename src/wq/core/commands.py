@@ -86,9 +86,7 @@ def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
         return Refusal(error=f"you have {own} unfinished jobs here; {most} are allowed (cap jobs)", status=1)
     possible: set[Requirement] = set()
     for spec in request.jobs:
-        trouble = admit(spec, draft.nodes, possible)
-        if trouble is None and spec.requirement.priority is Priority.BLOCK and not draft.queue.block_allowed:
-            trouble = "priority: block is not allowed in this queue; low, med or high are"
+        trouble = admit(spec, draft.nodes, possible) or not_allowed(draft, spec.requirement)
         if trouble is not None:
             return Refusal(error=f"{spec.name}: {trouble}" if len(request.jobs) > 1 else trouble)
     same: dict[Requirement, Requirement] = {}  # jobs that are alike share theirs
@@ -112,6 +110,13 @@ def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
     if request.token:
         draft.tokens[key] = tuple(ids)
     return Answer(facts={"ids": list(ids)})
+
+
+def not_allowed(draft: Draft, need: Requirement) -> str | None:
+    """Why this queue does not take what its nodes could do."""
+    if need.priority is Priority.BLOCK and not draft.queue.block_allowed:
+        return "priority: block is not allowed in this queue; low, med or high are"
+    return None
 
 
 def enter(draft: Draft, job_id: JobId, first: AtFirst) -> None:
@@ -343,9 +348,9 @@ def edit(draft: Draft, who: Who, request: Edit) -> Answer | Refusal:
         requirement=job.spec.requirement if request.requirement is None else request.requirement,
         max_fails=job.spec.max_fails if request.max_fails is None else request.max_fails,
     )
-    trouble = admit(spec, draft.nodes, set())
-    if trouble is None and spec.requirement.priority is Priority.BLOCK and not draft.queue.block_allowed:
-        trouble = "priority: block is not allowed in this queue; low, med or high are"
+    trouble = admit(spec, draft.nodes, {job.spec.requirement})  # it was possible, and may be so again
+    if trouble is None and spec.requirement != job.spec.requirement:
+        trouble = not_allowed(draft, spec.requirement)
     if trouble is not None:
         return Refusal(error=trouble)
     if spec != job.spec:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from tests.unit.core.engines import ANZE, BINE, EXITED, OWNER, Play, array, spec
+from tests.unit.core.engines import ANZE, BINE, EXITED, MYSELF, OWNER, Play, array, spec
 from tests.unit.core.test_lanes import check
-from tests.unit.core.worlds import need
+from tests.unit.core.worlds import cluster, need
 from wq.core import commands, dependencies, ranges
 from wq.core.dependencies import reason
 from wq.core.job import After, AfterKind, AttemptNo, JobId, JobSpec, Outcome, OutcomeKind, Priority
-from wq.core.requests import Answer, AttemptEnded, Became, Edit, Remove, Request, SetHold, Submit, Who
+from wq.core.requests import Answer, AttemptEnded, Became, ClusterRead, Edit, Remove, Request, SetHold, Submit, Who
 
 FAILED = Outcome(kind=OutcomeKind.EXITED, exit_status=3)
 KILLED = Outcome(kind=OutcomeKind.SIGNALLED, signal=9)
@@ -431,6 +431,36 @@ class TestEdit:
         assert play.say(BINE, Edit(id=JobId(job), name="mine")) == (
             f"job {job} belongs to anze; only anze, the server's owner (owner) and root may change it"
         )
+
+    def test_what_waits_for_a_node_that_has_gone_may_be_called_otherwise(self) -> None:
+        play = Play("a:4 b:4")
+        play.running(ANZE, need("byhost", 4, host="b"))
+        (job,) = play.submit(ANZE, spec(need("byhost", 4, host="b")))
+        play.turn((MYSELF, ClusterRead(nodes=cluster("a:4"))))
+        assert play.say(ANZE, Edit(id=JobId(job), name="later", begin_s=play.now.wall_s + 10.0)) == {"id": job}
+        assert "b" in str(play.say(ANZE, Edit(id=JobId(job), requirement=need("byhost", 3, host="b"))))
+        assert play.say(ANZE, Edit(id=JobId(job), requirement=need("byhost", 3, host="a"))) == {"id": job}
+
+    def test_a_block_job_from_before_they_were_forbidden_may_be_changed_otherwise(self) -> None:
+        play = Play("a:4")
+        play.running(ANZE, need("bycore", 4))
+        job, other = play.submit(ANZE, spec(need(priority="block")), spec())
+        play.queue.block_allowed = False
+        assert play.say(ANZE, Edit(id=JobId(job), name="later", requirement=need(priority="block"))) == {"id": job}
+        for edit in (
+            Edit(id=JobId(job), requirement=need("bycore", 2, priority="block")),
+            Edit(id=JobId(other), requirement=need(priority="block")),
+        ):
+            assert "block is not allowed in this queue" in str(play.say(ANZE, edit))
+
+    @pytest.mark.parametrize("most", [-1, 10**7 + 1, 10**25])
+    def test_not_to_an_absurd_number_of_failures(self, most: int) -> None:
+        play = Play("a:4")
+        (lot,) = play.submit(ANZE, array(9))
+        assert play.say(ANZE, Edit(id=JobId(lot), max_fails=0)) == {"id": lot}
+        refused = f"max_fails: {most} is not between 0 and 10000000"
+        assert play.say(ANZE, Edit(id=JobId(lot), max_fails=most)) == refused
+        assert play.say(ANZE, Submit(token="t", jobs=(replace(array(9), max_fails=most),))) == refused
 
     def test_arrays_too(self) -> None:
         play = Play("a:4")
