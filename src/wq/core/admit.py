@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from wq.core.cluster import GROUP_PATTERN, HOST_PATTERN, Node
 from wq.core.job import JobSpec, Mode, Requirement
 from wq.core.place import impossible
+from wq.core.requirement import LONGEST_TIME_S
 
 MOST_CORES = 1_000_000
 LONGEST_NAME = 200
@@ -15,7 +16,6 @@ LONGEST_PATH = 4096
 MOST_GROUPS = 100
 MOST_TASKS = 10_000_000  # of an array
 MOST_PIECES = 10_000
-LONGEST_TIME_S = 3650 * 86400.0
 LARGEST_TASK = (1 << 31) - 1
 
 

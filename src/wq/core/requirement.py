@@ -8,6 +8,7 @@ from enum import StrEnum
 
 HOST_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 GROUP_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
+LONGEST_TIME_S = 3650 * 86400.0  # that can be a time limit
 
 
 class Mode(StrEnum):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
-from wq.core.requirement import GROUP_PATTERN, HOST_PATTERN, Mode, Priority, Requirement
+from wq.core.requirement import GROUP_PATTERN, HOST_PATTERN, LONGEST_TIME_S, Mode, Priority, Requirement
 from wq.formats import MAX_FILE_BYTES, MAX_TEXT_BYTES, FormatError, check_size, quoted
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ MAX_WAIT_S = 30 * 86400.0
 RETRY_ON = ("signal", "node", "time")
 NOTIFY_ON = ("end", "failure", "start")
 AUTO = "auto"
-LONGEST_TIME_S = 3650 * 86400.0
 SIGNAL_S = 60.0  # before the end, where nothing else is said
 
 Env = Literal["submit", "login", "clean"]

@@ -15,7 +15,8 @@ PLACEHOLDERS = {
     "%": "%",
 }
 LATE = ("j", "a", "N")  # known only when the job is queued, or when it starts
-NOWHERE = "/dev/null"
+NOWHERE = "/dev/null"  # where output goes that nobody wants
+WQLOG = ".wqlog"  # how a name ends that its user has not given
 
 
 class OutputError(ValueError):

@@ -42,6 +42,7 @@ from wq.core.requests import (
     Steer,
     Stop,
 )
+from wq.formats.outputs import NOWHERE
 from wq.launcher.batches import KNOWN, Batches
 from wq.launcher.book import KEPT_S, Book
 from wq.launcher.clients import STDIN_WINDOW_BYTES, Client, Hello, OutputAsked, Recommand, RedoAsked, Sub
@@ -70,7 +71,7 @@ from wq.launcher.ranks import Ranks
 from wq.launcher.session import Refused, ServerAway, Session
 from wq.launcher.startspec import OutputTrouble, make_output, make_outputs, rank_spec, start_spec
 from wq.launcher.submissions import JOBS_PER_MESSAGE, Submissions, servers_name
-from wq.launcher.task import ALWAYS, NODE_MARK, NOWHERE, TASK_MARK, again
+from wq.launcher.task import ALWAYS, NODE_MARK, TASK_MARK, again
 from wq.protocol import known, messages, places
 from wq.protocol.wire import Message
 from wq.store.database import DiskFailed, NoRoom

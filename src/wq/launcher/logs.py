@@ -13,12 +13,13 @@ import msgspec
 from wq.core.job import JobId, Outcome
 from wq.core.ranges import Ranges, contains, union
 from wq.core.ranges import of as ranges_of
+from wq.formats.outputs import NOWHERE
 from wq.launcher.book import Book, kept_of
 from wq.launcher.clients import Client, OutputAsked
 from wq.launcher.kept import Kept
 from wq.launcher.ledger import Entry, Ledger, Phase
 from wq.launcher.outputs import Outputs
-from wq.launcher.task import NODE_MARK, NOWHERE, path_of
+from wq.launcher.task import NODE_MARK, path_of
 
 Facts = dict[str, Any]
 

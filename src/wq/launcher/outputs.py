@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from wq.core.job import HostName, OutcomeKind
+from wq.formats.outputs import NOWHERE
 from wq.launcher.clients import Client
 from wq.launcher.ledger import Entry, Ledger, Phase
 from wq.launcher.streams import ClientSink, FileSink, NoSink, Sink
-from wq.launcher.task import NOWHERE
 from wq.store.database import NO_ROOM
 
 NO_ROOM_AGAIN_S = 5.0

@@ -12,8 +12,9 @@ from wq.core.cluster import LOCALHOST
 from wq.core.job import Allocation
 from wq.formats.array import environment_of, index_of, row_of
 from wq.formats.fill import filled
+from wq.formats.outputs import NOWHERE
 from wq.launcher.ledger import Entry
-from wq.launcher.task import NOWHERE, ArrayTasks, Setting, Task
+from wq.launcher.task import ArrayTasks, Setting, Task
 from wq.store.database import NO_ROOM
 
 # What belongs to one host or session, and does not go along with a job.

@@ -11,13 +11,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from wq.core.requests import Remove, Submit
+from wq.formats.outputs import NOWHERE, WQLOG
 from wq.launcher.book import Book
 from wq.launcher.clients import Sub
 from wq.launcher.ledger import Action, Entry, Ledger, Phase
 from wq.launcher.orders import MOST_ID
 from wq.launcher.outputs import paths_of
 from wq.launcher.session import Refused, ServerAway, Session
-from wq.launcher.task import ALWAYS, ID_MARK, LISTED_COMMAND, NOWHERE, TASK_MARK, Task, listed
+from wq.launcher.task import ALWAYS, ID_MARK, LISTED_COMMAND, TASK_MARK, Task, listed
 from wq.protocol.wire import WireError
 from wq.store.database import NoRoom
 
@@ -243,7 +244,7 @@ def with_output(task: Task, stem: str | None, taken: set[str | None]) -> Task:
     if task.output is not None:
         output = own_name(task.output, taken, array=task.array is not None)
     else:
-        output = f"{stem}-{ID_MARK}{f'_{TASK_MARK}' if task.array is not None else ''}.wqlog"
+        output = f"{stem}-{ID_MARK}{f'_{TASK_MARK}' if task.array is not None else ''}{WQLOG}"
     if output == task.output and task.error != output:
         return task
     return replace(task, output=output, error=None if task.error == output else task.error)
@@ -257,5 +258,5 @@ def own_name(path: str, taken: set[str | None], *, array: bool) -> str:
     whose = array and TASK_MARK not in path
     if path == NOWHERE or not (whose or (path in taken and ID_MARK not in path)):
         return path
-    ending = ".wqlog" if path.endswith(".wqlog") else ""
-    return f"{path.removesuffix('.wqlog')}-{ID_MARK}{f'_{TASK_MARK}' if whose else ''}{ending}"
+    ending = WQLOG if path.endswith(WQLOG) else ""
+    return f"{path.removesuffix(WQLOG)}-{ID_MARK}{f'_{TASK_MARK}' if whose else ''}{ending}"

@@ -11,12 +11,11 @@ from wq.core import ranges
 from wq.core.job import After, ArraySpec, JobId, JobSpec, Outcome, OutcomeKind, Requirement, Uid
 from wq.core.ranges import Ranges
 from wq.formats import array as wq_array
+from wq.formats.outputs import NOWHERE, WQLOG
 
 LISTED_COMMAND = 4096  # characters of the copy for listings
 # In the name of an output, where the id, the number of the task and the first node go.
 ID_MARK, TASK_MARK, NODE_MARK = "\0", "\1", "\2"
-NOWHERE = "/dev/null"  # where output goes that nobody wants
-WQLOG = ".wqlog"
 ALWAYS = "always"  # output is kept, as it usually is
 
 
@@ -106,8 +105,8 @@ def path_of(pattern: str, number: JobId | None, task: int | None, host: str, att
         pattern = pattern.replace(NODE_MARK, host)
     if attempt is None or pattern == NOWHERE:
         return pattern
-    if pattern.endswith(".wqlog"):
-        return f"{pattern.removesuffix('.wqlog')}.{attempt}.wqlog"
+    if pattern.endswith(WQLOG):
+        return f"{pattern.removesuffix(WQLOG)}.{attempt}{WQLOG}"
     return f"{pattern}.{attempt}"
 
 

@@ -13,10 +13,10 @@ from tests.unit.launcher.house import House, QuietClient, a_house, batch
 from tests.unit.launcher.test_arrays import ended, first, go, gone, running
 from wq.core.job import AttemptNo, HostName, JobId
 from wq.core.requests import NO_TASK
+from wq.formats.outputs import NOWHERE
 from wq.launcher import book as book_module
 from wq.launcher.clients import OutputAsked
 from wq.launcher.startspec import files_of
-from wq.launcher.task import NOWHERE
 from wq.protocol.wire import encode
 
 
