@@ -96,6 +96,7 @@ def info(
 
 
 def an_array(queue: Queue, store: Store, job_id: int) -> Array | None:
+    """An array, live or over."""
     known = queue.arrays.get(JobId(job_id))
     return known if known is not None else next(iter(store.finished_arrays(ids=[(job_id, job_id)])), None)
 

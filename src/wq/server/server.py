@@ -19,7 +19,6 @@ import msgspec
 from msgspec.structs import replace
 
 from wq.core import dependencies, listing, news, ranges
-from wq.core.array import Array
 from wq.core.cluster import LOCALHOST, Node
 from wq.core.engine import planned, tick
 from wq.core.job import HostName, Job, JobId, Uid
@@ -52,13 +51,13 @@ from wq.protocol import messages, places
 from wq.protocol.wire import PROTOCOL
 from wq.server.caps import Caps
 from wq.server.connections import BACKLOG, Door, Peer, user_name
-from wq.server.history import History, info
+from wq.server.history import History, an_array, info
 from wq.server.intake import Intake
 from wq.server.keep import Keep
 from wq.server.looks import Looks
 from wq.server.watches import Watches, standing
 from wq.store.database import DiskFailed, NoRoom
-from wq.store.past import FOR_EVER_S, Wanted
+from wq.store.past import FAILED_TASK, FOR_EVER_S, Wanted
 from wq.store.store import KEEP_TOKENS_S, SpoolInUse, Store, storable
 
 PRUNE_EVERY_S = 3600.0
@@ -612,16 +611,13 @@ class Server:
         jobs = store.finished(ids=ids, since_s=since_s)
         arrays = [(array, store.tasks_used(array.id)) for array in store.finished_arrays(ids=ids, since_s=since_s)]
         for job_id, low, high in query.tasks[:MOST_NAMED]:
-            for array in store.finished_arrays(ids=[(job_id, job_id)]) or self.live_array(job_id):
+            array = an_array(self.queue, store, job_id)
+            if array is not None:
                 span = (storable(low), storable(high))
                 jobs += store.tasks_of(array, "state = 'done' AND task BETWEEN ? AND ?", span)
         mem_gb = {node.host: node.mem_gb for node in self.queue.nodes}
         rows = listing.used_rows(jobs, arrays, mem_gb)
         return self.listed(row for row in rows if not query.users or row["user"] in query.users)
-
-    def live_array(self, number: int) -> list[Array]:
-        known = self.queue.arrays.get(JobId(number))
-        return [] if known is None else [known]
 
     def looked_up(self, question: Question) -> Iterator[dict[str, object] | None]:
         """The answer to a question about the past, or about what becomes of jobs; in parts."""
@@ -707,8 +703,7 @@ class Server:
         arrays += self.store.finished_arrays(ids=ids)
         chosen += arrays
         for array in arrays:
-            over = "state = 'done'" if query.finished else "state = 'done' AND (kind != 'exited' OR exit_status != 0)"
-            chosen += self.store.tasks_of(array, over)
+            chosen += self.store.tasks_of(array, "state = 'done'" if query.finished else FAILED_TASK)
         return chosen + self.named_tasks(tasks, live)
 
     def named_tasks(self, tasks: tuple[tuple[int, int, int], ...], live: list[Job]) -> list[listing.Listed]:
@@ -718,22 +713,18 @@ class Server:
             if low <= (high := min(last, ranges.MOST)):
                 wanted[job_id] = ranges.union(wanted.get(job_id, ()), ((low, high),))
         theirs = [job for job in live if job.task is not None and job.id in wanted]
+        arrays = [found for job_id in wanted if (found := an_array(self.queue, self.store, job_id)) is not None]
         chosen: list[listing.Listed] = []
         room = MOST_TASKS_SHOWN
-        for job_id, spans in wanted.items():
-            known = self.queue.arrays.get(JobId(job_id))
-            found = [known] if known is not None else self.store.finished_arrays(ids=[(job_id, job_id)])
-            mine = (
-                [job for job in theirs if job.id == job_id and ranges.contains(spans, job.task or 0)] if found else []
-            )
-            chosen += mine
-            for array in found:
-                for low, high in spans:
-                    span = (storable(low), storable(high))
-                    chosen += self.store.tasks_of(array, "state = 'done' AND task BETWEEN ? AND ?", span)
-                    new = listing.new_tasks(array, low, high, room)
-                    room -= len(new)
-                    chosen += new
+        for array in arrays:
+            spans = wanted[array.id]
+            chosen += [job for job in theirs if job.id == array.id and ranges.contains(spans, job.task or 0)]
+            for low, high in spans:
+                span = (storable(low), storable(high))
+                chosen += self.store.tasks_of(array, "state = 'done' AND task BETWEEN ? AND ?", span)
+                new = listing.new_tasks(array, low, high, room)
+                room -= len(new)
+                chosen += new
         return chosen
 
     def paged(

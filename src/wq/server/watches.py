@@ -16,6 +16,7 @@ from wq.core.job import Job, JobId, State
 from wq.core.listing import job_row
 from wq.core.queue import Draft, Queue
 from wq.core.ranges import Ranges
+from wq.server.history import an_array
 from wq.store.store import Store, storable
 
 FEW = 5000  # ids are looked up one by one, more are looked for among all
@@ -127,8 +128,8 @@ def candidates(queue: Queue, meant: Ranges) -> Iterable[int]:
 
 def arrays_in(queue: Queue, store: Store, low: int, high: int) -> list[Array]:
     if low == high:
-        known = queue.arrays.get(JobId(low))
-        return [known] if known is not None else store.finished_arrays(ids=[(low, high)])
+        known = an_array(queue, store, low)
+        return [] if known is None else [known]
     live = [array for array in queue.arrays.values() if low <= array.id <= high]
     return [*live, *store.finished_arrays(ids=[(low, high)])]
 

@@ -43,7 +43,7 @@ from wq.core.queue import (
 from wq.core.ranges import Ranges
 from wq.core.requests import Became
 from wq.store.database import Database, migrations
-from wq.store.past import Past
+from wq.store.past import FAILED_TASK, Past
 
 KEEP_TOKENS_S = 7 * 86400.0  # so long after its end a job's submission may be repeated
 MOST_FINISHED = 10_000  # in one answer
@@ -280,9 +280,7 @@ class Store:
                 found[number] = Became(ok=outcome is not None and outcome.succeeded)
                 continue
             for array in self.arrays("id = ?", (number,)):
-                failed = (
-                    "SELECT task FROM tasks WHERE job = ? AND state = 'done' AND (kind != 'exited' OR exit_status != 0)"
-                )
+                failed = f"SELECT task FROM tasks WHERE job = ? AND {FAILED_TASK}"
                 numbers = [task for (task,) in self.db.execute(failed, (number,))]
                 bad = [pair for low, high in ranges.of(numbers) for pair in array.tasks.places(low, high)]
                 ok = None if array.ended_s is None else not array.failed and not array.removed
