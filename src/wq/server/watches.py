@@ -6,13 +6,14 @@ held until something of it changes: so whoever waits costs nothing meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Generator, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from wq.core import ranges
 from wq.core.array import Array
-from wq.core.job import Job, JobId, State
+from wq.core.job import Job, JobId, Key, State
 from wq.core.listing import job_row
 from wq.core.queue import Draft, Queue
 from wq.core.ranges import Ranges
@@ -53,10 +54,19 @@ class Standing:
         """Whether anything of it is not over."""
         return bool(self.live or self.seen)
 
+    @property
+    def watched(self) -> list[int]:
+        """The ids of what its asker is told of when it changes."""
+        return [*islice(self.seen, MOST_WATCHED), *self.live[: max(0, MOST_WATCHED - len(self.seen))]]
+
     def is_still_so(self, queue: Queue) -> bool:
-        """Nothing has ended since it was looked at."""
-        same = all(queue.arrays.get(JobId(number)) is array for number, array in self.seen.items())
-        return same and all(queue.find(JobId(number)) is not None for number in self.live)
+        """Nothing of what is watched has ended since it was looked at."""
+        return all(
+            queue.arrays.get(JobId(number)) is self.seen[number]
+            if number in self.seen
+            else queue.find(JobId(number)) is not None
+            for number in self.watched
+        )
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -78,60 +88,77 @@ def standing(
     """How these stand: jobs and arrays by ranges of ids, tasks as (array, first, last). None: a pause, for others."""
     found = Standing()
     pairs = [(low, high) for low, high in ids if low <= high]
-    live: set[int] = set()
-    for number, job_id in enumerate(candidates(queue, ranges.union((), tuple(pairs))), 1):
-        if number % PAUSE == 0:
-            yield None
-        if queue.find(JobId(job_id)) is not None:
-            live.add(job_id)
-    for number, (low, high) in enumerate(pairs, 1):
-        if number % PAUSE == 0:
-            yield None
-        if low == high and low in live:
-            continue
-        before = len(found.ok) + len(found.failed) + len(found.arrays)
-        for looked, job in enumerate(store.past.over_in(storable(low), storable(high)), 1):
-            if looked % PAUSE == 0:
-                yield None
-            found.too_many = len(found.ok) + len(found.failed) >= MOST_OVER
-            if found.too_many:
-                break
-            if isinstance(job, Job):
-                found.failed.append((int(job.id), job_row(job)["outcome"]))
-                live.discard(int(job.id))
-            else:
-                found.ok.append(job)
-                live.discard(job)
-        for array in arrays_in(queue, store, low, high):
+    meant = ranges.union((), tuple(pairs))
+    live: dict[int, None] = {}  # (a job that ends meanwhile is among those that are over, for these are looked at last)
+    for number in candidates(queue, meant):
+        array = None if number is None else queue.arrays.get(JobId(number))
+        if array is not None:
             yield from look_at(queue, store, found, array, None)
-        if low == high and before == len(found.ok) + len(found.failed) + len(found.arrays):
-            found.missing.append(str(low))
+        elif number is not None and queue.find(JobId(number)) is not None:
+            live[number] = None
+        else:
+            yield None
+    for span in meant:
+        if span[0] == span[1] and span[0] in live:
+            continue
+        yield from look_back(queue, store, found, live, span)
+        if found.too_many:
+            yield found
+            return
+    known = {*live, *found.ok, *(number for number, _ in found.failed), *(row[0] for row in found.arrays)}
+    single = dict.fromkeys(low for low, high in pairs if low == high)
+    found.missing = [str(number) for number in single if number not in known]
     for job_id, low, last in tasks:
         span = (max(low, 0), min(last, ranges.MOST))
-        arrays = [array for array in arrays_in(queue, store, job_id, job_id) if array.tasks.places(*span)]
-        for array in arrays:
+        array = an_array(queue, store, job_id)
+        if array is not None and array.tasks.places(*span):
             yield from look_at(queue, store, found, array, span)
-        if not arrays:
+        else:
             found.missing.append(f"{job_id}.{low}" if low == last else f"{job_id}.{low}-{last}")
         yield None
     found.live = sorted(live)
     yield found
 
 
-def candidates(queue: Queue, meant: Ranges) -> Iterable[int]:
-    """Ids that may be those of live jobs."""
-    if ranges.count(meant) <= FEW:
-        return ranges.numbers(meant)
-    keys = [*queue.active, *queue.queued, *queue.held]
-    return (key for key in keys if isinstance(key, int) and ranges.contains(meant, key))
+def candidates(queue: Queue, meant: Ranges) -> Iterator[int | None]:
+    """Ids that may be those of live jobs and arrays. None: a pause."""
+    few = ranges.count(meant) <= FEW
+    keys: Iterable[Key] = map(JobId, ranges.numbers(meant)) if few else everybody(queue)
+    for looked, key in enumerate(keys, 1):
+        if looked % PAUSE == 0:
+            yield None
+        if isinstance(key, int) and (few or ranges.contains(meant, key)):
+            yield key
 
 
-def arrays_in(queue: Queue, store: Store, low: int, high: int) -> list[Array]:
-    if low == high:
-        known = an_array(queue, store, low)
-        return [] if known is None else [known]
-    live = [array for array in queue.arrays.values() if low <= array.id <= high]
-    return [*live, *store.finished_arrays(ids=[(low, high)])]
+def everybody(queue: Queue) -> list[Key]:
+    """All that is live just now; it may be looked at while that changes."""
+    return [*queue.active, *queue.queued, *queue.held, *queue.arrays]
+
+
+def look_back(
+    queue: Queue, store: Store, found: Standing, live: dict[int, None], span: tuple[int, int]
+) -> Iterator[None]:
+    """Those of a range of ids that are over."""
+    low, high = map(storable, span)
+    for job in store.past.over_in(low, high):
+        if job is None:
+            yield None
+            continue
+        found.too_many = len(found.ok) + len(found.failed) >= MOST_OVER
+        if found.too_many:
+            return
+        if isinstance(job, Job):
+            found.failed.append((int(job.id), job_row(job)["outcome"]))
+            live.pop(int(job.id), None)
+        else:
+            found.ok.append(job)
+            live.pop(job, None)
+    for array in store.past.arrays_over_in(low, high):
+        if array is None or array.id in found.seen:  # (it was live when it was looked at)
+            yield None
+        else:
+            yield from look_at(queue, store, found, array, None)
 
 
 def look_at(queue: Queue, store: Store, found: Standing, array: Array, span: tuple[int, int] | None) -> Iterator[None]:
@@ -139,9 +166,10 @@ def look_at(queue: Queue, store: Store, found: Standing, array: Array, span: tup
     places = ((0, array.size - 1),) if span is None else array.tasks.places(*span)
     low, high = span if span is not None else (0, ranges.MOST)
     total = ranges.count(places)
-    removed = within(array.removed, places)
-    left = array.live if span is None else live_tasks(queue, array, low, high)
-    over = total - within(array.unstarted, places) - left
+    removed = ranges.count(ranges.both(array.removed, places))
+    unstarted = ranges.count(ranges.both(array.unstarted, places))
+    left = array.live if span is None else (yield from live_tasks(queue, array, low, high))
+    over = total - unstarted - left
     failed, status = removed + array.failed, 0
     if over == total or span is not None:
         failed, status = removed, int(removed > 0)
@@ -151,18 +179,20 @@ def look_at(queue: Queue, store: Store, found: Standing, array: Array, span: tup
     if over < total:
         found.seen[array.id] = array
     found.arrays.append([array.id, *(span or (None, None)), total, over, failed, status])
+    yield None
 
 
-def within(these: Ranges, places: Ranges) -> int:
-    """How many of these are among the places."""
-    return sum(ranges.count(ranges.within(these, low, high)) for low, high in places)
-
-
-def live_tasks(queue: Queue, array: Array, low: int, high: int) -> int:
+def live_tasks(queue: Queue, array: Array, low: int, high: int) -> Generator[None, None, int]:
+    """How many tasks with these numbers are split off, and not over."""
     if high - low < FEW:
         return sum(queue.find((array.id, task)) is not None for task in range(low, high + 1))
-    jobs = [*queue.active.values(), *queue.queued.values(), *queue.held.values()]
-    return sum(job.id == array.id and job.task is not None and low <= job.task <= high for job in jobs)
+    found = 0
+    for looked, key in enumerate(everybody(queue), 1):
+        if looked % PAUSE == 0:
+            yield None
+        if isinstance(key, tuple) and key[0] == array.id and low <= key[1] <= high:
+            found += queue.find(key) is not None
+    return found
 
 
 class Watches(Generic[Asker]):
@@ -178,7 +208,7 @@ class Watches(Generic[Asker]):
     def hold(self, asker: Asker, question: Any, found: Standing) -> None:
         """Until one of these changes. An earlier question of the same asker is dropped."""
         self.forget(asker)
-        ids = [*found.seen, *found.live][:MOST_WATCHED]
+        ids = found.watched
         self.of[asker] = (question, ids)
         for number in ids:
             self.by_id.setdefault(number, {})[asker] = None

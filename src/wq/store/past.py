@@ -108,16 +108,34 @@ class Past:
         row = self.db.execute("SELECT job FROM jobs WHERE id = ? AND state = 'done'", (entry.id,)).fetchone()
         return msgspec.json.decode(row[0], type=Job) if row is not None else None
 
-    def over_in(self, low: int, high: int) -> Iterator[Job | int]:
-        """Of a range of ids, the jobs that are over: the id alone of one that ended as it should."""
+    def over_in(self, low: int, high: int) -> Iterator[Job | int | None]:
+        """Of a range of ids, the jobs that are over: the id alone of one that ended as it should. None after each part.
+
+        (Those that are not over are read as well: without them a part could be as long as the queue.)
+        """
         sql = (
-            "SELECT id, CASE WHEN failed THEN job END FROM jobs WHERE state = 'done' AND id BETWEEN ? AND ?"
+            "SELECT id, state = 'done', CASE WHEN failed THEN job END FROM jobs WHERE id BETWEEN ? AND ?"
             f" ORDER BY id LIMIT {READ_AT_ONCE}"
         )
         while True:
             rows = self.db.execute(sql, (low, high)).fetchall()
-            for job_id, text in rows:
-                yield job_id if text is None else msgspec.json.decode(text, type=Job)
+            for job_id, is_over, text in rows:
+                if is_over:
+                    yield job_id if text is None else msgspec.json.decode(text, type=Job)
+            yield None
+            if len(rows) < READ_AT_ONCE:
+                return
+            low = rows[-1][0] + 1
+
+    def arrays_over_in(self, low: int, high: int) -> Iterator[Array | None]:
+        """Of a range of ids, the arrays that are over. None after each part, as above."""
+        sql = f"SELECT id, ended_s FROM arrays WHERE id BETWEEN ? AND ? ORDER BY id LIMIT {READ_AT_ONCE}"
+        while True:
+            rows = self.db.execute(sql, (low, high)).fetchall()
+            for array_id, ended_s in rows:
+                if ended_s is not None:
+                    yield from self.store.arrays("id = ?", (array_id,))
+            yield None
             if len(rows) < READ_AT_ONCE:
                 return
             low = rows[-1][0] + 1

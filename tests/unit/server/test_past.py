@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.unit.server.desk import ANZE, BINE, Office, Visitor, an_office, job
-from wq.server import history
+from wq.server import history, watches
 from wq.server.keep import Keep, parse_keep
 from wq.server.watches import MOST_WATCHED
+from wq.store import past
 from wq.store.store import KEEP_TOKENS_S
 
 Facts = dict[str, typing.Any]
@@ -364,6 +365,42 @@ class TestWaiting:
             office.turn()
         (answer,) = visitor.heard()
         assert answer["ok"]["over"] == 1
+
+    def test_what_is_named_twice_is_counted_once(self, office: Office) -> None:
+        launcher = office.launcher()
+        first, last = ran(launcher), ran(launcher, status=3)
+        (many,) = submit(launcher, "many", array={"pieces": [[0, 2, 1]]})
+        end(launcher, many, task=1)
+        named = [[first, many], [last, last], [many, many], [99, 99], [99, 99]]
+        facts = asked(office.visitor(), type="wait", ids=named)
+        assert (facts["ok"], [number for number, _ in facts["failed"]], facts["over"]) == ([[first, first]], [last], 3)
+        assert (facts["arrays"], facts["missing"]) == ([[many, None, None, 3, 1, 0, 0]], ["99"])
+
+    @pytest.mark.parametrize(
+        ("named", "npauses"),
+        [
+            ({"ids": [[1000, 10**6]]}, 10),  # nothing of that is there
+            ({"ids": [[41, 140]]}, 20),  # all of it waits
+            ({"ids": [[low, low + 2] for low in range(1, 30, 4)]}, 7),  # all of it is over
+            ({"ids": [[31, 40]]}, 10),  # arrays
+            ({"tasks": [[31, 0, 1000]]}, 10),
+        ],
+    )
+    def test_others_come_in_between_whatever_is_named(
+        self, office: Office, monkeypatch: pytest.MonkeyPatch, named: Facts, npauses: int
+    ) -> None:
+        launcher = office.launcher()
+        for _ in range(30):
+            ran(launcher)
+        submit(launcher, *["many"] * 10, array={"pieces": [[0, 2, 1]]})
+        submit(launcher, *["fit"] * 100)
+        monkeypatch.setattr(watches, "PAUSE", 10)
+        monkeypatch.setattr(watches, "FEW", 0)
+        monkeypatch.setattr(past, "READ_AT_ONCE", 10)
+        server = office.server
+        parts = list(watches.standing(server.queue, server.store, named.get("ids", ()), named.get("tasks", ())))
+        assert parts.count(None) >= npauses
+        assert parts[-1] is not None
 
     def test_a_question_about_too_much_is_refused(self, office: Office) -> None:
         facts = asked(office.visitor(), type="wait", ids=[[number, number] for number in range(20_001)])
