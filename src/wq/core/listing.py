@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
@@ -20,6 +20,7 @@ from wq.core.queue import Queue, effective_limit, with_looks
 
 Row: TypeAlias = dict[str, object]
 Listed: TypeAlias = Job | Array
+Number = TypeVar("Number", int, float)
 
 
 def out_of_sight(queue: Queue, job: Job) -> Row | None:
@@ -201,59 +202,74 @@ def array_row(array: Array, tally: Tally, reason: Reason | None = None) -> Row:
 
 
 class Used(NamedTuple):
-    """What the tasks of an array that are over used together; of memory the most of one of them.
+    """What a job, or the tasks of an array that are over, used together; of memory the most of one of them.
 
     wall_s: of those whose times are known; known_s: of those of which cpu_s is known too. allocation: of one of them.
     """
 
-    ntasks: int
-    cpu_s: float | None
-    wall_s: float | None
-    known_s: float | None
-    peak_mem_bytes: int | None
-    io_read_bytes: int | None
-    io_write_bytes: int | None
-    allocation: Allocation | None
+    ntasks: int = 0
+    cpu_s: float | None = None
+    wall_s: float | None = None
+    known_s: float = 0.0
+    peak_mem_bytes: int | None = None
+    io_read_bytes: int | None = None
+    io_write_bytes: int | None = None
+    allocation: Allocation | None = None
+
+
+def together(parts: Sequence[Used]) -> Used:
+    """What all of these used."""
+    return Used(
+        ntasks=sum(part.ntasks for part in parts),
+        cpu_s=total(part.cpu_s for part in parts),
+        wall_s=total(part.wall_s for part in parts),
+        known_s=sum(part.known_s for part in parts),
+        peak_mem_bytes=max((part.peak_mem_bytes for part in parts if part.peak_mem_bytes is not None), default=None),
+        io_read_bytes=total(part.io_read_bytes for part in parts),
+        io_write_bytes=total(part.io_write_bytes for part in parts),
+        allocation=next((part.allocation for part in parts if part.allocation is not None), None),
+    )
+
+
+def total(values: Iterable[Number | None]) -> Number | None:
+    """The sum of those that are known."""
+    known = [value for value in values if value is not None]
+    return sum(known[1:], start=known[0]) if known else None
 
 
 def used_of(job: Job) -> Used:
     """What a job used that is over. (How long it ran is known of older ones, too.)"""
     out = job.outcome
     if out is None or job.started_s is None or job.ended_s is None:
-        return Used(0, None, None, None, None, None, None, job.allocation)
+        return Used(allocation=job.allocation)
     wall_s = out.wall_s if out.wall_s is not None else max(job.ended_s - job.started_s, 0.0)
     known_s = wall_s if out.cpu_s is not None else 0.0
     times, moved = (out.cpu_s, wall_s, known_s), (out.io_read_bytes, out.io_write_bytes)
     return Used(1, *times, out.peak_mem_bytes, *moved, job.allocation)
 
 
-def used_rows(
-    jobs: Iterable[Job], arrays: Iterable[tuple[Array, Used]], mem_gb: Mapping[HostName, float]
-) -> Iterator[Row]:
-    """Jobs and arrays that are over, asked against used, as `wq eff --json` has them. mem_gb: installed on nodes."""
-    both: list[tuple[Listed, Used]] = [*((job, used_of(job)) for job in jobs), *arrays]
-    for one, used in sorted(both, key=lambda pair: in_order(pair[0])):
-        need, held = one.spec.requirement, used.allocation
-        memories = [mem_gb[host] for host in held.hosts if host in mem_gb] if held is not None else []
-        counted = used.cpu_s is not None and bool(used.known_s)
-        yield {
-            "id": one.id,
-            "task": None if isinstance(one, Array) else one.task,
-            "user": one.spec.user,
-            "name": one.spec.name,
-            "mode": need.mode.value,
-            "n": need.n,
-            "tasks": used.ntasks if isinstance(one, Array) else None,
-            "ncores": held.ncores if held is not None else None,
-            "nhosts": held.nhosts if held is not None else None,
-            "node_mem_gb": sum(memories) if held is not None and len(memories) == held.nhosts else None,
-            "wall_s": used.wall_s,
-            "cpu_s": used.cpu_s,
-            "cores_used": (used.cpu_s or 0.0) / used.known_s if counted and used.known_s else None,
-            "peak_mem_bytes": used.peak_mem_bytes,
-            "io_read_bytes": used.io_read_bytes,
-            "io_write_bytes": used.io_write_bytes,
-        }
+def used_row(one: Listed, used: Used, mem_gb: Mapping[HostName, float]) -> Row:
+    """A job or an array that is over, asked against used, as `wq eff --json` has it. mem_gb: installed on nodes."""
+    need, held = one.spec.requirement, used.allocation
+    memories = [mem_gb[host] for host in held.hosts if host in mem_gb] if held is not None else []
+    return {
+        "id": one.id,
+        "task": None if isinstance(one, Array) else one.task,
+        "user": one.spec.user,
+        "name": one.spec.name,
+        "mode": need.mode.value,
+        "n": need.n,
+        "tasks": used.ntasks if isinstance(one, Array) else None,
+        "ncores": held.ncores if held is not None else None,
+        "nhosts": held.nhosts if held is not None else None,
+        "node_mem_gb": sum(memories) if held is not None and len(memories) == held.nhosts else None,
+        "wall_s": used.wall_s,
+        "cpu_s": used.cpu_s,
+        "cores_used": used.cpu_s / used.known_s if used.cpu_s is not None and used.known_s else None,
+        "peak_mem_bytes": used.peak_mem_bytes,
+        "io_read_bytes": used.io_read_bytes,
+        "io_write_bytes": used.io_write_bytes,
+    }
 
 
 def in_order(one: Listed) -> tuple[int, int]:

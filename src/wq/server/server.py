@@ -49,6 +49,7 @@ from wq.formats import FormatError
 from wq.formats.clusterfile import parse_cluster_file
 from wq.protocol import messages, places
 from wq.protocol.wire import PROTOCOL
+from wq.server import usage
 from wq.server.caps import Caps
 from wq.server.connections import BACKLOG, Door, Peer, user_name
 from wq.server.history import History, an_array, info
@@ -605,19 +606,14 @@ class Server:
 
     def used_pages(self, query: messages.Eff) -> Iterator[dict[str, object] | None]:
         """What jobs that are over had and used, as pages."""
-        since_s, store = time.time() - min(max(query.since_s, 0.0), LONGEST_PAST_S), self.store
-        everything = not (query.ids or query.tasks)
-        ids = None if everything else query.ids[:MOST_NAMED]
-        jobs = store.finished(ids=ids, since_s=since_s)
-        arrays = [(array, store.tasks_used(array.id)) for array in store.finished_arrays(ids=ids, since_s=since_s)]
-        for job_id, low, high in query.tasks[:MOST_NAMED]:
-            array = an_array(self.queue, store, job_id)
-            if array is not None:
-                span = (storable(low), storable(high))
-                jobs += store.tasks_of(array, "state = 'done' AND task BETWEEN ? AND ?", span)
-        mem_gb = {node.host: node.mem_gb for node in self.queue.nodes}
-        rows = listing.used_rows(jobs, arrays, mem_gb)
-        return self.listed(row for row in rows if not query.users or row["user"] in query.users)
+        past = self.store.past
+        if query.ids or query.tasks:
+            entries = usage.named(past, query.ids[:MOST_NAMED])
+        else:
+            uids = self.uids_of(query.users)[0] if query.users else past.uids()
+            entries = usage.newest_since(past, uids, time.time() - min(max(query.since_s, 0.0), LONGEST_PAST_S))
+        tasks = usage.by_array(query.tasks[:MOST_NAMED])
+        return self.listed(usage.used(self.queue, self.store, entries, tasks, frozenset(query.users)))
 
     def looked_up(self, question: Question) -> Iterator[dict[str, object] | None]:
         """The answer to a question about the past, or about what becomes of jobs; in parts."""
@@ -708,10 +704,7 @@ class Server:
 
     def named_tasks(self, tasks: tuple[tuple[int, int, int], ...], live: list[Job]) -> list[listing.Listed]:
         """Tasks by ranges of their numbers: each once, however often it is named; of those that wait so many in all."""
-        wanted: dict[int, ranges.Ranges] = {}
-        for job_id, low, last in tasks:
-            if low <= (high := min(last, ranges.MOST)):
-                wanted[job_id] = ranges.union(wanted.get(job_id, ()), ((low, high),))
+        wanted = usage.by_array(tasks)
         theirs = [job for job in live if job.task is not None and job.id in wanted]
         arrays = [found for job_id in wanted if (found := an_array(self.queue, self.store, job_id)) is not None]
         chosen: list[listing.Listed] = []

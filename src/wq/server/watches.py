@@ -154,7 +154,8 @@ def look_back(
         else:
             found.ok.append(job)
             live.pop(job, None)
-    for array in store.past.arrays_over_in(low, high):
+    for number in store.past.over(low, high, is_array=True):
+        array = None if number is None else an_array(queue, store, number)
         if array is None or array.id in found.seen:  # (it was live when it was looked at)
             yield None
         else:

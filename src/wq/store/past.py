@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import msgspec
 
 from wq.core.array import Array
-from wq.core.job import Job, JobId, Uid
+from wq.core.job import Allocation, Job, JobId, State, Uid
+from wq.core.listing import Used, together
 
 if TYPE_CHECKING:
     from wq.store.store import Store
@@ -127,18 +128,38 @@ class Past:
                 return
             low = rows[-1][0] + 1
 
-    def arrays_over_in(self, low: int, high: int) -> Iterator[Array | None]:
-        """Of a range of ids, the arrays that are over. None after each part, as above."""
-        sql = f"SELECT id, ended_s FROM arrays WHERE id BETWEEN ? AND ? ORDER BY id LIMIT {READ_AT_ONCE}"
+    def over(self, low: int, high: int, *, is_array: bool) -> Iterator[int | None]:
+        """Of a range of ids, those of jobs, or of arrays, that are over. None after each part, as above."""
+        table = TABLES[is_array]
+        sql = f"SELECT id, ended_s FROM {table} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT {READ_AT_ONCE}"
         while True:
             rows = self.db.execute(sql, (low, high)).fetchall()
-            for array_id, ended_s in rows:
-                if ended_s is not None:
-                    yield from self.store.arrays("id = ?", (array_id,))
+            yield from (number for number, ended_s in rows if ended_s is not None)
             yield None
             if len(rows) < READ_AT_ONCE:
                 return
             low = rows[-1][0] + 1
+
+    def tasks_over(self, array: Array, low: int, high: int) -> Iterator[Job | None]:
+        """The tasks of an array with these numbers that are over. None after each part, as above."""
+        while True:
+            some = self.store.tasks_of(array, "task BETWEEN ? AND ?", (low, high), READ_AT_ONCE)
+            yield from (job for job in some if job.state is State.DONE)
+            yield None
+            if len(some) < READ_AT_ONCE:
+                return
+            low = (some[-1].task or 0) + 1
+
+    def used_by_tasks(self, array_id: int) -> Iterator[Used]:
+        """What the tasks of an array that are over had and used; by parts."""
+        sql = f"SELECT {USED_COLUMNS} FROM tasks WHERE job = ? AND task > ? ORDER BY task LIMIT {LOOKED_AT_ONCE}"
+        last = -1
+        while True:
+            rows = self.db.execute(sql, (array_id, last)).fetchall()
+            yield used_in([columns for _, ran, *columns in rows if ran])
+            if len(rows) < LOOKED_AT_ONCE:
+                return
+            last = rows[-1][0]
 
     def failed_tasks(self, array: Array, most: int) -> list[Job]:
         """The first tasks of an array that did not end as they should."""
@@ -283,6 +304,15 @@ class Past:
             yield []
 
 
+def used_in(rows: list[list[Any]]) -> Used:
+    """What tasks had and used, from their rows (added up here, for the sums of SQLite have an end)."""
+    parts = [
+        Used(1, cpu_s, wall_s, (wall_s or 0.0) if cpu_s is not None else 0.0, *rest) for cpu_s, wall_s, *rest, _ in rows
+    ]
+    held = next((text for *_, text in rows if text is not None), None)
+    return together(parts)._replace(allocation=held and msgspec.json.decode(held, type=Allocation))
+
+
 def source(*, is_array: bool, failed: bool) -> str:
     """Where those of one user are that are over: since a time, and before (when, id)."""
     table = TABLES[is_array]
@@ -291,6 +321,10 @@ def source(*, is_array: bool, failed: bool) -> str:
 
 
 TABLES = ("jobs", "arrays")
+USED_COLUMNS = (
+    "task, state = 'done' AND started_s IS NOT NULL,"
+    " cpu_s, wall_s, peak_mem_bytes, io_read_bytes, io_write_bytes, allocation"
+)
 ORDERED = "ORDER BY ended_s DESC, id DESC"
 FAILED_TASK = "state = 'done' AND (kind != 'exited' OR exit_status != 0)"
 STATUS = (

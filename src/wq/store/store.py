@@ -22,7 +22,6 @@ from wq.core.array import Array
 from wq.core.cluster import Node
 from wq.core.job import Allocation, AttemptNo, Job, JobId, JobSpec, Outcome, OutcomeKind, Requirement, State, Uid, Waits
 from wq.core.lifecycle import Granted, Requeued, Submitted, advance
-from wq.core.listing import Used
 from wq.core.plan import Limit
 from wq.core.queue import (
     ArrayEnded,
@@ -342,18 +341,6 @@ class Store:
         allocations: dict[str, Allocation] = {}
         sql = f"SELECT {TASK_COLUMNS} FROM tasks WHERE job = ? AND {where} ORDER BY task LIMIT {most}"
         return [task_of(array, row, allocations) for row in self.db.execute(sql, (array.id, *values))]
-
-    def tasks_used(self, job: JobId) -> Used:
-        """What the tasks of an array that are over had and used, added up; of memory the most of one of them."""
-        sums = (
-            "count(*), sum(cpu_s), sum(wall_s), sum(CASE WHEN cpu_s IS NULL THEN 0 ELSE wall_s END),"
-            " max(peak_mem_bytes), sum(io_read_bytes), sum(io_write_bytes)"
-        )
-        over = "FROM tasks WHERE job = ? AND state = 'done' AND started_s IS NOT NULL"
-        ntasks, *found = self.db.execute(f"SELECT {sums} {over}", (job,)).fetchone()
-        one = self.db.execute(f"SELECT allocation {over} AND allocation IS NOT NULL LIMIT 1", (job,)).fetchone()
-        held = None if one is None else msgspec.json.decode(one[0], type=Allocation)
-        return Used._make([ntasks, *found, held])
 
 
 def storable(number: int) -> int:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.unit.server.desk import ANZE, BINE, Office, Visitor, an_office, job
-from wq.server import history, watches
+from wq.protocol import messages
+from wq.server import history, usage, watches
 from wq.server.keep import Keep, parse_keep
 from wq.server.watches import MOST_WATCHED
 from wq.store import past
@@ -406,6 +407,58 @@ class TestWaiting:
         facts = asked(office.visitor(), type="wait", ids=[[number, number] for number in range(20_001)])
         assert "too many at once" in facts["error"]
         assert MOST_WATCHED < 20_000
+
+
+class TestWhatWasUsed:
+    def test_of_jobs_arrays_and_tasks_in_the_order_of_their_ids(self, office: Office) -> None:
+        launcher = office.launcher()
+        many, live = submit(launcher, "many", "live", array={"pieces": [[0, 2, 1]]})
+        one, last = ran(launcher), ran(launcher)
+        for task in (0, 2, 1):
+            end(launcher, many, task=task, run_s=2.0)
+        end(launcher, live, task=1, run_s=2.0)
+        tasks = [[many, 1, 9], [live, 0, 9], [many, 2, 2], [99, 0, 0]]
+        rows = asked(office.visitor(), type="eff", ids=[[one, last], [many, live], [last, 99]], tasks=tasks)["jobs"]
+        assert [(row["id"], row["task"]) for row in rows] == [
+            (many, None),
+            (many, 1),
+            (many, 2),
+            (live, 1),
+            (one, None),
+            (last, None),
+        ]
+        assert (rows[0]["tasks"], rows[0]["ncores"], rows[0]["cpu_s"]) == (3, 1, None)
+
+    def test_of_what_has_ended_lately_by_users(self, office: Office) -> None:
+        launcher, other = office.launcher(), office.launcher(BINE)
+        mine, (many,) = ran(launcher), submit(launcher, "many", array={"pieces": [[0, 0, 1]]})
+        theirs = ran(other)
+        end(launcher, many, task=0)
+        assert ids(asked(office.visitor(), type="eff")) == [mine, many, theirs]
+        assert ids(asked(office.visitor(), type="eff", users=[f"uid {BINE}", "nobody-at-all"])) == [theirs]
+        assert ids(asked(office.visitor(), type="eff", users=[f"uid {ANZE}"], ids=[[1, 99]])) == [mine, many]
+        assert ids(asked(office.visitor(), type="eff", since_s=-1.0)) == []
+
+    def test_others_come_in_between(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+        launcher = office.launcher()
+        (many,) = submit(launcher, "many", array={"pieces": [[0, 49, 1]]})
+        for task in range(50):
+            end(launcher, many, task=task)
+        for module, name in ((past, "LOOKED_AT_ONCE"), (past, "READ_AT_ONCE"), (usage, "PAUSE")):
+            monkeypatch.setattr(module, name, 5)
+        for word in (messages.Eff(ids=((many, many),)), messages.Eff(tasks=((many, 0, 49),)), messages.Eff()):
+            parts = list(office.server.used_pages(word))
+            assert parts.count(None) >= (10 if word.ids or word.tasks else 1)
+            assert len(parts) - parts.count(None) == 1
+
+    def test_the_sums_of_those_who_lie_have_no_end(self, office: Office) -> None:
+        launcher = office.launcher()
+        (many,) = submit(launcher, "many", array={"pieces": [[0, 19, 1]]})
+        for task in range(20):
+            lie = {"kind": "exited", "exit_status": 0, "cpu_s": 1e18, "wall_s": 1e18, "io_read_bytes": (1 << 60) - 1}
+            end(launcher, many, task=task, run_s=1.0, outcome=lie)
+        (row,) = asked(office.visitor(), type="eff", ids=[[many, many]])["jobs"]
+        assert (row["tasks"], row["io_read_bytes"], row["cores_used"]) == (20, 20 * ((1 << 60) - 1), 1.0)
 
 
 class TestForgetting:

@@ -16,7 +16,7 @@ from tests.unit.store.test_store import Kept, pruned
 from wq.core import ranges
 from wq.core.job import After, AfterKind, AttemptNo, HostName, JobId, Outcome, OutcomeKind
 from wq.core.line import Waiting
-from wq.core.listing import used_rows
+from wq.core.listing import Used, together, used_row
 from wq.core.queue import Queue, waited_for
 from wq.core.requests import (
     AttemptEnded,
@@ -266,12 +266,12 @@ def test_what_tasks_used_is_added_up(store: Store) -> None:
         )
         (job,) = [job for job in play.queue.active.values() if job.task == number]
         play.say(ANZE, AttemptEnded(id=job.id, task=job.task, attempt=job.attempt, outcome=used, run_s=1.0))
-    used_together = store.tasks_used(JobId(1))
+    used_together = together(list(store.past.used_by_tasks(1)))
     assert used_together[:4] == (3, 3.0, 3.0, 2.0)
     assert used_together[4:7] == (12, 300, 3 << 40)
     assert used_together.allocation is not None
     (over,) = store.finished_arrays(ids=[(1, 1)])
-    (row,) = used_rows([], [(over, used_together)], {HostName("a"): 8.0})
+    row = used_row(over, used_together, {HostName("a"): 8.0})
     assert (row["tasks"], row["ncores"], row["cores_used"], row["node_mem_gb"]) == (3, 2, 1.5, 8.0)
 
 
@@ -279,7 +279,7 @@ def test_of_an_array_that_never_ran_nothing_is_known(store: Store) -> None:
     play = Kept(store, "a:1")
     play.submit(ANZE, array(3))
     play.say(ANZE, Remove(ids=((1, 1),)))
-    assert store.tasks_used(JobId(1))[:4] == (0, None, None, None)
+    assert list(store.past.used_by_tasks(1)) == [Used()]
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_numbers_that_cannot_be_are_not_believed(store: Store, name: str, value:
     (job,) = play.queue.active.values()
     outcome = replace(Outcome(kind=OutcomeKind.EXITED, exit_status=0, cpu_s=1.0), **{name: value})
     play.say(ANZE, AttemptEnded(id=job.id, task=job.task, attempt=job.attempt, outcome=outcome))
-    assert store.tasks_used(JobId(1))[:5] == (0, None, None, None, None)
+    assert list(store.past.used_by_tasks(1)) == [Used()]
     (over,) = store.finished_arrays(ids=[(1, 1)])
     (task,) = store.tasks_of(over, "1")
     assert task.outcome == Outcome(kind=OutcomeKind.EXITED, exit_status=0)
