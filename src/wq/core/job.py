@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NewType, TypeAlias
 
@@ -139,6 +140,22 @@ class ArraySpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
                 found.append((before + start, before + end))
             before += (last - first) // step + 1
         return tuple(found)
+
+    def places_of(self, numbers: Iterable[int]) -> list[int]:
+        """The places of the tasks with these numbers; what is none of its tasks is passed over."""
+        found: list[int] = []
+        rest = iter(sorted(numbers))
+        number = next(rest, None)
+        before = 0
+        for first, last, step in self.pieces:
+            while number is not None and number <= last:
+                if number >= first and not (number - first) % step:
+                    found.append(before + (number - first) // step)
+                number = next(rest, None)
+            if number is None:
+                break
+            before += (last - first) // step + 1
+        return found
 
 
 class AfterKind(StrEnum):

@@ -31,9 +31,11 @@ class Intake(Generic[T]):
         line.things.append((thing, cost))
         line.cost += cost
 
-    def put_back(self, uid: int, thing: T) -> None:
+    def put_back(self, uid: int, thing: T, cost: int = 0) -> None:
         """First in its line again."""
-        self.lines.setdefault(uid, _Line()).things.appendleft((thing, 0))
+        line = self.lines.setdefault(uid, _Line())
+        line.things.appendleft((thing, cost))
+        line.cost += cost
 
     def waiting(self, uid: int) -> int:
         """What all that a user has in line costs."""

@@ -36,6 +36,8 @@ from wq.core.requests import (
     Order,
     Refresh,
     Refusal,
+    Reports,
+    Request,
     SetHold,
     SetLimit,
     SetNode,
@@ -52,6 +54,7 @@ from wq.protocol.wire import PROTOCOL
 from wq.server import usage
 from wq.server.caps import Caps
 from wq.server.connections import BACKLOG, Door, Peer, user_name
+from wq.server.forerunners import Forerunners
 from wq.server.history import History, an_array, info
 from wq.server.intake import Intake
 from wq.server.keep import Keep
@@ -74,7 +77,6 @@ STRANGERS_AT_ONCE = 2000  # jobs and tasks that a launcher names
 NEWS_COST = 4  # so many news of attempts cost as much as one job
 LAUNCHER_COST = 1000
 FEW_HELD = 10_000  # so many are looked at for those in the foreground
-MOST_PAST = 2000  # jobs that are over and that one submission names
 MOST_NAMED = 200  # ids and ranges in one question
 MOST_HISTORY = 100_000  # jobs, in one answer
 MOST_WAITED = 20_000  # ids and ranges in one question
@@ -129,6 +131,19 @@ def line_of(who: Who) -> int:
     return INTERNAL if who.is_self else int(who.uid)
 
 
+def cost_of(request: Request) -> int:
+    """What a request costs in a turn: about as much as so many jobs."""
+    match request:
+        case Submit():
+            return len(request.jobs)
+        case Reports():
+            return 1 + len(request.news) // NEWS_COST
+        case LauncherHere() | Named():
+            return LAUNCHER_COST
+        case _:
+            return 1
+
+
 def merged(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
     """The facts of two parts of an answer."""
     if not one or not other:
@@ -168,6 +183,7 @@ class Server:
         self.has_read_cluster = False  # since the last turn
         self.waiting_for_answer: dict[int, tuple[Peer, int]] = {}
         self.partly: dict[int, dict[str, object]] = {}  # answers of which a part is known
+        self.forerunners: dict[int, Forerunners] = {}  # of submissions that are not let in yet
         self.next_mark = 0
         self.peers: set[Peer] = set()
         self.launchers: dict[Uid, Peer] = {}
@@ -205,8 +221,7 @@ class Server:
         elif isinstance(word, messages.Hello):
             peer.refuse("one hello is enough")
         elif isinstance(word, messages.Attempts):
-            reports = messages.reports_of(word)
-            self.put(Incoming(who=peer.who, request=reports), 1 + len(reports.news) // NEWS_COST)
+            self.put(Incoming(who=peer.who, request=messages.reports_of(word)))
         else:
             if isinstance(word, LauncherHere):
                 peer.here.append(word)
@@ -266,8 +281,8 @@ class Server:
             peer.speaks = False
             peer.take_words()
 
-    def put(self, item: Incoming, cost: int = 1) -> None:
-        self.intake.put(line_of(item.who), item, cost)
+    def put(self, item: Incoming) -> None:
+        self.intake.put(line_of(item.who), item, cost_of(item.request))
         self.hold_if_enough(line_of(item.who))
 
     def hold_if_enough(self, uid: int) -> None:
@@ -304,16 +319,12 @@ class Server:
     def enqueue(self, peer: Peer, request: Any, seq: int) -> None:
         self.next_mark += 1
         self.waiting_for_answer[self.next_mark] = (peer, seq)
-        cost = 1
-        if isinstance(request, Submit):
-            cost = len(request.jobs)
         named: list[Named] = []
         if isinstance(request, LauncherHere):
-            cost = LAUNCHER_COST
             request, named = news.apart(request, STRANGERS_AT_ONCE)
-        self.put(Incoming(who=peer.who, request=request, reply_to=self.next_mark), cost)
+        self.put(Incoming(who=peer.who, request=request, reply_to=self.next_mark))
         for some in named:
-            self.put(Incoming(who=peer.who, request=some), LAUNCHER_COST)
+            self.put(Incoming(who=peer.who, request=some))
 
     def limit(self, peer: Peer, word: messages.Limit, seq: int) -> None:
         target = None
@@ -403,13 +414,15 @@ class Server:
         """One turn: what has arrived becomes events, on disk, and then everybody is told. Says when to wake."""
         self.something.clear()
         self.listen()
-        inbox = [self.with_past(item) for item in self.intake.take(TURN_COST)]
+        inbox = self.let_in()
         questions = self.questions.take(0)
         self.has_read_cluster = False
         draft = self.on_disk(inbox) if inbox or self.is_due() else None
         if draft is not None:
             self.wake_s = draft.wake_s
             draft.settle()
+            for forerunners in self.forerunners.values():
+                forerunners.note(draft)
             self.go_on_later(draft)
             self.tell(draft)
             for peer, waiter in self.watches.due(draft):
@@ -424,15 +437,39 @@ class Server:
             self.something.set()
         return self.wake_s if self.no_room is None else clock().boot_s + FULL_DISK_S
 
-    def with_past(self, item: Incoming) -> Incoming:
-        """A submission goes in with what is known of the jobs that it names, whatever its sender says of them."""
+    def let_in(self) -> list[Incoming]:
+        """What is dealt with in this turn; what is not ready waits, with all that the same user has said after it."""
+        ready: list[Incoming] = []
+        later: list[Incoming] = []
+        until_s: dict[int, float] = {}  # each user's submissions are made ready for so long
+        kept_up: set[int] = set()  # users
+        for item in self.intake.take(TURN_COST):
+            line = line_of(item.who)
+            until_s.setdefault(line, time.monotonic() + SLICE_S)
+            known = self.with_past(item, until_s[line]) if line not in kept_up else None
+            if known is not None:
+                ready.append(known)
+            else:
+                kept_up.add(line)
+                later.append(item)
+        for item in reversed(later):
+            self.intake.put_back(line_of(item.who), item, cost_of(item.request))
+        return ready
+
+    def with_past(self, item: Incoming, until_s: float) -> Incoming | None:
+        """A submission with what is known of the jobs that it names, whatever its sender says of them.
+
+        None: to find that out takes longer.
+        """
         request = item.request
         if not isinstance(request, Submit):
             return item
-        named = {after.job for spec in request.jobs for after in spec.after if after.job > 0}
-        if len(named) > MOST_PAST:
-            named = set()
-        return replace(item, request=replace(request, past=self.store.became(named) if named else {}))
+        forerunners = self.forerunners.pop(item.reply_to, None) or Forerunners(self.store.past, request)
+        for _ in forerunners.parts:
+            if time.monotonic() >= until_s:
+                self.forerunners[item.reply_to] = forerunners
+                return None
+        return replace(item, request=replace(request, past=forerunners.past))
 
     def is_due(self) -> bool:
         """Is there something to be decided though nothing has arrived?"""

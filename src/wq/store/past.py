@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from wq.core import ranges
 from wq.core.array import Array
-from wq.core.job import Allocation, Job, JobId, State, Uid
+from wq.core.job import Allocation, ArraySpec, Job, JobId, State, Uid
 from wq.core.listing import Used, together
+from wq.core.ranges import Ranges
+from wq.core.requests import Became
 
 if TYPE_CHECKING:
     from wq.store.store import Store
@@ -174,6 +177,32 @@ class Past:
             if len(rows) < LOOKED_AT_ONCE:
                 return
             low = rows[-1][0] + 1
+
+    def became(self, number: int) -> Became | None:
+        """What became of a job that is over, or of an array as a whole; None if there is none of that id.
+
+        bad: places of tasks that never ran.
+        """
+        job = self.get(Entry(0.0, number, is_array=False))
+        if isinstance(job, Job):
+            return Became(ok=job.outcome is not None and job.outcome.succeeded)
+        array = self.get(Entry(0.0, number, is_array=True))
+        if not isinstance(array, Array):
+            return None
+        ok = None if array.ended_s is None else not array.failed and not array.removed
+        return Became(ok=ok, tasks=array.tasks, bad=array.removed)
+
+    def failed_places(self, array_id: int, tasks: ArraySpec) -> Iterator[Ranges]:
+        """The places of tasks of an array that did not end as they should; by parts."""
+        where = f"WHERE job = ? AND {FAILED_TASK} AND task > ?"
+        sql = f"SELECT task FROM tasks {where} ORDER BY task LIMIT {LOOKED_AT_ONCE}"
+        last = -1
+        while True:
+            numbers = [task for (task,) in self.db.execute(sql, (array_id, last))]
+            yield ranges.of(tasks.places_of(numbers))
+            if len(numbers) < LOOKED_AT_ONCE:
+                return
+            last = numbers[-1]
 
     def events_of(self, job_id: int, without: frozenset[str] = frozenset()) -> Iterator[list[tuple[float, str, Any]]]:
         """What has happened to a job or an array, from the beginning: (when, kind, the event), by parts."""

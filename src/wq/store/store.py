@@ -40,9 +40,8 @@ from wq.core.queue import (
     TurnSet,
 )
 from wq.core.ranges import Ranges
-from wq.core.requests import Became
 from wq.store.database import Database, migrations
-from wq.store.past import FAILED_TASK, Past
+from wq.store.past import Past
 
 KEEP_TOKENS_S = 7 * 86400.0  # so long after its end a job's submission may be repeated
 MOST_FINISHED = 10_000  # in one answer
@@ -267,23 +266,6 @@ class Store:
         )
         for low, high in ids:
             found += self.arrays(over, (storable(low), storable(high)))
-        return found
-
-    def became(self, ids: Iterable[int]) -> dict[int, Became]:
-        """What became of these jobs, as far as is known: of those that are over, and of the tasks of arrays."""
-        found: dict[int, Became] = {}
-        for number in map(storable, ids):
-            row = self.db.execute("SELECT job FROM jobs WHERE id = ? AND state = 'done'", (number,)).fetchone()
-            if row is not None:
-                outcome = msgspec.json.decode(row[0], type=Job).outcome
-                found[number] = Became(ok=outcome is not None and outcome.succeeded)
-                continue
-            for array in self.arrays("id = ?", (number,)):
-                failed = f"SELECT task FROM tasks WHERE job = ? AND {FAILED_TASK}"
-                numbers = [task for (task,) in self.db.execute(failed, (number,))]
-                bad = [pair for low, high in ranges.of(numbers) for pair in array.tasks.places(low, high)]
-                ok = None if array.ended_s is None else not array.failed and not array.removed
-                found[number] = Became(ok=ok, tasks=array.tasks, bad=ranges.union(tuple(bad), array.removed))
         return found
 
     def arrays(self, where: str, values: tuple[object, ...]) -> list[Array]:

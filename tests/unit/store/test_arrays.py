@@ -106,22 +106,6 @@ def test_what_is_edited_in_the_turn_in_which_it_is_fed_ahead_stays_so(store: Sto
     same(store, play)
 
 
-def test_what_became_of_jobs_is_known(store: Store) -> None:
-    play = Kept(store, "a:4")
-    good, bad = play.running(ANZE), play.running(ANZE)
-    play.ended(good)
-    play.ended(bad, outcome=Outcome(kind=OutcomeKind.EXITED, exit_status=3))
-    (lot,) = play.submit(ANZE, array(3))
-    failed = Outcome(kind=OutcomeKind.EXITED, exit_status=1)
-    play.say(ANZE, AttemptEnded(id=JobId(lot), task=1, attempt=AttemptNo(1), outcome=failed))
-    past = store.became([good, bad, lot, 99])
-    assert {number: (it.ok, it.bad) for number, it in past.items()} == {
-        good: (True, ()),
-        bad: (False, ()),
-        lot: (None, ((1, 1),)),
-    }
-
-
 def tried_again_later(play: Kept, number: int, task: int, wait_s: float = 60.0) -> None:
     """An attempt of a task ends, and its user wants another one after a while."""
     failed = Outcome(kind=OutcomeKind.EXITED, exit_status=1, message="exit status 1")
