@@ -6,40 +6,36 @@ import time
 
 from wq.cli.errors import BAD_INPUT, WqError
 
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 DAY_S = 86400
 LONGEST_S = 100 * 366 * DAY_S
 LONGEST = 40  # characters
 
 
 def seconds(text: str) -> float | None:
-    """`90s`, `10m`, `1h30m`, `2d`, `1.5h` in seconds; None for what is none of these."""
-    found, number = 0.0, ""
-    if not text or len(text) > LONGEST or not text.isascii():
-        return None
-    for char in text:
-        if char.isdigit() or char == ".":
-            number += char
-        elif char in UNITS_S and number.strip(".") and number.count(".") <= 1:
-            found += float(number) * UNITS_S[char]
-            number = ""
-        else:
-            return None
-    return found if not number and found <= LONGEST_S else None
+    """A duration as job files have it, in seconds; None for what is none, or longer than anything here lasts."""
+    from wq.formats import duration
+
+    found = duration.seconds(text)
+    return found if found is not None and found <= LONGEST_S else None
 
 
 def duration(text: str, option: str) -> float:
     """The same for an option. Raises WqError."""
     found = seconds(text)
     if found is None:
-        raise WqError(f"{option}: {text[:LONGEST]!r} is no time; 90s, 10m, 1h30m, 2d are", BAD_INPUT)
+        from wq.formats.duration import ALLOWED
+
+        raise WqError(f"{option}: {text[:LONGEST]!r} is not {ALLOWED}", BAD_INPUT)
     return found
 
 
 def moment(text: str, option: str, now_s: float) -> float:
-    """Seconds since 1970: so long ago, or at that time of this host's clock. Raises WqError."""
-    ago = seconds(text)
-    found = now_s - ago if ago is not None else by_calendar(text, now_s)
+    """Seconds since 1970: so long ago, or at that time of this host's clock. Raises WqError.
+
+    What has a colon or a dash is by the clock: 14:05:06 would be a duration as well.
+    """
+    ago_s = None if ":" in text or "-" in text else seconds(text)
+    found = now_s - ago_s if ago_s is not None else by_calendar(text, now_s)
     if found is None:
         allowed = "2d (so long ago), today, yesterday, 14:05, 2026-11-20 and 2026-11-20T14:05 are"
         raise WqError(f"{option}: {text[:LONGEST]!r} is no time; {allowed}", BAD_INPUT)

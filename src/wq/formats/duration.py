@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import re
 
-UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
+SAID = ("d", "h", "m", "s")  # in words
+LONGEST = 40  # characters
 ALLOWED = "a time with its units, such as 90s, 45m, 2h30m or 1d12h, or H:MM:SS, or DAYS-HOURS:MM"
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
-_WITH_UNITS = re.compile(rf"(?:({_NUMBER})d)?\s*(?:({_NUMBER})h)?\s*(?:({_NUMBER})m(?:in)?)?\s*(?:({_NUMBER})s)?", re.I)
+_WITH_UNITS = re.compile(
+    rf"(?:({_NUMBER})w)?\s*(?:({_NUMBER})d)?\s*(?:({_NUMBER})h)?\s*(?:({_NUMBER})m(?:in)?)?\s*(?:({_NUMBER})s)?", re.I
+)
 _CLOCK = re.compile(r"([0-9]{1,7}):([0-5][0-9]):([0-5][0-9])")
 _DAYS = re.compile(r"([0-9]{1,5})-([0-9]{1,2})(?::([0-5][0-9])(?::([0-5][0-9]))?)?")
 
 
 def seconds(text: str) -> float | None:
-    """`90s`, `45m`, `2h30m`, `1d12h`, `2:30:00`, `1-12:00`, `1-12` in seconds; None for what is none of these.
+    """`90s`, `45m`, `2h30m`, `1d12h`, `1w`, `2:30:00`, `1-12:00`, `1-12` in seconds; None for what is none of these.
 
     A number alone is none: one takes it for minutes, the next for seconds. Nor is `1:30`.
     """
     text = text.strip()
+    if len(text) > LONGEST:  # many blanks would take the patterns very long
+        return None
     if found := _CLOCK.fullmatch(text):
         hours, minutes, secs = map(int, found.groups())
         return float(hours * 3600 + minutes * 60 + secs)
@@ -36,8 +42,8 @@ def in_words(duration_s: float) -> str:
     if duration_s < 60 or abs(left - duration_s) > 1e-6:
         return f"{duration_s:g}s"
     parts = []
-    for name, unit in UNITS.items():
-        if left >= unit:
-            parts.append(f"{left // unit}{name}")
-            left %= unit
+    for name in SAID:
+        if left >= UNITS[name]:
+            parts.append(f"{left // UNITS[name]}{name}")
+            left %= UNITS[name]
     return "".join(parts)

@@ -18,7 +18,7 @@ from wq.formats.signals import SignalError, name_of, number_of
     [
         ("90s", 90), ("45m", 2700), ("45min", 2700), ("2h", 7200), ("2h30m", 9000), ("2h 30m", 9000), ("1d12h", 129600),
         ("1.5h", 5400), ("2H", 7200), ("2:30:00", 9000), ("0:00:05", 5), ("100:00:00", 360000), ("1-12", 129600),
-        ("1-12:00", 129600), ("1-12:30:05", 131405), (" 5s ", 5),
+        ("1-12:00", 129600), ("1-12:30:05", 131405), (" 5s ", 5), ("1w", 604800), ("1w 1d", 691200),
     ],
 )  # fmt: skip
 def test_what_is_a_duration(text: str, duration_s: float) -> None:
@@ -33,6 +33,10 @@ def test_what_is_none(text: str) -> None:
     assert seconds(text) is None
 
 
+def test_nor_is_a_long_text_and_that_is_known_at_once() -> None:
+    assert seconds("1d" + " " * 1_000_000 + "x") is None
+
+
 @given(st.integers(min_value=1, max_value=10**8))
 def test_what_is_said_can_be_read_again(duration_s: int) -> None:
     assert seconds(in_words(duration_s)) == duration_s
@@ -40,6 +44,7 @@ def test_what_is_said_can_be_read_again(duration_s: int) -> None:
 
 def test_in_words() -> None:
     assert [in_words(it) for it in (7200.0, 9000.0, 90.0, 129600.0, 0.3)] == ["2h", "2h30m", "1m30s", "1d12h", "0.3s"]
+    assert in_words(604800.0) == "7d"
 
 
 @pytest.mark.parametrize(("text", "number"), [("USR1", 10), ("sigusr1", 10), ("10", 10), ("TERM", 15), ("64", 64)])
