@@ -162,7 +162,8 @@ class TestUse:
     def test_what_is_not_over_is_not_listed(self, queue: Queue, dana: User) -> None:
         done = queue.wq(dana, "eff", "9999", status=1)
         assert done.stderr == "wq: none of these is over, and known\n"
-        assert queue.wq(dana, "eff", "--since", "soon", status=2).stderr.startswith("wq: --since: 'soon' is not")
+        done = queue.wq(dana, "eff", "--since", "soon", status=2)
+        assert done.stderr.startswith("wq: eff: --since: 'soon' is no time")
 
 
 def array_row(queue: Queue, job: int) -> Row | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 
+from wq.cli import when
 from wq.cli.connection import connect
-from wq.cli.errors import BAD_INPUT, WqError
 from wq.cli.ids import asked
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
@@ -21,23 +22,21 @@ EXAMPLES = """examples:
   wq eff                 your own jobs of the last week
   wq eff 12 17-20        these jobs, an array as a whole
   wq eff 12.5            one task of an array
-  wq eff --since 2h      your own of the last two hours
+  wq eff --since 2h      your own of the last two hours (or yesterday, 14:05, 2026-11-20)
   wq eff --json 12       for programs"""
+USUAL = "7d"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help="ids, ranges of them (3-9), tasks of an array (12.5)")
     parser.add_argument("--mine", action="store_true", help="your own (also of the IDs)")
-    parser.add_argument("--since", metavar="TIME", help="those that ended in the last 7d (the usual), 2h, ...")
+    parser.add_argument("--since", metavar="WHEN", help="that ended since: 7d (ago; the usual), yesterday, 2026-11-20")
     parser.add_argument("--json", action="store_true", help="for programs; the schema is in docs/json.md")
 
 
 def run(args: argparse.Namespace) -> int:
-    from wq.formats.duration import ALLOWED, seconds
-
-    since_s = seconds(args.since or "7d")
-    if since_s is None:
-        raise WqError(f"--since: {args.since[:40]!r} is not {ALLOWED}", BAD_INPUT)
+    now_s = time.time()
+    since_s = now_s - when.moment(args.since if args.since is not None else USUAL, "eff: --since", now_s)
     users = [own_name()] if args.mine or not args.ids else []
     rows = connect(args.port, recall=True).ask("eff", **asked(args.ids), users=users, since_s=since_s)["jobs"]
     if args.json:
