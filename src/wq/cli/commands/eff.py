@@ -6,7 +6,7 @@ import os
 import time
 
 from wq.cli import when
-from wq.cli.connection import connect
+from wq.cli.connection import connect, user_name
 from wq.cli.ids import asked
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
@@ -37,7 +37,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     now_s = time.time()
     since_s = now_s - when.moment(args.since if args.since is not None else USUAL, "eff: --since", now_s)
-    users = [own_name()] if args.mine or not args.ids else []
+    users = [user_name(os.getuid())] if args.mine or not args.ids else []
     rows = connect(args.port, recall=True).ask("eff", **asked(args.ids), users=users, since_s=since_s)["jobs"]
     if args.json:
         import json
@@ -53,15 +53,6 @@ def run(args: argparse.Namespace) -> int:
         remark("none of these is over, and known")
         return 1
     return 0
-
-
-def own_name() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
 
 
 def show(rows: list[dict[str, Any]]) -> None:

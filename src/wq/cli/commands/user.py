@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from wq.cli.connection import connect
+import os
+
+from wq.cli.connection import connect, user_name
 from wq.cli.errors import FAILED, WqError
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
@@ -21,12 +23,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    name = args.name
-    if name is None:
-        import os
-        import pwd
-
-        name = pwd.getpwuid(os.getuid()).pw_name
+    name = args.name if args.name is not None else user_name(os.getuid())
     rows = connect(args.port).ask("users", user=name)["users"]
     if not rows:
         raise WqError(f"the queue knows no user {name!r}", FAILED)
