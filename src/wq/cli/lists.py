@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BRIEF = jobs.FIELDS[1:-1]
 OVER = ("done", "failed", "succeeded", "removed", "lost")  # of --state: those that ended are asked for, too
 BY_OUTCOME = ("failed", "succeeded", "removed", "lost")
-COUNTED = {"waiting": 0, "running": 1, "failed": 3}  # where it stands in the counts of an array
+COUNTED = {name: jobs.PARTS.index(name) for name in ("waiting", "running", "failed")}  # places in counts of arrays
 STATES: dict[str, tuple[str, ...]] = {**select.STATES, **dict.fromkeys(BY_OUTCOME, ("done",))}
 LETTERS = {"W": "waiting", "R": "running", "E": "stopping", "S": "suspended", "H": "held", "D": "done", "F": "failed"}
 

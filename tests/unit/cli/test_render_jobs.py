@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import wq.cli
 from wq.cli.render.colour import Style
-from wq.cli.render.jobs import brief, full, in_the_dark, listing
+from wq.cli.render.jobs import FIELDS, PARTS, brief, full, in_the_dark, listing, turned
 from wq.cli.render.sanitise import WIDEST, printable
 
 ANY_TEXT = st.text(alphabet=st.characters(codec=None, exclude_categories=()))
@@ -383,3 +385,18 @@ def test_numbers_that_json_does_not_know_but_python_reads() -> None:
 def test_a_value_that_is_none_of_json_is_a_bug() -> None:
     with pytest.raises(TypeError, match="bytes"):
         full([{"a": b""}])
+
+
+def test_the_columns_of_very_many_rows_are_theirs() -> None:
+    rows = [[number, -number, "x"] for number in range(1000)]
+    assert turned(rows, 3) == [[*range(1000)], [-number for number in range(1000)], ["x"] * 1000]
+    assert turned([], 2) == [[], []]
+
+
+def test_the_parts_of_an_array_are_named_in_one_place_in_the_order_of_the_server() -> None:
+    counted = dict(zip(PARTS, (8120, 48, 1832, 7), strict=True))
+    row = brief({"array": {"tasks": 10_000, **counted}})
+    assert row[FIELDS.index("counts")] == [8120, 48, 1832, 7]
+    text = ", ".join(f'"{part}"' for part in PARTS)
+    sources = Path(wq.cli.__path__[0]).rglob("*.py")
+    assert [path.name for path in sources if text in path.read_text()] == ["jobs.py"]

@@ -42,13 +42,12 @@ class Facts:
                 self.columns[name] = [row.get(name) for row in rows]
         else:
             names = ("id", *fields, "last")
-            self.columns = dict(zip(names, turned(rows, len(names)), strict=True))
+            self.columns = dict(zip(names, jobs.turned(rows, len(names)), strict=True))
         types = {name: set(map(type, self[name])) for name in ("id", "task", "last")}
         if not (types["id"] <= {int} and types["task"] | types["last"] <= {int, type(None)}):
             raise ValueError("an id that is no number")
         if "counts" not in self.columns:
-            parts = ("waiting", "running", "done", "failed")
-            self.columns["counts"] = [one and [one[part] for part in parts] for one in self["array"]]
+            self.columns["counts"] = [one and [one[part] for part in jobs.PARTS] for one in self["array"]]
         self.columns["status"] = list(jobs.letters(self["state"], self["counts"]))
 
     def __len__(self) -> int:
@@ -90,15 +89,6 @@ class Facts:
     def footer(self) -> str:
         """The line that counts them."""
         return jobs.footer(self["id"], self["task"], self["counts"], self["last"], self["status"])
-
-
-def turned(rows: Sequence[Sequence[Any]], nfields: int) -> list[list[Any]]:
-    """The columns of rows. By parts: a zip of all at once would jump about in memory."""
-    columns: list[list[Any]] = [[] for _ in range(nfields)]
-    for at in range(0, len(rows), 256):
-        for column, part in zip(columns, zip(*rows[at : at + 256], strict=True), strict=True):
-            column += part
-    return columns
 
 
 class Column:
@@ -155,11 +145,7 @@ def sight_cell(value: Any) -> str:
 
 
 def counts_cell(value: Any) -> str:
-    return (
-        "-"
-        if value is None
-        else jobs.counts_in_letters([value[name] for name in ("waiting", "running", "done", "failed")])
-    )
+    return "-" if value is None else jobs.counts_in_letters([value[part] for part in jobs.PARTS])
 
 
 def each(name: str, made: Callable[[Any], Any]) -> Callable[[Facts], list[Any]]:
@@ -189,8 +175,7 @@ def exit_of(outcome: Any) -> int | None:
 
 
 def counts_of(facts: Facts) -> list[Any]:
-    names = ("waiting", "running", "done", "failed")
-    return [None if found is None else dict(zip(names, found, strict=True)) for found in facts["counts"]]
+    return [None if found is None else dict(zip(jobs.PARTS, found, strict=True)) for found in facts["counts"]]
 
 
 def place_in(words: Sequence[str]) -> Callable[[Any], Any]:

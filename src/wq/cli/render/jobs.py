@@ -27,6 +27,7 @@ HEADER = ("Id", "User", "Status", "Priority", "Ncores", "Nhosts", "Command", "t_
 FIELDS = tuple(
     "id task user state priority ncores nhosts name submitted_at started_at ended_at counts out_of_sight last".split()
 )
+PARTS = ("waiting", "running", "done", "failed")  # of an array: its tasks, in the order of `counts`
 MOST_LINES = 20_000_000  # for which a row may stand
 _ID, _TASK, _STATE = map(FIELDS.index, ("id", "task", "state"))
 _COUNTS, _DARK, _LAST = map(FIELDS.index, ("counts", "out_of_sight", "last"))
@@ -40,7 +41,7 @@ def listing(rows: Sequence[Listed], now_s: float, style: Style = PLAIN) -> list[
     if not rows:
         return [" ".join(HEADER), footer([], [], [], [], [])]
     found: Sequence[Row] = rows if isinstance(rows[0], list) else [brief(row) for row in rows]
-    columns = _turned(found)
+    columns = turned(found, len(FIELDS))
     _check(columns)
     statuses = letters(columns[_STATE], columns[_COUNTS])
     titles, cells = zip(*_columns(columns, statuses, now_s, style), strict=True)
@@ -68,7 +69,7 @@ def brief(row: Mapping[str, Any]) -> Row:
     """A row that has names, in its brief form."""
     found = [row.get(name) for name in FIELDS]
     if row.get("array"):
-        found[_COUNTS] = [row["array"][name] for name in ("waiting", "running", "done", "failed")]
+        found[_COUNTS] = [row["array"][part] for part in PARTS]
     return found
 
 
@@ -168,9 +169,9 @@ def counts_in_letters(counts: Sequence[int]) -> str:
     return "/".join(f"{letter}{int(number)}" for letter, number in zip("WRDF", counts, strict=True) if number) or "W0"
 
 
-def _turned(rows: Sequence[Row]) -> Sequence[Sequence[Any]]:
+def turned(rows: Sequence[Row], nfields: int) -> list[list[Any]]:
     """The columns of these rows. By parts: a zip of all at once would jump about in memory."""
-    columns: list[list[Any]] = [[] for _ in FIELDS]
+    columns: list[list[Any]] = [[] for _ in range(nfields)]
     for at in range(0, len(rows), 256):
         for column, part in zip(columns, zip(*rows[at : at + 256], strict=True), strict=True):
             column += part

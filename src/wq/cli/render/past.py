@@ -6,7 +6,7 @@ from time import localtime, strftime
 
 from .age import age
 from .colour import PLAIN
-from .jobs import counts_in_letters
+from .jobs import PARTS, counts_in_letters
 from .numbers import numbers
 from .outcome import in_words, signal_name
 from .sanitise import printable, word
@@ -71,8 +71,7 @@ def _failed(row: Mapping[str, Any]) -> bool:
 def _outcome(row: Mapping[str, Any]) -> str:
     """In a word: how it ended; of an array, how many tasks are done and have failed."""
     if row.get("array"):
-        of = row["array"]
-        return word(counts_in_letters([of[key] for key in ("waiting", "running", "done", "failed")]))
+        return word(counts_in_letters([row["array"][part] for part in PARTS]))
     return word(row["outcome"]["kind"])
 
 
@@ -158,8 +157,7 @@ def _node(part: Mapping[str, Any]) -> str:
 
 
 def _tasks(array: Mapping[str, Any]) -> str:
-    keys = ("waiting", "running", "done", "failed", "removed")
-    counted = ", ".join(f"{int(array[key])} {key}" for key in keys if array[key])
+    counted = ", ".join(f"{int(array[key])} {key}" for key in (*PARTS, "removed") if array[key])
     most = f", at most {int(array['at_most'])} at one time" if array["at_most"] is not None else ""
     removed = f" (removed by {array['removed_by']}" if array["removed"] and array.get("removed_by") else ""
     why = f": {array['removed_why']}" if removed and array.get("removed_why") else ""
