@@ -12,6 +12,7 @@ from wq.cli.ids import asked
 from wq.cli.render import columns, jobs
 from wq.cli.render.colour import style_for, window_for
 from wq.cli.render.columns import COLUMNS, USUAL, Facts
+from wq.cli.render.outcome import succeeded
 from wq.cli.render.sanitise import printable
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
@@ -218,7 +219,6 @@ def array_is(name: str, state: str, counts: Sequence[int], array: Any) -> bool:
 
 def ended_so(outcome: Any, name: str) -> bool:
     """failed: in any way but exit status 0, as it is counted for arrays."""
-    well = outcome is not None and outcome["kind"] == "exited" and outcome["exit_status"] == 0
     if name in ("failed", "succeeded"):
-        return well is (name == "succeeded")
+        return succeeded(outcome) is (name == "succeeded")
     return outcome is not None and bool(outcome["kind"] == name)

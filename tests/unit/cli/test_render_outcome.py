@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wq.cli.render.outcome import in_words
+from wq.cli.render.outcome import in_words, succeeded
 
 
 def outcome(kind: str, **changes: Any) -> dict[str, Any]:
@@ -33,3 +33,18 @@ def outcome(kind: str, **changes: Any) -> dict[str, Any]:
 )
 def test_each_end_has_its_words(how: dict[str, Any] | None, words: str) -> None:
     assert in_words(how) == words
+
+
+@pytest.mark.parametrize(
+    ("how", "well"),
+    [
+        (None, False),
+        (outcome("exited", exit_status=0), True),
+        (outcome("exited", exit_status=3), False),
+        (outcome("exited"), False),
+        (outcome("removed"), False),
+        (outcome("signalled", exit_status=0), False),
+    ],
+)
+def test_only_the_exit_status_0_is_a_success(how: dict[str, Any] | None, well: bool) -> None:
+    assert succeeded(how) is well

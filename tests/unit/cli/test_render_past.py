@@ -48,6 +48,11 @@ def test_the_history_has_always_eight_columns() -> None:
     ]
 
 
+def test_an_exit_status_that_nobody_knows_is_no_success() -> None:
+    unknown = {**over()["outcome"], "exit_status": None}
+    assert history([over(outcome=unknown)], 0)[-1] == "Jobs: 1 Failed: 1"
+
+
 def test_an_empty_one_is_a_header_and_a_footer() -> None:
     assert history([], 0) == ["Id User Name Outcome Exit t_run Ended Nodes", "Jobs: 0 Failed: 0"]
 

@@ -10,6 +10,7 @@ from wq.cli.connection import connect
 from wq.cli.errors import AWAY, BAD_INPUT, WqError
 from wq.cli.ids import id_ranges
 from wq.cli.link import LauncherLink, remark
+from wq.cli.render.outcome import succeeded
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
@@ -82,17 +83,13 @@ def failed_tasks(server: Server, number: int) -> list[list[int]] | None:
     if not rows:
         raise WqError(f"no job {number} is known to the server")
     if rows[0]["array"] is None:
-        outcome = rows[0]["outcome"]
-        bad = outcome is not None and (outcome["kind"] != "exited" or outcome["exit_status"] != 0)
-        return None if bad else []
-    return [[int(row["task"]), int(row["task"])] for row in rows if is_bad(row)]
+        return None if is_bad(rows[0]) else []
+    return [[int(row["task"]), int(row["task"])] for row in rows if row["task"] is not None and is_bad(row)]
 
 
 def is_bad(row: dict[str, Any]) -> bool:
-    outcome = row["outcome"]
-    return (
-        row["task"] is not None and outcome is not None and (outcome["kind"] != "exited" or outcome["exit_status"] != 0)
-    )
+    """It is over, and did not end as it should."""
+    return row["outcome"] is not None and not succeeded(row["outcome"])
 
 
 def again(server: Server, number: int, tasks: list[list[int]] | None) -> list[dict[str, Any]]:

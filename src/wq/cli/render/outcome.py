@@ -1,4 +1,4 @@
-"""How a job ended, in words."""
+"""How a job ended: whether well, and in words."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+
+def succeeded(outcome: Mapping[str, Any] | None) -> bool:
+    """Whether it ended as it should: by itself, with exit status 0. What has not ended has not."""
+    return outcome is not None and bool(outcome["kind"] == "exited" and outcome["exit_status"] == 0)
 
 
 def in_words(outcome: Mapping[str, Any] | None) -> str:

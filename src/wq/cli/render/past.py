@@ -8,7 +8,7 @@ from .age import age
 from .colour import PLAIN
 from .jobs import PARTS, counts_in_letters
 from .numbers import numbers
-from .outcome import in_words, signal_name
+from .outcome import in_words, signal_name, succeeded
 from .sanitise import printable, word
 from .table import number, table
 
@@ -65,7 +65,7 @@ def history(rows: Sequence[Mapping[str, Any]], more: int, style: Style = PLAIN) 
 def _failed(row: Mapping[str, Any]) -> bool:
     if row.get("array"):
         return bool(row["array"]["failed"] or row["array"]["removed"])
-    return bool(row["outcome"]["kind"] != "exited" or row["outcome"]["exit_status"])
+    return not succeeded(row["outcome"])
 
 
 def _outcome(row: Mapping[str, Any]) -> str:

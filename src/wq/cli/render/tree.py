@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .colour import LETTERS
+from .outcome import succeeded
 from .sanitise import word
 
 TYPE_CHECKING = False
@@ -47,9 +48,7 @@ def _branch(jobs: Mapping[int, Row], below: Mapping[int, list[int]], top: int) -
 def _line(row: Row) -> str:
     status = LETTERS.get(row["state"], "?")
     if row["state"] == "done":
-        outcome = row["outcome"]
-        good = outcome is None or (outcome["kind"] == "exited" and outcome["exit_status"] == 0)
-        status = "D" if good else "F"
+        status = "D" if row["outcome"] is None or succeeded(row["outcome"]) else "F"
     conditions: dict[str, list[str]] = {}
     for after in row["after"]:
         kind = f"{SAID.get(after['kind'], 'after')}{' each of' if after['each'] else ''}"
