@@ -1,18 +1,18 @@
 """Which jobs a command is about, where it takes ids: `12 3-9 12.5 last fit`, `--mine`, `--name`, `--state`, `--failed`.
 
-For a command (hold, say) that takes ids:
+As `wq wait` has it:
 
     def options(parser):
-        select.options(parser)                     # ID..., --mine, --name PAT, --state S, --failed
+        select.options(parser, over=True)                  # ID..., --mine, --name PAT, --state S, --failed
     def run(args):
-        select.check(args, "hold")                 # bad words are refused before a server is asked
-        server = connect(args.port)
-        ranges = select.chosen(server, args)       # [first, last] and [id, id, first task, last task]
-        server.ask("hold", **ids.as_fields(ranges))
+        select.check(args, "wait", over=True)              # bad words are refused before a server is asked
+        server = connect(args.port, recall=True)
+        ranges = select.chosen(server, args, over=True)    # [first, last] and [id, id, first task, last task]
 
-or, for one that takes nothing but words, select.meant(server, words).
+Commands that change jobs in the queue have wq.cli.control for all of this. Where nothing but words are taken,
+select.meant(server, words) is enough.
 
-`over=True`, in all three, is for commands that are about finished jobs, too (info, wait, log, redo): then names find
+`over=True`, in all of these, is for commands that are about finished jobs, too (info, wait, log, redo): then names find
 those as well, and so do `--failed`, `--name` and `--state done`. Without it, only what is in the queue is found by
 them; `last` is one's newest job in any case. What options choose may be nothing: the list is empty then, and the
 command says so.

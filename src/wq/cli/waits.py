@@ -18,7 +18,6 @@ KINDS = {
     "after_notok": ("notok", False),
     "after_each": ("ok", True),
 }
-KEYS = (*KINDS, "begin", "retry_wait", "retry_on")
 
 
 def settle(tasks: list[dict[str, Any]], id_of: Callable[[str], int]) -> None:

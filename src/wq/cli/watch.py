@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from wq.protocol import sockets
 
-USUAL_S = "2"
 LEAST_S, MOST_S = 0.1, 86400.0
 ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"  # another screen, without cursor, and no line is wrapped
 LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from fnmatch import fnmatchcase
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from wq.cli import ids, select
+from wq.cli import commands, ids, select
 from wq.cli.connection import user_name
 from wq.cli.errors import BAD_INPUT, WqError
 
@@ -155,3 +157,12 @@ def test_the_pattern_of_a_name_fits_it_alone() -> None:
 def test_very_many_are_several_requests() -> None:
     ranges = [[number, number] for number in range(450)]
     assert [len(part) for part in select.by_parts(ranges)] == [200, 200, 50]
+
+
+def test_the_example_is_what_that_command_does() -> None:
+    example = str(select.__doc__).partition("has it:")[2].partition("Commands")[0]
+    (verb,) = re.findall(r'select\.check\(args, "(\w+)"', example)
+    source = (Path(commands.__path__[0]) / f"{verb}.py").read_text()
+    called = re.findall(r"\S+\(.*\)(?!:)", example)
+    assert len(called) == 4
+    assert [call for call in called if call not in source] == []
