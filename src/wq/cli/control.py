@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wq.cli import select
 from wq.cli.errors import BAD_INPUT, WqError
-from wq.cli.ids import as_fields
+from wq.cli.ids import as_fields, is_id
 from wq.cli.link import remark
 from wq.cli.render.numbers import numbers
 
@@ -27,7 +27,7 @@ def check(args: argparse.Namespace, verb: str, *, tasks: bool = True, everything
     if "all" in args.ids and (len(args.ids) > 1 or not everything):
         raise WqError(f"{verb}: {'either `all` or ids' if everything else 'not `all`, but some'}", BAD_INPUT)
     select.check(args, verb)
-    if not tasks and any("." in word for word in args.ids if select.is_id(word)):
+    if not tasks and any("." in word for word in args.ids if is_id(word)):
         raise WqError(f"{verb}: not the tasks of an array alone, but all of it: give its id", BAD_INPUT)
 
 

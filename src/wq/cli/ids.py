@@ -7,6 +7,17 @@ from wq.cli.errors import BAD_INPUT, WqError
 LARGEST = 1 << 62
 MOST_RANGES = 200
 LONGEST = 200  # characters of one word
+HELP_OF_IDS = "ids, ranges (3-9), tasks of an array (12.5), `last`, the name of a job of your own"
+
+
+def is_id(word: str) -> bool:
+    """Whether this is meant as an id: what begins with a digit is, all else is a name, or `last`."""
+    return word[:1].isdigit() or word[:1] in (",", "-") or not word
+
+
+def check_ids(words: list[str]) -> None:
+    """Refuse what is meant as an id and is none, before anybody is asked what the names mean. Raises WqError."""
+    id_ranges([word for word in words if is_id(word)])
 
 
 def id_ranges(words: list[str]) -> list[list[int]]:

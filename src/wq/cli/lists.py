@@ -8,7 +8,7 @@ import time
 
 from wq.cli import select
 from wq.cli.errors import BAD_INPUT, WqError
-from wq.cli.ids import asked
+from wq.cli.ids import asked, check_ids
 from wq.cli.render import columns, jobs
 from wq.cli.render.colour import style_for, window_for
 from wq.cli.render.columns import COLUMNS, USUAL, Facts
@@ -121,13 +121,14 @@ def run(args: argparse.Namespace, connect: Callable[..., Any]) -> int:
 
     wanted = Wanted(args)
     every_s = None if args.watch is None else watch.seconds_in(args.watch, "ls")
-    fields = {**asked(args.ids), "finished": args.all, **wanted.request()}
-    users = ls.users_in(args)
+    check_ids(args.ids)
+    fields = {"finished": args.all, **wanted.request()}
+    server = connect(args.port, recall=bool(args.ids) or fields["finished"])
+    ids, users = ls.ids_of(server, args.ids), ls.users_in(args)
 
     def look(server: Any) -> Any:
-        return server.ask("ls", users=users, **fields)["jobs"]
+        return server.ask("ls", users=users, **asked(ids), **fields)["jobs"]
 
-    server = connect(args.port, recall=bool(args.ids) or fields["finished"])
     if every_s is not None:
         view = watch.View(look, wanted.picture, *wanted.printed())
         return watch.watch(server, every_s, view, in_place=not args.json)
@@ -138,7 +139,7 @@ def run(args: argparse.Namespace, connect: Callable[..., Any]) -> int:
         from wq.cli.link import remark
 
         remark(sentence)
-    return ls.told_missing(args.ids, rows)
+    return ls.told_missing(ids, rows)
 
 
 def in_json(value: Any, indent: int | None) -> str:

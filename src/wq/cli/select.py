@@ -12,9 +12,9 @@ As `wq wait` has it:
 Commands that change jobs in the queue have wq.cli.control for all of this. Where nothing but words are taken,
 select.meant(server, words) is enough.
 
-`over=True`, in all of these, is for commands that are about finished jobs, too (info, wait, log, redo): then names find
-those as well, and so do `--failed`, `--name` and `--state done`. Without it, only what is in the queue is found by
-them; `last` is one's newest job in any case. What options choose may be nothing: the list is empty then, and the
+`over=True`, in all of these, is for commands that are about finished jobs, too (info, wait, redo, eff, ls): then names
+find those as well, and so do `--failed`, `--name` and `--state done`. Without it, only what is in the queue is found
+by them; `last` is one's newest job in any case. What options choose may be nothing: the list is empty then, and the
 command says so.
 """
 
@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 
 from wq.cli.errors import BAD_INPUT, WqError
-from wq.cli.ids import MOST_RANGES, id_ranges
+from wq.cli.ids import HELP_OF_IDS, MOST_RANGES, check_ids, id_ranges, is_id
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ FAILED = 3  # in the counts of an array
 
 def options(parser: argparse.ArgumentParser, *, over: bool = False, more: str = "") -> None:
     """The words and options by which jobs are chosen. more: about words that this command alone takes."""
-    help_of_ids = f"ids, ranges (3-9), tasks of an array (12.5), `last`, the name of a job of your own{more}"
-    parser.add_argument("ids", nargs="*", metavar="ID", help=help_of_ids)
+    parser.add_argument("ids", nargs="*", metavar="ID", help=f"{HELP_OF_IDS}{more}")
     parser.add_argument("--mine", action="store_true", help="all of your own that are in the queue")
     parser.add_argument("--name", metavar="PAT", help="your own whose names fit: 'fit*', 'run-[0-9]'")
     states = ", ".join(
@@ -77,16 +76,11 @@ def check(args: argparse.Namespace, verb: str, *, over: bool = False) -> None:
         if state not in STATES or (state == "done" and not over):
             known = ", ".join(state for state in STATES if over or state != "done")
             raise WqError(f"{verb}: --state: {state[:40]!r} is none; there are {known}", BAD_INPUT)
-    id_ranges([word for word in args.ids if is_id(word)])
+    check_ids(args.ids)
 
 
 def states_of(args: argparse.Namespace) -> list[str]:
     return [] if args.state is None else args.state.split(",")
-
-
-def is_id(word: str) -> bool:
-    """Whether this is meant as an id: what begins with a digit is, all else is a name, or `last`."""
-    return word[:1].isdigit() or word[:1] in (",", "-") or not word
 
 
 def chosen(server: Server, args: argparse.Namespace, *, over: bool = False) -> list[list[int]]:
@@ -110,6 +104,11 @@ def meant(server: Server, words: list[str], *, over: bool = False, newest: bool 
         else:
             found.append(by_name(server, word, over=over, newest=newest))
     return found
+
+
+def as_ids(server: Server, words: list[str], *, over: bool = False) -> list[str]:
+    """These words, with ids in the place of `last` and of names. Raises WqError."""
+    return [word if is_id(word) else str(meant(server, [word], over=over)[0][0]) for word in words]
 
 
 def by_parts(ranges: list[list[int]]) -> list[list[list[int]]]:

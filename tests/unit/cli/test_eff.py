@@ -28,7 +28,12 @@ def asked(patch: pytest.MonkeyPatch, *words: str) -> tuple[int, list[dict[str, A
 
     class Server:
         def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
-            found.append({"kind": kind, **fields})
+            if kind == "newest":
+                return {"id": 12}
+            if kind == "hist":
+                return {"jobs": [{"id": 7}], "more": 0}
+            if kind == "eff":
+                found.append({"kind": kind, **fields})
             return {"jobs": []}
 
     patch.setattr(eff, "connect", lambda port, recall: Server())
@@ -59,3 +64,15 @@ def test_what_is_none_is_refused_before_anybody_is_asked(
     said = capsys.readouterr().err
     assert said.startswith(f"wq: eff: --since: {text!r} is no time; 2d (so long ago), today")
     assert said.count("\n") == 1
+
+
+def test_the_last_one_and_ones_of_a_name_are_meant_beside_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, (request,) = asked(monkeypatch, "last", "3-5", "fit", "12.5")
+    assert (request["ids"], request["tasks"], request["users"]) == ([[12, 12], [3, 5], [7, 7]], [[12, 5, 5]], [])
+
+
+def test_a_bad_id_beside_a_name_is_refused_before_anybody_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asked(monkeypatch, "fit", "12x") == (2, [])
+    assert "'12x' is not the id of a job" in capsys.readouterr().err

@@ -23,6 +23,10 @@ class FakeServer:
         self.asked: dict[str, Any] = {}
 
     def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
+        if kind == "newest":
+            return {"id": 12}
+        if kind == "hist":
+            return {"jobs": [{"id": 7}], "more": 0}
         self.asked = fields
         return {"jobs": self.jobs}
 
@@ -66,6 +70,23 @@ def test_a_tree_is_refused_with_what_it_would_not_heed(
     status, asked = listed(monkeypatch, [], "--tree", *words)
     assert (status, asked) == (2, {})
     assert capsys.readouterr().err == "wq: ls: --tree goes with -u, -a and ids alone\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["-f"], ["--tree"], ["-o", "id"], ["--state", "done"]], ids=str)
+def test_the_last_one_and_ones_of_a_name_are_meant_beside_ids(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    status, asked = listed(monkeypatch, [], *options, "last", "3-5", "fit", "12.5")
+    assert (asked["ids"], asked["tasks"]) == ([[12, 12], [3, 5], [7, 7]], [[12, 5, 5]])
+    assert (status, capsys.readouterr().err) == (1, "wq: no job 12, 7, 12.5 is known\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--tree"], ["-o", "id"]], ids=str)
+def test_a_bad_id_beside_a_name_is_refused_before_anybody_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert listed(monkeypatch, [], *options, "fit", "12x") == (2, {})
+    assert "'12x' is not the id of a job" in capsys.readouterr().err
 
 
 def test_both_forms_are_listed_by_id(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

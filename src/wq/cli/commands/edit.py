@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wq.cli.connection import connect
 from wq.cli.errors import BAD_INPUT, WqError
+from wq.cli.ids import is_id
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     if "=" in job:
         raise WqError(f"edit: {job[:40]!r} is not the id of a job; an id is a number (12)", BAD_INPUT)
     changes = parse(words)
-    if select.is_id(job) and (not job.isdecimal() or len(job) > 18):
+    if is_id(job) and (not job.isdecimal() or len(job) > 18):
         raise WqError(f"edit: {job[:40]!r} is not the id of a job; an id is a number (12)", BAD_INPUT)
     server = connect(args.port)
     number = select.meant(server, [job])[0][0]

@@ -7,12 +7,14 @@ import sys
 import time
 
 from wq.cli.connection import connect
-from wq.cli.ids import asked, id_range
+from wq.cli.ids import HELP_OF_IDS, asked, check_ids, id_range, is_id
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
     import argparse
     from typing import Any
+
+    from wq.cli.connection import Server
 
 HELP = "List the jobs in the queue: those that run, and those that wait."
 EXAMPLES = """examples:
@@ -22,6 +24,7 @@ EXAMPLES = """examples:
   wq ls -a               those that ended within the last day, too
   wq ls --json 12 17-20  these jobs, also after they have ended, for programs
   wq ls 12.100-200       these tasks of an array
+  wq ls last fit         your newest job, and the one of yours that is called so
   wq ls -w               again every two seconds, in place (-w 10: every ten; q or Ctrl-C leaves)
   wq ls -o +reason,why   the usual columns, and why each waits
   wq ls -o id,name,state,nodes --sort=-started,name --state running --name 'fit*'
@@ -32,7 +35,7 @@ LAST = -1  # where a row in its brief form says that it stands for all ids up to
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="*", metavar="ID", help="ids, ranges of them (3-9), tasks of an array (12.5)")
+    parser.add_argument("ids", nargs="*", metavar="ID", help=HELP_OF_IDS)
     parser.add_argument("-u", "--user", metavar="USER,...", help="only of these users")
     parser.add_argument("-f", "--full", action="store_true", help="everything, as one YAML document, a list")
     parser.add_argument("-a", "--all", action="store_true", help="finished ones of the last day too")
@@ -54,11 +57,13 @@ def run(args: argparse.Namespace) -> int:
         from wq.cli import lists
 
         return lists.run(args, connect)
-    fields: dict[str, Any] = {**asked(args.ids), "finished": args.all, "why": args.full or args.json}
+    check_ids(args.ids)
+    fields: dict[str, Any] = {"finished": args.all, "why": args.full or args.json}
     if not fields["why"]:
         fields["brief"] = True
     server = connect(args.port, recall=bool(args.ids) or args.all)
-    rows = server.ask("ls", users=users_in(args), **fields)["jobs"]
+    ids = ids_of(server, args.ids)
+    rows = server.ask("ls", users=users_in(args), **asked(ids), **fields)["jobs"]
     if not fields.get("brief") or (rows and isinstance(rows[0], dict)):
         rows.sort(key=place)  # in the brief form they come in order
     if args.json:
@@ -71,7 +76,16 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(jobs.full(rows))
     else:
         show(rows)
-    return told_missing(args.ids, rows)
+    return told_missing(ids, rows)
+
+
+def ids_of(server: Server, words: list[str]) -> list[str]:
+    """With ids in the place of `last` and of names. Raises WqError."""
+    if all(map(is_id, words)):
+        return words
+    from wq.cli import select
+
+    return select.as_ids(server, words, over=True)
 
 
 def show_tree(args: argparse.Namespace) -> int:
@@ -82,11 +96,13 @@ def show_tree(args: argparse.Namespace) -> int:
     others = (args.watch, args.columns, args.sort, args.state, args.name)
     if args.json or args.full or any(option is not None for option in others):
         raise WqError("ls: --tree goes with -u, -a and ids alone", BAD_INPUT)
+    check_ids(args.ids)
     server = connect(args.port, recall=bool(args.ids) or args.all)
-    rows = server.ask("ls", users=users_in(args), finished=args.all, **asked(args.ids))["jobs"]
+    ids = ids_of(server, args.ids)
+    rows = server.ask("ls", users=users_in(args), finished=args.all, **asked(ids))["jobs"]
     lines = tree(rows)
     print("\n".join(lines) if lines else "there are no jobs")
-    return told_missing(args.ids, rows)
+    return told_missing(ids, rows)
 
 
 def users_in(args: argparse.Namespace) -> list[str]:

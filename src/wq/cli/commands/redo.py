@@ -8,7 +8,7 @@ from wq.cli import select
 from wq.cli.commands import sub
 from wq.cli.connection import connect
 from wq.cli.errors import AWAY, BAD_INPUT, WqError
-from wq.cli.ids import id_ranges
+from wq.cli.ids import check_ids
 from wq.cli.link import LauncherLink, remark
 from wq.cli.render.outcome import succeeded
 
@@ -41,7 +41,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    id_ranges([word for word in args.ids if select.is_id(word)])
+    check_ids(args.ids)
     server = connect(args.port, recall=True)
     status, jobs = 0, []
     for number, tasks in wanted(select.meant(server, args.ids, over=True)):
