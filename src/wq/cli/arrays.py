@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from wq.cli import carried
+from wq.cli import carried, stdin
 from wq.cli.errors import BAD_INPUT, WqError
 from wq.formats import FormatError
 from wq.formats.array import RESERVED, ArrayError, parse_array, parse_at_most, wire_array
@@ -75,9 +75,7 @@ def read(path: str, files: list[str]) -> tuple[bytes, str]:
     try:
         if path != "-":
             return carried.contents(path, MAX_ROWS_BYTES), source
-        if sys.stdin is None:
-            raise WqError("standard input is closed", BAD_INPUT)
-        return sys.stdin.buffer.read(MAX_ROWS_BYTES + 1), source
+        return stdin.opened().buffer.read(MAX_ROWS_BYTES + 1), source
     except OSError as error:
         raise WqError(f"{source}: {error.strerror}", BAD_INPUT) from None
 

@@ -292,14 +292,14 @@ def connect_other(port: int) -> Place | None:
 
 
 def ask_which(uids: list[int], port: int) -> int:
+    from wq.cli import stdin
+
     names = {user_name(uid): uid for uid in uids}
     listed = ", ".join(f"{name} (uid {uid})" for name, uid in names.items())
     hint = "choose one with `server_user: NAME` in ~/.config/wq/config.yaml"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not stdin.can_be_asked():
         raise WqError(f"several users serve port {port}: {listed}; {hint}", 2)
-    print(f"wq: several users serve port {port}: {listed}.", file=sys.stderr)
-    print("Whose queue is yours? ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline().strip()
+    answer = stdin.answer_to(f"wq: several users serve port {port}: {listed}.\nWhose queue is yours?")
     if answer not in names:
         raise WqError(f"{answer!r} is none of them; {hint}", 2)
     return names[answer]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from wq.cli import stdin
 from wq.cli.commands import edit
 from wq.cli.errors import BAD_INPUT, WqError
 
@@ -22,19 +23,19 @@ HEAD = """\
 
 def changes(server: Server, number: int) -> dict[str, Any]:
     """What the user wants otherwise, as edit.parse has it. Raises WqError."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (stdin.is_terminal() and sys.stdout.isatty()):
         raise WqError(f"edit: nothing to change; {edit.KNOWN}", BAD_INPUT)
+    program = editor()
     row = edit.row_of(server, number)
     before = keys_of(row)
     text = HEAD.format(number=number) + "".join(f"{key}: {quoted(value)}\n" for key, value in before.items())
     while True:
-        text = edited(text)
+        text = edited(program, text)
         try:
             return difference(before, text)
         except WqError as error:
             print(f"wq: {error}", file=sys.stderr)
-            print("Edit it again? (yes/no) ", end="", file=sys.stderr, flush=True)
-            if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            if stdin.answer_to("Edit it again? (yes/no)").lower() not in ("y", "yes"):
                 raise WqError("nothing was changed", BAD_INPUT) from None
 
 
@@ -85,13 +86,27 @@ def quoted(value: str) -> str:
     return value if plain and value.isascii() and value == value.strip() else json.dumps(value)
 
 
-def edited(text: str) -> str:
-    """The text after the user's editor has had it. Raises WqError."""
+def editor() -> list[str]:
+    """argv of the user's editor, without the file. Raises WqError for what is none."""
     import shlex
+
+    name = "VISUAL" if os.environ.get("VISUAL") else "EDITOR"
+    text = os.environ.get(name) or "vi"
+    try:
+        program = shlex.split(text)
+    except ValueError:  # a quotation without its end
+        program = []
+    if not program:
+        allowed = "a program and its options, quoted as for a shell, such as `vi` or `emacs -nw`"
+        raise WqError(f"edit: ${name} is {text[:60]!r}; allowed: {allowed}", BAD_INPUT)
+    return program
+
+
+def edited(program: list[str], text: str) -> str:
+    """The text after the user's editor has had it. Raises WqError."""
     import subprocess
     import tempfile
 
-    program = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
     with tempfile.TemporaryDirectory(prefix="wq-edit-") as directory:  # (only its user can enter it)
         path = os.path.join(directory, "job.yaml")
         with open(path, "w", encoding="utf-8") as file:

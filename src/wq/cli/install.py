@@ -8,7 +8,6 @@ run.
 from __future__ import annotations
 
 import os
-import sys
 
 from wq.cli.errors import BAD_INPUT, WqError
 
@@ -60,17 +59,17 @@ def is_trusted(uid: int) -> bool:
 
 def meet(path: str, uid: int) -> None:
     """Ask the user, on a terminal; refuse without one."""
+    from wq.cli import stdin
     from wq.cli.render.sanitise import printable
 
     who = f"{name_of(uid)} (uid {uid})"
     sentence = f"this wq ({path}) belongs to {who}, who could make it do anything as you"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not stdin.can_be_asked():
         raise WqError(
             f"{sentence}; if you trust {name_of(uid)}, write `install_owner: {name_of(uid)}` into ~/.wqrc", BAD_INPUT
         )
-    print(f"wq: {printable(sentence)}.\nDo you trust {printable(name_of(uid))}? (yes/no) ", end="", file=sys.stderr)
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() != "yes":
+    question = f"wq: {printable(sentence)}.\nDo you trust {printable(name_of(uid))}? (yes/no)"
+    if stdin.answer_to(question).lower() != "yes":
         raise WqError("not run", BAD_INPUT)
     from wq.protocol.places import make_private
 

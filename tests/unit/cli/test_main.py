@@ -233,7 +233,9 @@ class TestWhatGoesWrong:
         assert done.stderr.startswith("wq: ")
 
     @pytest.mark.parametrize("closed", [0, 1, 2])
-    @pytest.mark.parametrize("words", [["--version"], ["ls", "-h"], ["sub", "-b", "-"], ["rm", "x"]], ids=str)
+    @pytest.mark.parametrize(
+        "words", [["--version"], ["ls", "-h"], ["sub", "-b", "-"], ["rm", "x"], ["init", "-f", "-"]], ids=str
+    )
     def test_a_closed_standard_stream_is_no_traceback(self, closed: int, words: list[str], tmp_path: Path) -> None:
         env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "WQ_PORT": "64999"}
         done = run(*words, env=env, cwd=tmp_path, stdin=None, preexec_fn=lambda: os.close(closed))

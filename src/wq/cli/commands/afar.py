@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 
-from wq.cli import carried
+from wq.cli import carried, stdin
 from wq.cli.errors import BAD_INPUT, WqError
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
@@ -59,7 +58,7 @@ def take_along(facts: dict[str, Any]) -> None:
         os.environ["PWD"] = str(directory)
     files = facts.get("files")
     if files == "stdin":
-        carried.files = carried.unpack(sys.stdin.buffer)
+        carried.files = carried.unpack(stdin.opened().buffer)
     elif files is not None:
         path = carried.parked(str(files))
         with open(path, "rb") as stream:
@@ -92,11 +91,12 @@ def put() -> int:
     """Keep what comes on standard input for the command that follows; print the token that it is kept by."""
     import shutil
 
+    source = stdin.opened().buffer
     tidy()
     token = os.urandom(16).hex()
     fd = os.open(carried.parked(token), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with open(fd, "wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+        shutil.copyfileobj(source, file)
     print(token)
     return 0
 

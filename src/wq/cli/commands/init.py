@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from wq.cli import stdin
 from wq.cli.errors import BAD_INPUT, FAILED, WqError
 
 TYPE_CHECKING = False  # importing typing would cost each command 3 ms
@@ -92,7 +93,7 @@ def first_words(path: str) -> list[tuple[str, int]]:
     """The first word of each line, with its number; comments and blank lines are left out."""
     try:
         if path == "-":
-            text = sys.stdin.read(MOST_TEXT)
+            text = stdin.opened().read(MOST_TEXT)
         else:
             with open(path, encoding="utf-8-sig") as file:
                 text = file.read(MOST_TEXT)

@@ -356,9 +356,9 @@ def output_of(task: dict[str, Any], place: str, path: str, part: str) -> str | N
 def read_text(path: str, source: str) -> str:
     try:
         if path == "-":
-            if sys.stdin is None:
-                raise WqError("standard input is closed", BAD_INPUT)
-            return sys.stdin.read(MOST_TEXT + 1)
+            from wq.cli import stdin
+
+            return stdin.opened().read(MOST_TEXT + 1)
         data = carried.contents(path, MOST_TEXT)
         if len(data) > MOST_TEXT:
             raise WqError(f"{source}: the text is too large; at most {MOST_TEXT} bytes", BAD_INPUT)
