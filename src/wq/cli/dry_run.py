@@ -27,12 +27,19 @@ KEYS = {
 }
 
 ALWAYS = ("mode", "N", "priority")
+SOME_ID = 1 << 62  # as long as any: of a job that is not looked up
+MOST_LISTED = 10  # names in a sentence
 USUAL = {"env": "submit", "requeue": True, "keep_output": "always"}
 
 
-def show(jobs: list[tuple[dict[str, Any], str | None]], *, as_json: bool) -> None:
-    """Print all jobs, with the first three commands and the last one of each."""
+def show(jobs: list[tuple[dict[str, Any], str | None]], unasked: list[str], *, as_json: bool) -> None:
+    """Print all jobs, with the first three commands and the last one of each. unasked: jobs that were not looked up."""
     found = [facts(task, stem) for task, stem in jobs]
+    if unasked:
+        from wq.cli.link import remark
+
+        listed = ", ".join(unasked[:MOST_LISTED]) + (", ..." if len(unasked) > MOST_LISTED else "")
+        remark(f"no server was asked, so these jobs, which are waited for, are not looked up: {listed}")
     if as_json:
         import json
 

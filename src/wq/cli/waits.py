@@ -12,12 +12,40 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from wq.cli.connection import Server
+
 KINDS = {
     "after": ("ok", False),
     "after_any": ("any", False),
     "after_notok": ("notok", False),
     "after_each": ("ok", True),
 }
+
+
+class Known:
+    """One's own jobs by `last` and their names (they may be over). The server is asked where it must be, once each."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.server: Server | None = None
+        self.ids: dict[str, int] = {}
+
+    def __enter__(self) -> Known:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.server is not None:
+            self.server.sock.close()
+
+    def id_of(self, word: str) -> int:
+        """Raises WqError if there is none, or more than one."""
+        if word not in self.ids:
+            from wq.cli import connection, select
+
+            if self.server is None:
+                self.server = connection.connect(self.port)
+            self.ids[word] = select.meant(self.server, [word], over=True, newest=True)[0][0]
+        return self.ids[word]
 
 
 def settle(tasks: list[dict[str, Any]], id_of: Callable[[str], int]) -> None:

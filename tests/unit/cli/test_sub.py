@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from wq.cli import config
+from wq.cli import config, connection
 from wq.cli.commands import sub
 from wq.cli.errors import AWAY, BAD_INPUT, FAILED, ServerDown, WqError
 from wq.cli.link import LauncherLink
@@ -452,3 +452,69 @@ class TestTheAnswer:
     def test_quiet_and_json_go_with_batch(self, here: Path, option: str) -> None:
         with pytest.raises(WqError, match="-q and --json go with -b"):
             sub.run(parsed(option, "-c", "x"))
+
+
+class Asked:
+    """A server that knows three jobs of ours; how often it was connected to, and asked."""
+
+    def __init__(self) -> None:
+        self.nconnected = self.nasked = self.nclosed = 0
+        self.sock = self
+
+    def connect(self, port: int) -> Any:
+        self.nconnected += 1
+        return self
+
+    def ask(self, kind: str, **fields: Any) -> Any:
+        self.nasked += 1
+        rows = [[number, None, "me", "queued", "med", 1, 1, name, 0.0, None, None, None, None, None]
+                for number, name in ((7, "prep"), (8, "fit"))]  # fmt: skip
+        return {"newest": {"id": 9}, "ls": {"jobs": rows}}[kind]
+
+    def close(self) -> None:
+        self.nclosed += 1
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    asked = Asked()
+    for module in (sub, connection):
+        monkeypatch.setattr(module, "connect", asked.connect)
+    return asked
+
+
+@pytest.mark.usefixtures("here")
+class TestWhatIsWaitedFor:
+    JOBS = "command: a\nafter: [prep, last]\n---\ncommand: b\nafter: [prep, fit, 3]\nafter_any: job\n"
+
+    def test_is_looked_up_over_one_connection_each_name_once(
+        self, server: Asked, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        queued: list[Task] = []
+
+        def queue(args: Any, jobs: list[tuple[Task, Any]]) -> int:
+            queued.extend(task for task, _ in jobs)
+            return 0
+
+        monkeypatch.setattr(sub, "submit_batch", queue)
+        Path("jobs.yaml").write_text(self.JOBS.replace("after_any: job", "after_any: a"))
+        assert sub.run(parsed("-b", "jobs.yaml")) == 0
+        assert [[one["job"] for one in task["after"]] for task in queued] == [[7, 9], [7, 8, 3, -1]]
+        assert (server.nconnected, server.nasked, server.nclosed) == (1, 3, 1)
+
+    def test_is_not_where_all_of_it_is_ids(self, server: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sub, "submit_batch", lambda args, jobs: 0)
+        assert sub.run(parsed("-b", "--after", "3,4", "-c", "x")) == 0
+        assert server.nconnected == 0
+
+    @pytest.mark.parametrize("options", [[], ["--json"]], ids=str)
+    def test_is_not_looked_up_to_show_it_and_that_is_said(
+        self, server: Asked, capsys: pytest.CaptureFixture[str], options: list[str]
+    ) -> None:
+        Path("jobs.yaml").write_text(self.JOBS)
+        assert sub.run(parsed("-n", "-b", *options, "jobs.yaml")) == 0
+        assert server.nconnected == 0
+        shown = capsys.readouterr()
+        told = "no server was asked, so these jobs, which are waited for, are not looked up: "
+        assert shown.err.splitlines()[0] == f"wq: {told}prep, last, fit, job"
+        assert not options or [job["name"] for job in json.loads(shown.out)] == ["a", "b"]

@@ -113,16 +113,13 @@ def run(args: argparse.Namespace) -> int:
     jobs = gather(args)
     for task, _ in jobs:
         check_keys(task, args)
+    if args.dry_run:
+        return show(args, jobs)
     if any(key in task for task, _ in jobs for key in WAITING):
         from wq.cli import waits
 
-        waits.settle([task for task, _ in jobs], lambda word: id_of(args, word))
-    if args.dry_run:
-        from wq.cli import dry_run
-
-        message_of(args, jobs)
-        dry_run.show(jobs, as_json=args.json)
-        return 0
+        with waits.Known(args.port) as known:
+            waits.settle([task for task, _ in jobs], known.id_of)
     if args.batch:
         return submit_batch(args, jobs)
     from wq.cli import foreground
@@ -162,11 +159,15 @@ def check_keys(task: dict[str, Any], args: argparse.Namespace) -> None:
             raise WqError(f"sub: {key} goes with an array", BAD_INPUT)
 
 
-def id_of(args: argparse.Namespace, word: str) -> int:
-    """The id of one of one's own jobs: the last one, or that of this name (it may be over). Raises WqError."""
-    from wq.cli import select
+def show(args: argparse.Namespace, jobs: list[tuple[dict[str, Any], str | None]]) -> int:
+    """What would be submitted, without asking anybody. Raises WqError for what cannot be."""
+    from wq.cli import dry_run, waits
 
-    return select.meant(connect(args.port), [word], over=True, newest=True)[0][0]
+    unasked: dict[str, int] = {}
+    waits.settle([task for task, _ in jobs], lambda word: unasked.setdefault(word, dry_run.SOME_ID))
+    message_of(args, jobs)
+    dry_run.show(jobs, list(unasked), as_json=args.json)
+    return 0
 
 
 # --- what to submit
