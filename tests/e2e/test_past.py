@@ -51,6 +51,8 @@ def test_queued_and_waited_for_the_status_is_the_jobs(alone: Queue, hana: User, 
     assert alone.wq(hana, "wait", f"{number}.0-3").stderr == ""
     page = alone.wq(hana, "info", f"{number}.9").stdout
     assert "State:      done: exit status 2\n" in page
+    assert f"Output:     {work}/" in page
+    assert "Output:     wq log " in alone.wq(hana, "info", number).stdout
 
 
 def test_what_is_over_is_in_the_history(alone: Queue, hana: User, work: Path) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wq.cli.connection import Server
 
 TAKEN = ("SSH_AUTH_SOCK", "KRB5CCNAME", "SSH_AGENT_PID", "DISPLAY", "XAUTHORITY")
+PATIENCE_S = 2.0  # with a launcher that is not needed
 
 
 class Queue:
@@ -69,10 +70,13 @@ def remark(sentence: str) -> None:
 
 
 class LauncherLink:
-    """A connection to one's own launcher for a queue; starts the launcher if there is none."""
+    """A connection to one's own launcher for a queue; starts the launcher if there is none.
 
-    def __init__(self, queue: Queue | Server | ServerDown) -> None:
-        self.queue = queue
+    start: else WqError is raised if there is none, and one that does not answer soon is not waited for (TimeoutError).
+    """
+
+    def __init__(self, queue: Queue | Server | ServerDown, *, start: bool = True) -> None:
+        self.queue, self.may_start = queue, start
         self.connect()
 
     def connect(self) -> None:
@@ -80,10 +84,14 @@ class LauncherLink:
         queue = self.queue
         path = places.launcher_socket(os.getuid(), queue.port, queue.uid, private=queue.private)
         self.sock = sockets.socket(sockets.AF_UNIX)
+        if not self.may_start:
+            self.sock.settimeout(PATIENCE_S)
         try:
             self.sock.connect(path)
         except (FileNotFoundError, ConnectionError):
             self.sock.close()
+            if not self.may_start:
+                raise WqError("your launcher does not run", AWAY) from None
             self.start()
             self.sock = sockets.socket(sockets.AF_UNIX)
             try:

@@ -76,6 +76,12 @@ def test_a_job_in_full() -> None:
     ]
 
 
+def test_where_its_output_is_stands_behind_the_nodes() -> None:
+    row = over(foreground=False)
+    lines = page(story(row, output="/x/fit-5.wqlog", error="/x/\x1b.err"), DAY_S)
+    assert lines[-3:] == ["Nodes:      a, core 0", "Output:     /x/fit-5.wqlog", "Errors:     /x/\\x1b.err"]
+
+
 def test_what_was_asked_for_is_said_in_words() -> None:
     (wants,) = [line for line in page(story(over()), DAY_S) if line.startswith("Wants")]
     told = "2 cores, host a, group g, notgroup h, min_cores 2, min_mem 1.5, threads 2, X windows; priority med"

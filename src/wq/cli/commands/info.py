@@ -50,6 +50,10 @@ def run(args: argparse.Namespace) -> int:
 
                 remark(str(error))
                 status = FAILED
+    if found:
+        from wq.cli import whereabouts
+
+        whereabouts.add(server, found, or_how=not args.json)
     if args.json:
         import json
 

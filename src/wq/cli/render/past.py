@@ -101,6 +101,7 @@ def page(facts: Mapping[str, Any], now_s: float) -> list[str]:
     """What `wq info` prints of one job. facts: as the server answers. What is not known is left out."""
     row = facts["job"]
     named = [(title, value) for title, value in _facts(row, now_s) if value]
+    named += [(title, facts[name]) for title, name in (("Output", "output"), ("Errors", "error")) if facts.get(name)]
     lines = [f"{title + ':':<{TITLE}}{value}" for title, value in named]
     lines += _attempts(facts["attempts"], row)
     lines += _failures(facts)
@@ -135,7 +136,6 @@ def _facts(row: Mapping[str, Any], now_s: float) -> Iterator[tuple[str, str]]:
     if row["array"]:
         yield "Tasks", _tasks(row["array"])
     yield "Nodes", "; ".join(_node(part) for part in row["hosts"])
-    yield "Output", row.get("output") or ""
 
 
 def _state(row: Mapping[str, Any]) -> str:
