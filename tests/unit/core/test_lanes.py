@@ -53,12 +53,12 @@ def check(queue: Queue) -> None:
         assert {group_of(one.spec) for one in found.values() if one is not None} <= {group}
         assert {place for place, one in found.items() if one is None} == line.stale.get(group, set())
     assert set(line.stale) <= set(line.groups)
-    places = [place for places in line.groups.values() for place in places if queue.at(place) is not None]
+    standing = [place for places in line.groups.values() for place in places if queue.at(place) is not None]
     waiting: list[Waiting] = [*queue.queued.values(), *(array for array in queue.arrays.values() if array.in_line)]
-    assert sorted(places) == sorted(map(place_of, waiting))
+    assert sorted(standing) == sorted(map(place_of, waiting))
     for one in queue.arrays.values():
-        places = (queue.active, queue.queued, queue.held)
-        live = [job for jobs in places for job in jobs.values() if job.id == one.id]
+        layers = (queue.active, queue.queued, queue.held)
+        live = [job for jobs in layers for job in jobs.values() if job.id == one.id]
         assert one.live == len(live)
 
 
