@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -328,7 +329,7 @@ def may_not_hold(draft: Draft, who: Who, job: Waiting, *, held: bool) -> str | N
 
 
 def edit(draft: Draft, who: Who, request: Edit) -> Answer | Refusal:
-    """Change a job that waits; its name also later."""
+    """Change a job that waits; its name and its priority also later."""
     job = draft.arrays.get(request.id) or draft.find(request.id)
     if job is None:
         return Refusal(error=f"no job {request.id} is in the queue", status=1)
@@ -337,20 +338,25 @@ def edit(draft: Draft, who: Who, request: Edit) -> Answer | Refusal:
         why = f"job {request.id} belongs to {user}; only {user}, the server's owner ({owner}) and root may change it"
         return Refusal(error=why, status=1)
     waiting = isinstance(job, Array) or job.state in (State.QUEUED, State.HELD)
-    if not waiting and (request.requirement is not None or request.begin_s is not None):
-        return Refusal(error=f"job {request.id} does not wait any more; its name can still be changed", status=1)
-    if isinstance(job, Array) and request.requirement is not None and job.live:
-        return Refusal(error=f"tasks of array {request.id} run already; its name can still be changed", status=1)
+    before, need = job.spec.requirement, request.requirement or job.spec.requirement
+    elsewhere = dataclasses.replace(need, priority=before.priority) != before
+    left = "its name and its priority can still be changed"
+    if not waiting and (elsewhere or request.begin_s is not None):
+        return Refusal(error=f"job {request.id} does not wait any more; {left}", status=1)
+    if isinstance(job, Array) and elsewhere and job.live:
+        return Refusal(error=f"tasks of array {request.id} run already; {left}", status=1)
     spec = replace(
         job.spec,
         name=job.spec.name if request.name is None else request.name,
         command=job.spec.command if request.command is None or not job.spec.command else request.command,
-        requirement=job.spec.requirement if request.requirement is None else request.requirement,
+        requirement=need,
         max_fails=job.spec.max_fails if request.max_fails is None else request.max_fails,
     )
-    trouble = admit(spec, draft.nodes, {job.spec.requirement})  # it was possible, and may be so again
-    if trouble is None and spec.requirement != job.spec.requirement:
-        trouble = not_allowed(draft, spec.requirement)
+    trouble = admit(
+        spec, draft.nodes, {before, *(() if elsewhere else (need,))}
+    )  # it was possible, and may be so again
+    if trouble is None and need != before:
+        trouble = not_allowed(draft, need)
     if trouble is not None:
         return Refusal(error=trouble)
     if spec != job.spec:

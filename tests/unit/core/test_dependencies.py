@@ -357,7 +357,7 @@ class TestEdit:
         assert (play.state(job), play.state(other)) == ("queued", "starting")
         assert play.job(other).spec.name == "first"
         said = play.say(ANZE, Edit(id=JobId(other), requirement=need("bycore", 1)))
-        assert said == f"job {other} does not wait any more; its name can still be changed"
+        assert said == f"job {other} does not wait any more; its name and its priority can still be changed"
         assert play.say(ANZE, Edit(id=JobId(other), name="last")) == {"id": other}
         assert play.job(other).spec.name == "last"
 
@@ -461,6 +461,26 @@ class TestEdit:
         refused = f"max_fails: {most} is not between 0 and 10000000"
         assert play.say(ANZE, Edit(id=JobId(lot), max_fails=most)) == refused
         assert play.say(ANZE, Submit(token="t", jobs=(replace(array(9), max_fails=most),))) == refused
+
+    def test_the_priority_also_of_what_runs(self) -> None:
+        play = Play("a:1 b:1")
+        high = need("bycore", 1, priority="high")
+        (lot, other) = play.submit(ANZE, array(5), spec())
+        assert play.queue.arrays[JobId(lot)].live == 2
+        play.say(ANZE, Edit(id=JobId(other), requirement=high))
+        assert play.say(ANZE, Edit(id=JobId(lot), requirement=need("bycore", 2, priority="high"))) == (
+            f"tasks of array {lot} run already; its name and its priority can still be changed"
+        )
+        end_task(play, lot, 0)
+        assert play.state(other) == "starting"
+        play.submit(ANZE, spec())
+        assert play.say(ANZE, Edit(id=JobId(lot), requirement=need("bycore", 1, priority="low"))) == {"id": lot}
+        check(play.queue)
+        end_task(play, lot, 1)
+        assert {job.id for job in play.queue.active.values()} == {other, 3}
+        assert play.say(ANZE, Edit(id=JobId(3), requirement=high)) == {"id": 3}
+        assert play.job(3).spec.requirement == high
+        check(play.queue)
 
     def test_arrays_too(self) -> None:
         play = Play("a:4")
