@@ -481,8 +481,9 @@ def set_time(draft: Draft, who: Who, request: SetTime) -> Answer | Refusal:
     if array is not None:
         draft.events.append(ArrayTimeSet(id=array.id, time_s=time_s))
         draft.change_array(replace(array, time_s=time_s))
+        draft.stand(draft.arrays[array.id])
     for job in jobs:
-        draft.apply(TimeSet(id=job.id, task=job.task, time_s=time_s))
+        draft.stand(draft.apply(TimeSet(id=job.id, task=job.task, time_s=time_s)))
     return Answer(facts={"id": request.id, "time_limit": request.time_s})
 
 

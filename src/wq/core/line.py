@@ -16,8 +16,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from wq.core.array import Array
-from wq.core.job import Job, JobSpec, Requirement, Uid
-from wq.core.policies.fifo import FIFO
+from wq.core.job import PRIORITY_RANK, Job, JobSpec, Requirement, Uid
 
 Shape: TypeAlias = tuple[object, ...]
 Place: TypeAlias = tuple[int, int, int]  # turn, number of the job, of the task (or one of these): the order in a group
@@ -28,12 +27,13 @@ NEW_TASKS = 1 << 40  # of an array stand behind those that wait for another turn
 
 
 class Group(Struct, frozen=True):
-    """Jobs of one user, priority and shape. batch: their tasks may be fed ahead."""
+    """Jobs of one user, priority, shape and time limit. batch: their tasks may be fed ahead."""
 
     rank: int
     uid: Uid
     shape: Shape
     batch: bool
+    time_s: float | None = None
 
 
 def shape_of(requirement: Requirement) -> Shape:
@@ -42,9 +42,15 @@ def shape_of(requirement: Requirement) -> Shape:
     return (r.n, r.mode, r.groups, r.notgroups, r.host, r.min_cores, r.min_mem_gb, r.threads)
 
 
-def group_of(spec: JobSpec) -> Group:
-    need = spec.requirement
-    return Group(FIFO.rank(spec), spec.uid, shape_of(need), not spec.foreground and not spec.x)
+def rank_of(spec: JobSpec) -> int:
+    """Jobs of higher priority come first, whatever the policy."""
+    return PRIORITY_RANK[spec.requirement.priority]
+
+
+def group_of(waiting: Waiting) -> Group:
+    spec = waiting.spec
+    batch = not spec.foreground and not spec.x
+    return Group(rank_of(spec), spec.uid, shape_of(spec.requirement), batch, waiting.limit_s)
 
 
 def place_of(waiting: Waiting) -> Place:
@@ -64,7 +70,7 @@ class Line:
     foreground: set[Place] = field(default_factory=set)
 
     def add(self, waiting: Waiting) -> None:
-        group, place = group_of(waiting.spec), place_of(waiting)
+        group, place = group_of(waiting), place_of(waiting)
         places = self.groups.setdefault(group, [])
         if not places or places[-1] < place:
             places.append(place)
@@ -78,7 +84,7 @@ class Line:
     def gone(self, waiting: Waiting) -> None:
         """It waits no more; its place is taken out when that is cheap."""
         place = place_of(waiting)
-        self.stale.setdefault(group_of(waiting.spec), set()).add(place)
+        self.stale.setdefault(group_of(waiting), set()).add(place)
         if waiting.spec.foreground:
             self.foreground.discard(place)
 
@@ -91,7 +97,7 @@ class Line:
 
     def remove(self, waiting: Waiting) -> None:
         """Take its place out at once, if it has one: it stands elsewhere from now on."""
-        group, place = group_of(waiting.spec), place_of(waiting)
+        group, place = group_of(waiting), place_of(waiting)
         places = self.groups.get(group, [])
         at = bisect_left(places, place)
         if at < len(places) and places[at] == place:
@@ -118,7 +124,7 @@ class Line:
 
     def ahead(self, waiting: Waiting) -> int:
         """How many jobs come before this one."""
-        rank, place = FIFO.rank(waiting.spec), place_of(waiting)
+        rank, place = rank_of(waiting.spec), place_of(waiting)
         found = 0
         for group, places in self.groups.items():
             if group.rank <= rank:
@@ -129,7 +135,7 @@ class Line:
 
     def own_before(self, waiting: Waiting) -> Iterator[Place]:
         """The places of its user's that come before it within its priority, the nearest first; some may be stale."""
-        uid, rank, place = waiting.spec.uid, FIFO.rank(waiting.spec), place_of(waiting)
+        uid, rank, place = waiting.spec.uid, rank_of(waiting.spec), place_of(waiting)
         groups = [places for group, places in self.groups.items() if (group.uid, group.rank) == (uid, rank)]
         return heapq.merge(*(backwards(places, bisect_left(places, place)) for places in groups), reverse=True)
 
@@ -182,10 +188,10 @@ def walks(
     """
     more: dict[Group, list[Place]] = {}
     for waiting in added:
-        more.setdefault(group_of(waiting.spec), []).append(place_of(waiting))
+        more.setdefault(group_of(waiting), []).append(place_of(waiting))
     gone: dict[Group, set[Place]] = {}
     for waiting in moved:
-        gone.setdefault(group_of(waiting.spec), set()).add(place_of(waiting))
+        gone.setdefault(group_of(waiting), set()).add(place_of(waiting))
     for group, places in line.groups.items():
         if group in gone:
             places = [place for place in places if place not in gone[group]]

@@ -1,6 +1,7 @@
 """Which of the waiting jobs start now and on which cores, who is fed ahead, and why each of the others waits.
 
-Whoever fits starts, in the order of the queue; who does not fit holds nobody back, unless it is a `block` job.
+Whoever fits starts, in the order of the policy. Who does not fit holds nobody back, unless it is a `block` job, or the
+policy promises it a start: then nobody behind it starts who would be in the way then, as far as times are known.
 
 Why a pass over a long queue is cheap: while it lasts, free cores only become fewer, users only come nearer to
 their limits, and a node held back stays so. What did not fit once cannot fit later in the same pass, so each
@@ -27,8 +28,11 @@ from wq.core.array import Array
 from wq.core.cluster import Node, NodeState, free_cores, usable
 from wq.core.job import Allocation, HostName, Job, JobId, Mode, Priority, Requirement, Uid
 from wq.core.lane import Lane, room
-from wq.core.line import Place, Shape, Waiting, Walk, shape_of
+from wq.core.line import Group, Place, Shape, Waiting, Walk, shape_of
 from wq.core.place import WHOLE_NODES, eligible, fill, impossible, piece, smallest
+from wq.core.policies import Order, Policy
+from wq.core.policies.fifo import FIFO
+from wq.core.profile import NEVER_S, Profile, Promise
 
 Cores: TypeAlias = Mapping[HostName, tuple[int, ...]]
 Pace: TypeAlias = Mapping[tuple[Uid, Shape], float]
@@ -104,6 +108,9 @@ def plan(
     present: AbstractSet[Uid],
     paused: Mapping[Uid, Mapping[HostName, str]],
     arrays: Mapping[JobId, Array] = NO_ARRAYS,
+    policy: Policy = FIFO,
+    now_s: float = 0.0,
+    ends: Callable[[], Mapping[str, float]] = dict,
 ) -> Plan:
     """Let everybody start who can.
 
@@ -112,45 +119,59 @@ def plan(
     limits: of the users who have any; lanes and their cores count. present: whose launcher is there.
     paused: nodes where this user's jobs must not start now, each with a sentence saying why.
     arrays: for their tasks that wait for another turn: at most so many run.
+    now_s, ends: when each lane is expected to be free; one that is not named never is. Read if something is promised.
 
     A `block` job that waits for cores holds back all later jobs, other `block` jobs too, on the nodes it could
     use: the eligible ones that are online and not paused for its user. It does so only if it could run there,
     within its user's limits, were they empty; and it holds nobody back while it waits for its launcher.
     bygroup leaves out nodes that are offline or leaving, and waits for those that drain or are paused.
     bynode takes smaller nodes than the first ones where only so its user's limit of cores is kept.
+    A promise is made to who could start within his user's limits if there were cores; who is at a limit has none.
     """
-    now = _Pass(lanes=lanes, nodes=nodes, limits=limits, present=present, paused=paused, arrays=arrays)
+    now = _Pass(
+        lanes=lanes, nodes=nodes, limits=limits, present=present, paused=paused, arrays=arrays, now_s=now_s, ends=ends
+    )
     starts: list[Start] = []
-    heap = _fronts(queue()) if now.nopen else []
+    order = policy.order
+    heap = _fronts(queue(), order) if now.nopen else []
     while heap and now.nopen:
-        _, _, walk = heapq.heappop(heap)
+        *_, walk = heapq.heappop(heap)
         job = walk.here
         assert job is not None
-        left = _ntasks(job)
-        while left and now.nopen and (allocation := now.serve(job)) is not None:
+        left, time_s = _ntasks(job), walk.group.time_s
+        while left and now.nopen and (allocation := now.serve(job, time_s)) is not None:
             starts.append(Start(job=job, allocation=allocation))
             left -= 1
         if not left or now.at_most_reached(job):  # else no other of the group fits either
-            _push(heap, walk)
+            _push(heap, walk, order)
+        elif policy.strict and now.is_ready(job):
+            break
+        elif (policy.promises is None or len(now.promises) < policy.promises) and now.is_ready(job):
+            now.promise(job, time_s)
+            if len(now.promises) == policy.promises:
+                order = policy.behind
+                heap = [(order(walk.group, place), place, walk) for _, place, walk in heap]
+                heapq.heapify(heap)
     return Plan(starts=tuple(starts), after=now)
 
 
-_Front: TypeAlias = tuple[int, Place, Walk]  # (no two have the same place)
+_Front: TypeAlias = tuple[Order, Place, Walk]  # (no two have the same place)
+_Ordered: TypeAlias = Callable[[Group, Place], Order]
 
 
-def _fronts(walks: Iterable[Walk]) -> list[_Front]:
+def _fronts(walks: Iterable[Walk], order: _Ordered) -> list[_Front]:
     """A heap of the first of each group."""
     heap: list[_Front] = []
     for walk in walks:
-        _push(heap, walk)
+        _push(heap, walk, order)
     return heap
 
 
-def _push(heap: list[_Front], walk: Walk) -> None:
+def _push(heap: list[_Front], walk: Walk, order: _Ordered) -> None:
     """The next of a group."""
     place = walk.next()
     if place is not None:
-        heapq.heappush(heap, (walk.group.rank, place, walk))
+        heapq.heappush(heap, (order(walk.group, place), place, walk))
 
 
 def _ntasks(job: Waiting) -> int:
@@ -168,7 +189,9 @@ class _Open:
     lane: Lane
 
 
-def feed(plan: Plan, queue: Callable[[], Iterable[Walk]], lanes: Mapping[str, Lane], pace: Pace) -> list[Feed]:
+def feed(
+    plan: Plan, queue: Callable[[], Iterable[Walk]], lanes: Mapping[str, Lane], pace: Pace, policy: Policy = FIFO
+) -> list[Feed]:
     """Put behind those that run whom the policy would take next on their cores, where nobody else would come first.
 
     queue, lanes: as they are after the starts of the plan.
@@ -182,9 +205,9 @@ def feed(plan: Plan, queue: Callable[[], Iterable[Walk]], lanes: Mapping[str, La
         if space > 0 and now.may_feed(lane):
             kinds.setdefault((lane.uid, lane.shape), []).append(_Open(lane.size, space, name, lane))
     feeds: list[Feed] = []
-    heap = _fronts(queue()) if kinds else []
+    heap = _fronts(queue(), policy.order) if kinds else []
     while heap and kinds:
-        _, _, walk = heapq.heappop(heap)
+        *_, walk = heapq.heappop(heap)
         job, kind = walk.here, (walk.group.uid, walk.group.shape)
         assert job is not None
         left = _ntasks(job)
@@ -192,7 +215,7 @@ def feed(plan: Plan, queue: Callable[[], Iterable[Walk]], lanes: Mapping[str, La
             capped = now.at_most(job) is not None
             left -= _feed_into(kinds[kind], job, left, feeds, capped=capped)
         if not left or now.at_most_reached(job):
-            _push(heap, walk)
+            _push(heap, walk, policy.order)
         elif now.could_use_a_lane(job):  # the next free core is for this one
             now.closed.update(now.hosts_of(job))
             for other in list(kinds):
@@ -297,6 +320,7 @@ class _Pass:
 
     open: the free cores of each node, less those that block jobs keep. nopen: their number, on usable nodes.
     kept: the free cores of the nodes held back; holders: the first job that holds each back, in the queue's order.
+    promises: who is promised what. started: of those who start in this pass, when they end, and their cores.
     """
 
     def __init__(
@@ -308,8 +332,17 @@ class _Pass:
         present: AbstractSet[Uid],
         paused: Mapping[Uid, Mapping[HostName, str]],
         arrays: Mapping[JobId, Array],
+        now_s: float,
+        ends: Callable[[], Mapping[str, float]],
     ) -> None:
         self.lanes, self.arrays = lanes, arrays
+        self.now_s, self.ends = now_s, ends
+        self.profile: Profile | None = None
+        self.promises: list[tuple[Waiting, Promise]] = []
+        self.started: list[tuple[float, Allocation]] = []
+        self.limited: dict[
+            int, dict[HostName, tuple[int, ...]]
+        ] = {}  # what is open, by how many promises are heeded
         self.nodes = nodes
         self.usable = tuple(node for node in nodes if usable(node))
         self.limits, self.present, self.paused = limits, present, paused
@@ -331,18 +364,23 @@ class _Pass:
         """All cores of each node."""
         return {node.host: tuple(range(node.ncores)) for node in self.nodes}
 
-    def serve(self, job: Waiting) -> Allocation | None:
-        """Give the job (or the next task of the array) its cores, else None; a block job then holds back its nodes."""
+    def serve(self, job: Waiting, time_s: float | None) -> Allocation | None:
+        """Give the job (or the next task of the array) its cores, else None; a block job then holds back its nodes.
+
+        time_s: its time limit.
+        """
         user = self._user(job.spec.uid)
         if user.full or not user.present or self.at_most_reached(job):
             return None
-        view = self._view(job.spec.requirement, user)
+        run_s = NEVER_S if time_s is None else time_s
+        free, npromises = self._free_for(run_s)
+        view = self._view(job.spec.requirement, user, npromises)
         if not view.stuck and view.least <= user.room:
-            found = view.find(self.open, user.room)
+            found = view.find(free, user.room)
             if found is None:
                 view.stuck = True
             elif found.ncores <= user.room:
-                self._take(found, user)
+                self._take(found, user, run_s)
                 if job.id in self.nrunning_of:
                     self.nrunning_of[job.id] += 1
                 return found
@@ -351,6 +389,43 @@ class _Pass:
         if job.spec.requirement.priority is Priority.BLOCK:
             self._hold(job, view, user)
         return None
+
+    def is_ready(self, job: Waiting) -> bool:
+        """Whether it waits for nothing but cores."""
+        user = self._user(job.spec.uid)
+        if user.full or not user.present or self.at_most_reached(job):
+            return False
+        least = self._view(job.spec.requirement, user).least_when_empty
+        return least is not None and least <= user.room
+
+    def promise(self, job: Waiting, time_s: float | None) -> None:
+        """Promise it the first start that there is, if there is any."""
+        view = self._view(job.spec.requirement, self._user(job.spec.uid))
+        if self.profile is None:
+            ends = self.ends()
+            held = [(ends.get(name, NEVER_S), lane.allocation) for name, lane in self.lanes.items()]
+            self.profile = Profile(self.now_s, self.usable, self.open, [*held, *self.started])
+            for host in self.holders:
+                self.profile.close(host)
+        found = self.profile.earliest(view.requirement, view.nodes, NEVER_S if time_s is None else time_s)
+        if found is not None:
+            self.profile.keep(found)
+            self.promises.append((job, found))
+            self.limited.clear()
+
+    def _free_for(self, run_s: float) -> tuple[Cores, int]:
+        """(the cores that are open to who runs for so long, so that no promise is broken; how many were looked at)."""
+        if self.profile is None:
+            return self.open, 0
+        npromises = self.profile.starts_before(self.now_s + run_s)
+        if not npromises:
+            return self.open, 0
+        free = self.limited.get(npromises)
+        if free is None:
+            row = self.profile.least_at(npromises)
+            free = {host: self.open[host][: max(row[at], 0)] for host, at in self.profile.place.items()}
+            self.limited[npromises] = free
+        return free, npromises
 
     def at_most_reached(self, job: Waiting) -> bool:
         """Whether as many tasks of the array run as may."""
@@ -424,8 +499,9 @@ class _Pass:
             )
         return user
 
-    def _view(self, requirement: Requirement, user: _User) -> _View:
-        shape = shape_of(requirement)
+    def _view(self, requirement: Requirement, user: _User, npromises: int = 0) -> _View:
+        """npromises: that are heeded."""
+        shape = (*shape_of(requirement), npromises, len(self.promises)) if npromises else shape_of(requirement)
         view = user.views.get(shape)
         if view is None:
             nodes = eligible(requirement, user.nodes)
@@ -434,12 +510,20 @@ class _Pass:
             view = user.views[shape] = _View(requirement, nodes, self.empty)
         return view
 
-    def _take(self, allocation: Allocation, user: _User) -> None:
+    def _take(self, allocation: Allocation, user: _User, run_s: float) -> None:
         user.nrunning += 1
         user.ncores += allocation.ncores
         self.nopen -= allocation.ncores
         for part in allocation.slices:
             self.open[part.host] = self.open[part.host][len(part.cores) :]
+        if self.profile is None:
+            self.started.append((self.now_s + run_s, allocation))
+            return
+        self.profile.take(allocation, run_s)
+        for npromises, free in self.limited.items():
+            row = self.profile.least_at(npromises)
+            for part in allocation.slices:
+                free[part.host] = self.open[part.host][: max(row[self.profile.place[part.host]], 0)]
 
     def _hold(self, job: Waiting, view: _View, user: _User) -> None:
         if view.holds or view.least_when_empty is None or view.least_when_empty > user.room:
@@ -451,6 +535,10 @@ class _Pass:
                 self.kept[node.host] = self.open[node.host]
                 self.nopen -= len(self.open[node.host])
                 self.open[node.host] = ()
+                if self.profile is not None:
+                    self.profile.close(node.host)
+                for free in self.limited.values():
+                    free[node.host] = ()
 
     def _judge(self, view: _View, user: _User, name: str) -> Reason:
         """Why this shape fits nowhere. Who would fit on the free cores, were they not kept, is held back."""

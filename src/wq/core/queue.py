@@ -17,9 +17,8 @@ from wq.core.job import Allocation, AttemptNo, HostName, Job, JobId, JobSpec, Ke
 from wq.core.lane import Lane, lane_of, patience_s
 from wq.core.layered import Layered
 from wq.core.lifecycle import HOLDING_CORES, Ended, Granted, Held, JobEvent, Requeued, Submitted, advance
-from wq.core.line import NEW_TASKS, NO_TASK, Line, Place, Shape, Waiting, Walk, place_of, shape_of, walks
+from wq.core.line import NEW_TASKS, NO_TASK, Line, Place, Shape, Waiting, Walk, place_of, rank_of, shape_of, walks
 from wq.core.plan import Limit
-from wq.core.policies.fifo import FIFO
 from wq.core.ranges import Ranges
 from wq.core.requests import Answer, Gone, Gones, Incoming, Order, Refusal, Start, Starts, Steer, Stop, Unfinished
 
@@ -440,25 +439,26 @@ class Draft:
 
     def stand(self, new: Waiting) -> None:
         """What decides where it stands in the line has changed; so it stands there, if it is in the line at all."""
-        before = self.queue.arrays.get(new.id) or self.queue.find(new.id)
+        key: Key = new.id if isinstance(new, Array) else new.key
+        before = self.queue.arrays.get(new.id) if isinstance(new, Array) else self.queue.find(key)
         if before is not None:  # of one that is not in the line, its old place may be
-            self.moved.setdefault(new.id, before)
-        self.left.pop(new.id, None)
-        self.joined.pop(new.id, None)
+            self.moved.setdefault(key, before)
+        self.left.pop(key, None)
+        self.joined.pop(key, None)
         if isinstance(new, Array):
             self.arrays[new.id] = new
             self.changed_arrays[new.id] = new
             if new.in_line:
-                self.joined[new.id] = new
+                self.joined[key] = new
         else:
             self.put(new, moved=False)
             if new.state is State.QUEUED:
-                self.joined[new.id] = new
+                self.joined[key] = new
 
     def own_before(self, job: Waiting) -> Iterator[Waiting]:
         """Jobs and arrays of its user's that come before it within its priority, the nearest first."""
-        rank, here = FIFO.rank(job.spec), place_of(job)
-        theirs = [one for one in self.joined.values() if (one.spec.uid, FIFO.rank(one.spec)) == (job.spec.uid, rank)]
+        rank, here = rank_of(job.spec), place_of(job)
+        theirs = [one for one in self.joined.values() if (one.spec.uid, rank_of(one.spec)) == (job.spec.uid, rank)]
         new = {place for one in theirs if (place := place_of(one)) < here}
         for place in heapq.merge(self.queue.line.own_before(job), sorted(new, reverse=True), reverse=True):
             found = self.at(place) if place[-1] in (NO_TASK, NEW_TASKS) else None

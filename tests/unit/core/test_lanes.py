@@ -50,7 +50,7 @@ def check(queue: Queue) -> None:
     for group, places in line.groups.items():
         found = {place: queue.at(place) for place in places}
         assert list(found) == sorted(places)
-        assert {group_of(one.spec) for one in found.values() if one is not None} <= {group}
+        assert {group_of(one) for one in found.values() if one is not None} <= {group}
         assert {place for place, one in found.items() if one is None} == line.stale.get(group, set())
     assert set(line.stale) <= set(line.groups)
     standing = [place for places in line.groups.values() for place in places if queue.at(place) is not None]

@@ -15,11 +15,11 @@ from msgspec import structs
 from tests.unit.core.worlds import USERS, World, block, cluster, job, leaving, need, off, running, shown, world
 from wq.core.cluster import Node, free_cores, usable
 from wq.core.job import Allocation, HostName, Job, Mode, Priority, Requirement
-from wq.core.line import line_of
+from wq.core.line import group_of, line_of, place_of
 from wq.core.place import eligible, fill, impossible, place
 from wq.core.plan import Limit, ReasonCode
 from wq.core.policies import Policy
-from wq.core.policies.fifo import Fifo
+from wq.core.policies.fifo import FIFO
 
 
 class TestOrder:
@@ -27,9 +27,15 @@ class TestOrder:
         assert world("a:2", job(3), job(1), job(2)).starts == {1: "a:0", 2: "a:1"}
 
     def test_higher_priorities_first(self) -> None:
-        policy: Policy = Fifo()
+        policy: Policy = FIFO
         jobs = [job(number, need(priority=it)) for number, it in enumerate(["low", "med", "high", "block", "med"], 1)]
-        assert [one.id for one in sorted(jobs, key=lambda job: (policy.rank(job.spec), job.id))] == [4, 3, 2, 5, 1]
+        assert [one.id for one in sorted(jobs, key=lambda job: policy.order(group_of(job), place_of(job)))] == [
+            4,
+            3,
+            2,
+            5,
+            1,
+        ]
         assert list(world("a:5", *jobs[:3], jobs[4]).starts) == [3, 2, 5, 1]
 
     def test_ahead_counts_those_before_it(self) -> None:
@@ -374,7 +380,7 @@ def by_the_book(here: World) -> dict[int, str]:
     held: set[str] = set()
     active = list(here.active)
     starts: dict[int, str] = {}
-    for one in sorted(here.queue, key=lambda one: (Fifo().rank(one.spec), one.id)):
+    for one in sorted(here.queue, key=lambda one: FIFO.order(group_of(one), place_of(one))):
         requirement, limit = one.spec.requirement, here.limits.get(one.spec.user, Limit())
         mine = [other.allocation.ncores for other in active if other.spec.uid == one.spec.uid and other.allocation]
         if one.spec.user in here.away or (limit.run is not None and len(mine) >= limit.run):

@@ -1,15 +1,33 @@
-"""The orders in which a queue can be served: one small file each."""
+"""The orders in which a queue can be served: one small file each.
+
+A policy says who is looked at first, and how many of those who must wait are promised a start, which nobody who is
+looked at later may delay. Who fits, and where, is not its business but the plan's.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from wq.core.job import JobSpec
+if TYPE_CHECKING:
+    from wq.core.line import Group, Place
+
+Order: TypeAlias = tuple[float, ...]
 
 
 class Policy(Protocol):
-    """Says in which order waiting jobs are looked at. Who of them starts is not its business but the plan's."""
+    """promises: so many jobs that must wait have a promise at one time; None: all of them.
 
-    def rank(self, spec: JobSpec) -> int:
-        """Lower ranks are looked at first; within one, first in, first out."""
+    strict: nobody is looked at behind one who must wait.
+    """
+
+    name: str
+    promises: int | None
+    strict: bool
+
+    def order(self, group: Group, place: Place) -> Order:
+        """Who has less is looked at first."""
+        ...
+
+    def behind(self, group: Group, place: Place) -> Order:
+        """The same for those who are looked at behind the promises (backfill)."""
         ...

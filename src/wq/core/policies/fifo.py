@@ -1,16 +1,27 @@
-"""First in, first out within a priority; higher priorities first."""
+"""First in, first out within a priority; higher priorities first. Whoever fits starts, and nothing is promised."""
 
 from __future__ import annotations
 
-from wq.core.job import PRIORITY_RANK, JobSpec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wq.core.line import Group, Place
+    from wq.core.policies import Order
 
 
 class Fifo:
     """The policy of the seed, and the default."""
 
-    def rank(self, spec: JobSpec) -> int:
+    name = "fifo"
+    promises: int | None = 0
+    strict = False
+
+    def order(self, group: Group, place: Place) -> Order:
         """block, high, med, low."""
-        return PRIORITY_RANK[spec.requirement.priority]
+        return (group.rank, *place)
+
+    def behind(self, group: Group, place: Place) -> Order:
+        return self.order(group, place)
 
 
 FIFO = Fifo()

@@ -1,0 +1,1 @@
+"""Replays of workloads through the planner, on virtual time."""
