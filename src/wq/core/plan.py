@@ -340,9 +340,7 @@ class _Pass:
         self.profile: Profile | None = None
         self.promises: list[tuple[Waiting, Promise]] = []
         self.started: list[tuple[float, Allocation]] = []
-        self.limited: dict[
-            int, dict[HostName, tuple[int, ...]]
-        ] = {}  # what is open, by how many promises are heeded
+        self.limited: dict[int, dict[HostName, tuple[int, ...]]] = {}  # what is open, by how many promises are heeded
         self.nodes = nodes
         self.usable = tuple(node for node in nodes if usable(node))
         self.limits, self.present, self.paused = limits, present, paused

@@ -16,7 +16,7 @@ from msgspec import Struct
 from wq.core.cluster import Node
 from wq.core.job import Allocation, Job, JobId, JobSpec, Requirement, State, Uid
 from wq.core.lane import Lane
-from wq.core.line import Line, Place, Walk, place_of, shape_of, walks
+from wq.core.line import Line, Place, Walk, shape_of, walks
 from wq.core.plan import plan
 from wq.core.policies import Policy
 
@@ -60,6 +60,7 @@ class Replay:
         self.lanes: dict[str, Lane] = {}  # of those whose estimates are not due
         self.ends_s: dict[str, float] = {}  # by their estimates
         self.due: list[tuple[float, str]] = []
+        self.nstarted = 0  # of those that end in the same second, who started first ends first
         self.running: list[tuple[float, int, str]] = []
         self.present = frozenset(Uid(task.user) for task in self.tasks)
 
@@ -132,5 +133,6 @@ class Replay:
         self.lanes[name] = Lane(uid=job.spec.uid, shape=shape, allocation=allocation, opened_by=job.id, batch=False)
         self.ends_s[name] = self.now_s + task.estimate_s
         heapq.heappush(self.due, (self.now_s + task.estimate_s, name))
-        heapq.heappush(self.running, (self.now_s + task.run_s, job.id, name))
+        self.nstarted += 1
+        heapq.heappush(self.running, (self.now_s + task.run_s, self.nstarted, name))
         return Ran(task=task, start_s=self.now_s, allocation=allocation)
