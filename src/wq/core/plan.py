@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,7 +26,7 @@ from msgspec import Struct
 from wq.core import ranges
 from wq.core.array import Array
 from wq.core.cluster import Node, NodeState, free_cores, usable
-from wq.core.job import Allocation, HostName, Job, JobId, Mode, Priority, Requirement, Uid
+from wq.core.job import Allocation, HostName, Job, JobId, Mode, Priority, Requirement, Slice, Uid
 from wq.core.lane import Lane, room
 from wq.core.line import Group, Place, Shape, Waiting, Walk, shape_of
 from wq.core.place import WHOLE_NODES, eligible, fill, impossible, piece, smallest
@@ -37,6 +37,7 @@ from wq.core.profile import NEVER_S, Profile, Promise
 Cores: TypeAlias = Mapping[HostName, tuple[int, ...]]
 Pace: TypeAlias = Mapping[tuple[Uid, Shape], float]
 NO_ARRAYS: Mapping[JobId, Array] = {}
+NO_PROMISES: Mapping[Place, Promise] = {}
 
 NODES_NAMED = 3  # in a reason; the others are counted
 
@@ -91,6 +92,11 @@ class Plan:
     starts: tuple[Start, ...]
     after: _Pass = field(repr=False, compare=False)
 
+    @property
+    def promises(self) -> Sequence[tuple[Waiting, Promise]]:
+        """Who is promised a start."""
+        return self.after.promises
+
     def why(self, job: Waiting) -> Reason:
         """Why this job, which was in the queue of this plan and does not start, waits: as things are after the starts.
 
@@ -111,6 +117,8 @@ def plan(
     policy: Policy = FIFO,
     now_s: float = 0.0,
     ends: Callable[[], Mapping[str, float]] = dict,
+    kept: Mapping[Place, Promise] = NO_PROMISES,
+    sooner: bool = True,
 ) -> Plan:
     """Let everybody start who can.
 
@@ -120,6 +128,8 @@ def plan(
     paused: nodes where this user's jobs must not start now, each with a sentence saying why.
     arrays: for their tasks that wait for another turn: at most so many run.
     now_s, ends: when each lane is expected to be free; one that is not named never is. Read if something is promised.
+    kept: what was promised before, where the policy promises all of them a start. sooner: something has become free
+    before it was expected, so that there may be better ones.
 
     A `block` job that waits for cores holds back all later jobs, other `block` jobs too, on the nodes it could
     use: the eligible ones that are online and not paused for its user. It does so only if it could run there,
@@ -131,6 +141,8 @@ def plan(
     now = _Pass(
         lanes=lanes, nodes=nodes, limits=limits, present=present, paused=paused, arrays=arrays, now_s=now_s, ends=ends
     )
+    if policy.promises is None:
+        return _plan_all(now, _in_order(queue(), policy.order), kept, sooner=sooner)
     starts: list[Start] = []
     order = policy.order
     heap = _fronts(queue(), order) if now.nopen else []
@@ -138,21 +150,61 @@ def plan(
         *_, walk = heapq.heappop(heap)
         job = walk.here
         assert job is not None
-        left, time_s = _ntasks(job), walk.group.time_s
-        while left and now.nopen and (allocation := now.serve(job, time_s)) is not None:
+        left = _ntasks(job)
+        run_s = NEVER_S if walk.group.time_s is None else walk.group.time_s
+        while left and now.nopen and (allocation := now.serve(job, run_s)) is not None:
             starts.append(Start(job=job, allocation=allocation))
             left -= 1
         if not left or now.at_most_reached(job):  # else no other of the group fits either
             _push(heap, walk, order)
         elif policy.strict and now.is_ready(job):
             break
-        elif (policy.promises is None or len(now.promises) < policy.promises) and now.is_ready(job):
-            now.promise(job, time_s)
+        elif len(now.promises) < policy.promises and now.is_ready(job):
+            now.promise(job, run_s)
             if len(now.promises) == policy.promises:
                 order = policy.behind
                 heap = [(order(walk.group, place), place, walk) for _, place, walk in heap]
                 heapq.heapify(heap)
     return Plan(starts=tuple(starts), after=now)
+
+
+def _plan_all(
+    now: _Pass, jobs: Iterable[tuple[Place, Waiting, float]], kept: Mapping[Place, Promise], *, sooner: bool
+) -> Plan:
+    """Promise everybody a start, in order, and let those start whose time has come.
+
+    Promises that were made before stay, or become better: each is taken back, and made again at once.
+    """
+    ready = [(place, job, run_s) for place, job, run_s in jobs if now.is_ready(job)]
+    old = {
+        place: promise for place, _, _ in ready if (promise := kept.get(place)) is not None and now.can_keep(promise)
+    }
+    profile = now.open_profile(old.values())
+    starts: list[Start] = []
+    for place, job, run_s in ready:
+        promise = old.get(place)
+        if promise is None or sooner or promise.start_s <= now.now_s:
+            if promise is not None:
+                profile.give_back(promise)
+            promise = now.find_promise(job, run_s)
+            if promise is None:
+                continue
+            profile.keep(promise)
+            if promise.start_s <= now.now_s and (allocation := now.redeem(job, promise)) is not None:
+                starts.append(Start(job=job, allocation=allocation))
+                continue
+        now.promises.append((job, promise))
+    return Plan(starts=tuple(starts), after=now)
+
+
+def _in_order(walks: Iterable[Walk], order: _Ordered) -> Iterator[tuple[Place, Waiting, float]]:
+    """Everybody who waits, and how long he says that he runs, in seconds."""
+    heap = _fronts(walks, order)
+    while heap:
+        _, place, walk = heapq.heappop(heap)
+        assert walk.here is not None
+        yield place, walk.here, NEVER_S if walk.group.time_s is None else walk.group.time_s
+        _push(heap, walk, order)
 
 
 _Front: TypeAlias = tuple[Order, Place, Walk]  # (no two have the same place)
@@ -362,15 +414,14 @@ class _Pass:
         """All cores of each node."""
         return {node.host: tuple(range(node.ncores)) for node in self.nodes}
 
-    def serve(self, job: Waiting, time_s: float | None) -> Allocation | None:
+    def serve(self, job: Waiting, run_s: float) -> Allocation | None:
         """Give the job (or the next task of the array) its cores, else None; a block job then holds back its nodes.
 
-        time_s: its time limit.
+        run_s: how long it says that it runs.
         """
         user = self._user(job.spec.uid)
         if user.full or not user.present or self.at_most_reached(job):
             return None
-        run_s = NEVER_S if time_s is None else time_s
         free, npromises = self._free_for(run_s)
         view = self._view(job.spec.requirement, user, npromises)
         if not view.stuck and view.least <= user.room:
@@ -396,20 +447,47 @@ class _Pass:
         least = self._view(job.spec.requirement, user).least_when_empty
         return least is not None and least <= user.room
 
-    def promise(self, job: Waiting, time_s: float | None) -> None:
+    def promise(self, job: Waiting, run_s: float) -> None:
         """Promise it the first start that there is, if there is any."""
-        view = self._view(job.spec.requirement, self._user(job.spec.uid))
-        if self.profile is None:
-            ends = self.ends()
-            held = [(ends.get(name, NEVER_S), lane.allocation) for name, lane in self.lanes.items()]
-            self.profile = Profile(self.now_s, self.usable, self.open, [*held, *self.started])
-            for host in self.holders:
-                self.profile.close(host)
-        found = self.profile.earliest(view.requirement, view.nodes, NEVER_S if time_s is None else time_s)
+        profile = self.profile or self.open_profile(())
+        found = self.find_promise(job, run_s)
         if found is not None:
-            self.profile.keep(found)
+            profile.keep(found)
             self.promises.append((job, found))
             self.limited.clear()
+
+    def find_promise(self, job: Waiting, run_s: float) -> Promise | None:
+        assert self.profile is not None
+        view = self._view(job.spec.requirement, self._user(job.spec.uid))
+        return self.profile.earliest(view.requirement, view.nodes, run_s)
+
+    def redeem(self, job: Waiting, promise: Promise) -> Allocation | None:
+        """Its time has come: the cores, if its user is not at a limit meanwhile."""
+        user = self._user(job.spec.uid)
+        ncores = sum(ncores for _, ncores in promise.cores)
+        if user.full or ncores > user.room or any(len(self.open[host]) < some for host, some in promise.cores):
+            return None
+        slices = tuple(Slice(host=host, cores=self.open[host][:some]) for host, some in promise.cores)
+        allocation = Allocation(slices=slices)
+        user.nrunning += 1
+        user.ncores += ncores
+        self.nopen -= ncores
+        for host, some in promise.cores:
+            self.open[host] = self.open[host][some:]
+        return allocation
+
+    def can_keep(self, promise: Promise) -> bool:
+        """Whether all of its nodes are still there."""
+        return self.usable_hosts.issuperset(host for host, _ in promise.cores)
+
+    def open_profile(self, kept: Iterable[Promise]) -> Profile:
+        """See what will be free."""
+        ends = self.ends()
+        held = [(ends.get(name, NEVER_S), lane.allocation) for name, lane in self.lanes.items()]
+        self.profile = Profile(self.now_s, self.usable, self.open, [*held, *self.started], kept)
+        for host in self.holders:
+            self.profile.close(host)
+        return self.profile
 
     def _free_for(self, run_s: float) -> tuple[Cores, int]:
         """(the cores that are open to who runs for so long, so that no promise is broken; how many were looked at)."""

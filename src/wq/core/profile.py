@@ -41,14 +41,29 @@ class Profile:
         nodes: Sequence[Node],
         free: Mapping[HostName, Sequence[int]],
         held: Iterable[tuple[float, Allocation]],
+        promises: Iterable[Promise] = (),
     ) -> None:
-        """held: of all that runs, when it ends, and what it has. What never ends is in the way for ever."""
+        """held: of all that runs, when it ends, and what it has. What never ends is in the way for ever.
+
+        promises: that are kept from before.
+        """
         self.place = {node.host: at for at, node in enumerate(nodes)}
         self.times = [now_s]
         self.rows = [[len(free[node.host]) for node in nodes]]
         self.starts: list[float] = []  # of promises: where what is free may become less
         self.closed: set[HostName] = set()
-        self.later = [(end_s, number, held) for number, (end_s, held) in enumerate(held) if end_s < NEVER_S]
+        self.later = [
+            (end_s, number, 1, tuple((part.host, len(part.cores)) for part in allocation.slices))
+            for number, (end_s, allocation) in enumerate(held)
+            if end_s < NEVER_S
+        ]
+        for promise in promises:
+            start_s = max(promise.start_s, now_s)
+            self.later.append((start_s, len(self.later), -1, promise.cores))
+            if promise.run_s < NEVER_S:
+                self.later.append((promise.start_s + promise.run_s, len(self.later), 1, promise.cores))
+            self.starts.append(start_s)
+        self.starts = sorted(set(self.starts))
         heapq.heapify(self.later)
 
     def extend(self) -> bool:
@@ -58,11 +73,11 @@ class Profile:
         end_s = self.later[0][0]
         row = self.rows[-1].copy()
         while self.later and self.later[0][0] == end_s:
-            _, _, held = heapq.heappop(self.later)
-            for part in held.slices:
-                at = self.place.get(part.host)
-                if at is not None and part.host not in self.closed:
-                    row[at] += len(part.cores)
+            _, _, sign, cores = heapq.heappop(self.later)
+            for host, ncores in cores:
+                at = self.place.get(host)
+                if at is not None and host not in self.closed:
+                    row[at] += sign * ncores
         if end_s <= self.times[-1]:
             self.rows[-1] = row
         else:
@@ -75,39 +90,47 @@ class Profile:
         while self.later and self.later[0][0] <= time_s:
             self.extend()
 
-    def least_between(self, at: int, end_s: float) -> list[int]:
-        """What is free all the time from row `at` until then."""
-        row = self.rows[at]
-        first, last = bisect_right(self.starts, self.times[at]), bisect_left(self.starts, end_s)
-        if first < last:
-            others = [self.rows[bisect_left(self.times, start_s)] for start_s in self.starts[first:last]]
-            return list(map(min, row, *others))
-        return row
-
-    def earliest(
-        self, requirement: Requirement, nodes: Sequence[Node], run_s: float, after_s: float = 0.0
-    ) -> Promise | None:
+    def earliest(self, requirement: Requirement, nodes: Sequence[Node], run_s: float) -> Promise | None:
         """The first time from which on it fits for so long, on these eligible nodes, in their order; None: never."""
         places = [self.place[node.host] for node in nodes]
         whole = requirement.mode in WHOLE_NODES
         missing = len(nodes) if requirement.mode is Mode.BYGROUP else requirement.n
-        at = max(bisect_right(self.times, after_s) - 1, 0)
+        at = 0
         while at < len(self.times) or self.extend():
-            row = self.least_between(at, self.times[at] + run_s)
-            have = (
-                sum(row[i] >= node.ncores for i, node in zip(places, nodes, strict=True))
-                if whole
-                else sum([row[i] for i in places])
-            )
-            if have >= missing:
-                found = fill(
-                    requirement, nodes, {node.host: range(row[i]) for i, node in zip(places, nodes, strict=True)}
-                )
-                if found is not None:
-                    cores = tuple((part.host, len(part.cores)) for part in found.slices)
-                    return Promise(start_s=max(self.times[at], after_s), run_s=run_s, cores=cores)
+            row = self.rows[at]
+            if not whole and (row[places[0]] if len(places) == 1 else sum([row[i] for i in places])) < missing:
+                at += 1
+                continue
+            end_s = self.times[at] + run_s
+            spoilt = at
+            if bisect_right(self.starts, self.times[at]) < bisect_left(self.starts, end_s):
+                self.known_until(end_s)
+                row, spoilt = self.least_from(at, end_s, places, 0 if whole else missing)
+            if spoilt > at:
+                at = spoilt  # no window that has this row will do
+                continue
+            found = fill(requirement, nodes, {node.host: _any(row[i]) for i, node in zip(places, nodes, strict=True)})
+            if found is not None:
+                cores = tuple((part.host, len(part.cores)) for part in found.slices)
+                return Promise(start_s=self.times[at], run_s=run_s, cores=cores)
             at += 1
         return None
+
+    def least_from(self, at: int, end_s: float, places: Sequence[int], missing: int) -> tuple[list[int], int]:
+        """(what is free all the time from a row until then; the last row that has too little by itself, or `at`)."""
+        rows = self.rows[at : bisect_left(self.times, end_s, at + 1)]
+        if len(places) == 1:
+            column = places[0]
+            for number in range(len(rows) - 1, 0, -1):
+                if rows[number][column] < missing:
+                    return rows[0], at + number
+            least = rows[0].copy()
+            least[column] = min(row[column] for row in rows)
+            return least, at
+        for number in range(len(rows) - 1, 0, -1):
+            if sum([rows[number][i] for i in places]) < missing:
+                return rows[0], at + number
+        return (list(map(min, *rows)) if len(rows) > 1 else rows[0]), at
 
     def row_from(self, time_s: float) -> int:
         """The row that begins then; it is made if there is none."""

@@ -9,16 +9,17 @@ when its job is known to be gone.)
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
 from wq.core.cluster import Node
 from wq.core.job import Allocation, Job, JobId, JobSpec, Requirement, State, Uid
 from wq.core.lane import Lane
-from wq.core.line import Line, Place, Walk, shape_of, walks
+from wq.core.line import Line, Place, Walk, place_of, shape_of, walks
 from wq.core.plan import plan
 from wq.core.policies import Policy
+from wq.core.profile import Promise
 
 
 class Task(Struct, frozen=True, kw_only=True):
@@ -60,6 +61,8 @@ class Replay:
         self.lanes: dict[str, Lane] = {}  # of those whose estimates are not due
         self.ends_s: dict[str, float] = {}  # by their estimates
         self.due: list[tuple[float, str]] = []
+        self.promises: dict[Place, Promise] = {}
+        self.sooner = False  # something has ended before its estimate
         self.nstarted = 0  # of those that end in the same second, who started first ends first
         self.running: list[tuple[float, int, str]] = []
         self.present = frozenset(Uid(task.user) for task in self.tasks)
@@ -78,7 +81,7 @@ class Replay:
                 following = next(coming, None)
             while self.running and self.running[0][0] == self.now_s:
                 _, _, lane = heapq.heappop(self.running)
-                self.lanes.pop(lane, None)
+                self.sooner = self.lanes.pop(lane, None) is not None
                 self.ends_s.pop(lane, None)
                 yield from self.step()
 
@@ -105,7 +108,6 @@ class Replay:
             self.ends_s.pop(name, None)
         if not self.waiting:
             return []
-        ends: Callable[[], dict[str, float]] = lambda: self.ends_s
         found = plan(
             queue=self.walks,
             lanes=self.lanes,
@@ -115,8 +117,12 @@ class Replay:
             paused={},
             policy=self.policy,
             now_s=self.now_s,
-            ends=ends,
+            ends=lambda: self.ends_s,
+            kept=self.promises,
+            sooner=self.sooner,
         )
+        self.promises = {place_of(job): promise for job, promise in found.promises}
+        self.sooner = False
         started = []
         for start in found.starts:
             assert isinstance(start.job, Job)
