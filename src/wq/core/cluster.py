@@ -53,9 +53,9 @@ def free_cores(nodes: Iterable[Node], held: Iterable[Allocation]) -> dict[HostNa
         if taken is None:
             free[node.host] = tuple(range(node.ncores))
             continue
-        left = tuple(core for core in range(node.ncores) if core not in taken)
-        beyond = sum(core >= node.ncores for core in taken)
-        free[node.host] = left[: max(len(left) - beyond, 0)]
+        left = tuple([core for core in range(node.ncores) if core not in taken])
+        beyond = len(taken) + len(left) - node.ncores
+        free[node.host] = left[: max(len(left) - beyond, 0)] if beyond else left
     return free
 
 

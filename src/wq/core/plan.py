@@ -40,6 +40,7 @@ NO_ARRAYS: Mapping[JobId, Array] = {}
 NO_PROMISES: Mapping[Place, Promise] = {}
 
 NODES_NAMED = 3  # in a reason; the others are counted
+MOST_SHAPES = 10_000  # that are remembered
 
 
 class Limit(Struct, frozen=True, kw_only=True):
@@ -119,6 +120,7 @@ def plan(
     ends: Callable[[], Mapping[str, float]] = dict,
     kept: Mapping[Place, Promise] = NO_PROMISES,
     sooner: bool = True,
+    fitting: Fitting | None = None,
 ) -> Plan:
     """Let everybody start who can.
 
@@ -129,7 +131,7 @@ def plan(
     arrays: for their tasks that wait for another turn: at most so many run.
     now_s, ends: when each lane is expected to be free; one that is not named never is. Read if something is promised.
     kept: what was promised before, where the policy promises all of them a start. sooner: something has become free
-    before it was expected, so that there may be better ones.
+    before it was expected, so that there may be better ones. fitting: what earlier passes have found out.
 
     A `block` job that waits for cores holds back all later jobs, other `block` jobs too, on the nodes it could
     use: the eligible ones that are online and not paused for its user. It does so only if it could run there,
@@ -139,7 +141,14 @@ def plan(
     A promise is made to who could start within his user's limits if there were cores; who is at a limit has none.
     """
     now = _Pass(
-        lanes=lanes, nodes=nodes, limits=limits, present=present, paused=paused, arrays=arrays, now_s=now_s, ends=ends
+        lanes=lanes,
+        fitting=(fitting or Fitting()).of(nodes),
+        limits=limits,
+        present=present,
+        paused=paused,
+        arrays=arrays,
+        now_s=now_s,
+        ends=ends,
     )
     if policy.promises is None:
         return _plan_all(now, _in_order(queue(), policy.order), kept, sooner=sooner)
@@ -183,17 +192,24 @@ def _plan_all(
     starts: list[Start] = []
     for place, job, run_s in ready:
         promise = old.get(place)
-        if promise is None or sooner or promise.start_s <= now.now_s:
-            if promise is not None:
-                profile.give_back(promise)
-            promise = now.find_promise(job, run_s)
-            if promise is None:
-                continue
-            profile.keep(promise)
-            if promise.start_s <= now.now_s and (allocation := now.redeem(job, promise)) is not None:
-                starts.append(Start(job=job, allocation=allocation))
-                continue
-        now.promises.append((job, promise))
+        left = _ntasks(job)
+        while left and now.is_ready(job):
+            if promise is None or sooner or promise.start_s <= now.now_s:
+                if promise is not None:
+                    profile.give_back(promise)
+                promise = now.find_promise(job, run_s)
+                if promise is None:
+                    break
+                profile.keep(promise)
+                if promise.start_s <= now.now_s and (allocation := now.redeem(job, promise)) is not None:
+                    starts.append(Start(job=job, allocation=allocation))
+                    left -= 1
+                    promise = None
+                    continue
+            now.promises.append((job, promise))
+            break
+        if left and job.spec.requirement.priority is Priority.BLOCK:
+            now.hold(job)
     return Plan(starts=tuple(starts), after=now)
 
 
@@ -304,12 +320,11 @@ def _feed_into(lanes: list[_Open], job: Waiting, most: int, feeds: list[Feed], *
 
 @dataclass(slots=True, kw_only=True)
 class _User:
-    """A user during a pass: what he has, what he may have, and the nodes where he may start jobs."""
+    """A user during a pass: what he has, what he may have, and the nodes where he may not start jobs."""
 
     present: bool
     limit: Limit
     paused: Mapping[HostName, str]
-    nodes: Sequence[Node]
     views: dict[Shape, _View]
     nrunning: int = 0
     ncores: int = 0
@@ -324,6 +339,36 @@ class _User:
         return sys.maxsize if self.limit.cores is None else self.limit.cores - self.ncores
 
 
+class Fitting:
+    """Which nodes serve a shape, as long as the nodes are the same: a pass need not find out what the last one did."""
+
+    def __init__(self) -> None:
+        self.nodes: Sequence[Node] = ()
+        self.usable: tuple[Node, ...] = ()
+        self.found: dict[Shape, tuple[Node, ...]] = {}
+        self.least: dict[Shape, int | None] = {}
+
+    def of(self, nodes: Sequence[Node]) -> Fitting:
+        """For these nodes."""
+        if nodes is not self.nodes and nodes != self.nodes:
+            self.found, self.least = {}, {}
+            self.usable = tuple(node for node in nodes if usable(node))
+        self.nodes = nodes
+        if len(self.found) > MOST_SHAPES:
+            self.found, self.least = {}, {}
+        return self
+
+    def eligible(self, shape: Shape, requirement: Requirement) -> tuple[Node, ...]:
+        """The usable nodes that it could have."""
+        nodes = self.found.get(shape)
+        if nodes is None:
+            nodes = eligible(requirement, self.usable)
+            if requirement.mode is Mode.BYGROUP and len(nodes) < len(_of_group(requirement, self.nodes)):
+                nodes = ()  # it wants all of them, and some may not be used now
+            self.found[shape] = nodes
+        return nodes
+
+
 class _View:
     """The nodes as one shape of requirement sees them during a pass.
 
@@ -331,7 +376,7 @@ class _View:
     least: it takes no fewer cores than this; grows as more is known. stuck: it fits nowhere any more.
     """
 
-    def __init__(self, requirement: Requirement, nodes: Sequence[Node], empty: Cores) -> None:
+    def __init__(self, requirement: Requirement, nodes: Sequence[Node], now: _Pass) -> None:
         self.requirement = requirement
         self.nodes = nodes
         self.candidates = deque(nodes)
@@ -341,13 +386,19 @@ class _View:
         self.stuck = False
         self.holds = False
         self.verdict: Reason | None = None
-        self._empty = empty
+        self._now = now
 
     @cached_property
     def least_when_empty(self) -> int | None:
         """The fewest cores that it could take if nothing ran; None if it does not fit even then."""
-        found = smallest(self.requirement, self.nodes, self._empty)
-        return None if found is None else found.ncores
+        known, shape = self._now.fitting, shape_of(self.requirement)
+        if self.nodes is known.found.get(shape) and shape in known.least:
+            return known.least[shape]
+        found = smallest(self.requirement, self.nodes, self._now.empty)
+        least = None if found is None else found.ncores
+        if self.nodes is known.found.get(shape):
+            known.least[shape] = least
+        return least
 
     def find(self, free: Cores, room: int) -> Allocation | None:
         """An allocation within the room if there is one, else the smallest that there is; None if it fits nowhere."""
@@ -379,7 +430,7 @@ class _Pass:
         self,
         *,
         lanes: Mapping[str, Lane],
-        nodes: Sequence[Node],
+        fitting: Fitting,
         limits: Mapping[Uid, Limit],
         present: AbstractSet[Uid],
         paused: Mapping[Uid, Mapping[HostName, str]],
@@ -393,10 +444,9 @@ class _Pass:
         self.promises: list[tuple[Waiting, Promise]] = []
         self.started: list[tuple[float, Allocation]] = []
         self.limited: dict[int, dict[HostName, tuple[int, ...]]] = {}  # what is open, by how many promises are heeded
-        self.nodes = nodes
-        self.usable = tuple(node for node in nodes if usable(node))
+        self.fitting, self.nodes, self.usable = fitting, fitting.nodes, fitting.usable
         self.limits, self.present, self.paused = limits, present, paused
-        self.open = free_cores(nodes, (lane.allocation for lane in lanes.values()))
+        self.open = free_cores(self.nodes, (lane.allocation for lane in lanes.values()))
         self.nopen = sum(len(self.open[node.host]) for node in self.usable)
         self.kept: dict[HostName, tuple[int, ...]] = {}
         self.holders: dict[HostName, Waiting] = {}
@@ -404,10 +454,16 @@ class _Pass:
         self.users: dict[Uid, _User] = {}
         self.views: dict[Shape, _View] = {}
         self.nrunning_of: dict[JobId, int] = {}  # arrays that have started here
-        for lane in lanes.values():
-            user = self._user(lane.uid)
-            user.nrunning += 1
-            user.ncores += lane.allocation.ncores
+        self._before = lanes
+
+    @cached_property
+    def had(self) -> dict[Uid, tuple[int, int]]:
+        """How many lanes and cores each user had before this pass."""
+        found: dict[Uid, tuple[int, int]] = {}
+        for lane in self._before.values():
+            nlanes, ncores = found.get(lane.uid, (0, 0))
+            found[lane.uid] = (nlanes + 1, ncores + lane.allocation.ncores)
+        return found
 
     @cached_property
     def empty(self) -> dict[HostName, tuple[int, ...]]:
@@ -422,8 +478,11 @@ class _Pass:
         user = self._user(job.spec.uid)
         if user.full or not user.present or self.at_most_reached(job):
             return None
+        need = job.spec.requirement
+        if need.n > self.nopen and need.mode not in WHOLE_NODES and need.priority is not Priority.BLOCK:
+            return None
         free, npromises = self._free_for(run_s)
-        view = self._view(job.spec.requirement, user, npromises)
+        view = self._view(need, user, npromises)
         if not view.stuck and view.least <= user.room:
             found = view.find(free, user.room)
             if found is None:
@@ -435,7 +494,7 @@ class _Pass:
                 return found
             else:
                 view.least = found.ncores
-        if job.spec.requirement.priority is Priority.BLOCK:
+        if need.priority is Priority.BLOCK:
             self._hold(job, view, user)
         return None
 
@@ -472,9 +531,16 @@ class _Pass:
         user.nrunning += 1
         user.ncores += ncores
         self.nopen -= ncores
+        if job.id in self.nrunning_of:
+            self.nrunning_of[job.id] += 1
         for host, some in promise.cores:
             self.open[host] = self.open[host][some:]
         return allocation
+
+    def hold(self, job: Waiting) -> None:
+        """A block job that must wait: what it could use is held back."""
+        user = self._user(job.spec.uid)
+        self._hold(job, self._view(job.spec.requirement, user), user)
 
     def can_keep(self, promise: Promise) -> bool:
         """Whether all of its nodes are still there."""
@@ -566,11 +632,13 @@ class _Pass:
         user = self.users.get(uid)
         if user is None:
             paused = self.paused.get(uid, {})
+            nrunning, ncores = self.had.get(uid, (0, 0))
             user = self.users[uid] = _User(
+                nrunning=nrunning,
+                ncores=ncores,
                 present=uid in self.present,
                 limit=self.limits.get(uid, Limit()),
                 paused=paused,
-                nodes=tuple(node for node in self.usable if node.host not in paused) if paused else self.usable,
                 views={} if paused else self.views,
             )
         return user
@@ -580,10 +648,11 @@ class _Pass:
         shape = (*shape_of(requirement), npromises, len(self.promises)) if npromises else shape_of(requirement)
         view = user.views.get(shape)
         if view is None:
-            nodes = eligible(requirement, user.nodes)
-            if requirement.mode is Mode.BYGROUP and len(nodes) < len(_of_group(requirement, self.nodes)):
-                nodes = ()  # it wants all of them, and some may not be used now
-            view = user.views[shape] = _View(requirement, nodes, self.empty)
+            nodes = self.fitting.eligible(shape_of(requirement), requirement)
+            if user.paused:
+                left = tuple(node for node in nodes if node.host not in user.paused)
+                nodes = () if requirement.mode is Mode.BYGROUP and len(left) < len(nodes) else left
+            view = user.views[shape] = _View(requirement, nodes, self)
         return view
 
     def _take(self, allocation: Allocation, user: _User, run_s: float) -> None:

@@ -17,7 +17,7 @@ from wq.core.cluster import Node
 from wq.core.job import Allocation, Job, JobId, JobSpec, Requirement, State, Uid
 from wq.core.lane import Lane
 from wq.core.line import Line, Place, Walk, place_of, shape_of, walks
-from wq.core.plan import plan
+from wq.core.plan import Fitting, plan
 from wq.core.policies import Policy
 from wq.core.profile import Promise
 
@@ -61,6 +61,7 @@ class Replay:
         self.lanes: dict[str, Lane] = {}  # of those whose estimates are not due
         self.ends_s: dict[str, float] = {}  # by their estimates
         self.due: list[tuple[float, str]] = []
+        self.fitting = Fitting()
         self.promises: dict[Place, Promise] = {}
         self.sooner = False  # something has ended before its estimate
         self.nstarted = 0  # of those that end in the same second, who started first ends first
@@ -120,6 +121,7 @@ class Replay:
             ends=lambda: self.ends_s,
             kept=self.promises,
             sooner=self.sooner,
+            fitting=self.fitting,
         )
         self.promises = {place_of(job): promise for job, promise in found.promises}
         self.sooner = False
