@@ -120,10 +120,9 @@ class Conservative(Machine):
         self.reserved[i] = self.earliest(i, now)
 
     def gone(self, run: Run, now: float) -> None:
-        if run.due > now:
-            for i in self.queue:
-                del self.reserved[i]
-                self.reserved[i] = self.earliest(i, now)
+        for i in self.queue:  # also after an end in time: there may be a hole that was left when others were moved
+            del self.reserved[i]
+            self.reserved[i] = self.earliest(i, now)
 
     def times(self) -> list[float]:
         return list(self.reserved.values())
