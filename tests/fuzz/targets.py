@@ -29,6 +29,7 @@ from wq.formats import FormatError, fill, rows
 from wq.formats.array import ArrayError, parse_array
 from wq.formats.clusterfile import parse_cluster_file
 from wq.formats.jobfile import describe, merge, parse_job_file, parse_requirement
+from wq.formats.swf import parse_swf
 from wq.launcher import link, session
 from wq.launcher.clients import Client
 from wq.node import shepherd
@@ -36,6 +37,7 @@ from wq.protocol import messages, places, quick_json
 from wq.protocol.messages import FROM_CLIENTS, FROM_LAUNCHERS, TO_LAUNCHERS, decode_word, encode_word
 from wq.protocol.wire import Frames, WireError, decode
 from wq.server.caps import parse_caps
+from wq.simulate.workload import Cores, Groups, of_trace
 
 CORPUS = Path(__file__).parent / "corpus"
 CPU_S = 2.0
@@ -285,6 +287,13 @@ def cluster_file(data: bytes) -> None:
     assert len({node.host.lower() for node in nodes}) == len(nodes)
 
 
+def trace(data: bytes) -> None:
+    found = parse_swf(data.splitlines(keepends=True), source="trace")
+    for cores in Cores:
+        for groups in (None, *Groups):
+            of_trace(found.rows, cores=cores, groups=groups)
+
+
 def job_file(data: bytes) -> None:
     for fields in parse_job_file(text_of(data), source="job.yaml"):
         describe(fields)
@@ -342,6 +351,7 @@ TARGETS: dict[str, Target] = {
         memory_bytes=LARGE,
     ),
     "ids": Target(opened=plain(lambda data: ids.asked(text_of(data).split("\n"))), refuses=(WqError,)),
+    "swf": Target(opened=plain(trace), refuses=(FormatError,)),
     "caps": Target(opened=plain(lambda data: parse_caps(text_of(data))), refuses=(ValueError,)),
 }
 assert FROM_CLIENTS.keys() <= FROM_LAUNCHERS.keys()

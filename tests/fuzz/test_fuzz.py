@@ -24,7 +24,7 @@ from tests.fuzz.targets import CORPUS, TARGETS, corpus, tried
 from wq.protocol.messages import FROM_LAUNCHERS, NAMES, TO_LAUNCHERS, decode_word
 
 EXAMPLES = {"server": 60, "clients": 60, "jobfile": 100, "fill": 100, "array": 50, "params": 30}
-TEXTS = ["cluster", "jobfile", "require", "config", "fill", "lines", "csv", "ids", "caps"]
+TEXTS = ["cluster", "jobfile", "require", "config", "fill", "lines", "csv", "ids", "caps", "swf"]
 MOST_AS_BYTES = 1 << 30
 MOST_CPU_S = 60
 

@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends": {"core"},
     "node": set(),
     "server": {"store", "protocol", "formats", "backends", "core"},
+    "simulate": {"formats", "core"},
     "launcher": {"store", "backends", "protocol", "node", "formats", "core"},
 }
 

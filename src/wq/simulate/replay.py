@@ -9,7 +9,7 @@ when its job is known to be gone.)
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -17,9 +17,11 @@ from wq.core.cluster import Node
 from wq.core.job import Allocation, Job, JobId, JobSpec, Requirement, State, Uid
 from wq.core.lane import Lane
 from wq.core.line import Line, Place, Walk, place_of, shape_of, walks
-from wq.core.plan import Fitting, plan
+from wq.core.plan import Fitting, Limit, plan
 from wq.core.policies import Policy
 from wq.core.profile import Promise
+
+NO_LIMITS: Mapping[Uid, Limit] = {}
 
 
 class Task(Struct, frozen=True, kw_only=True):
@@ -52,9 +54,15 @@ class Ran(Struct, frozen=True, kw_only=True):
 class Replay:
     """One run. What has started comes from `play`, in that order."""
 
-    def __init__(self, tasks: Iterable[Task], nodes: Sequence[Node], policy: Policy) -> None:
+    def __init__(
+        self,
+        tasks: Iterable[Task],
+        nodes: Sequence[Node],
+        policy: Policy,
+        limits: Mapping[Uid, Limit] = NO_LIMITS,
+    ) -> None:
         self.tasks = sorted(tasks, key=lambda task: task.submit_s)
-        self.nodes, self.policy = nodes, policy
+        self.nodes, self.policy, self.limits = nodes, policy, limits
         self.now_s = 0.0
         self.line = Line()
         self.waiting: dict[int, Job] = {}
@@ -113,7 +121,7 @@ class Replay:
             queue=self.walks,
             lanes=self.lanes,
             nodes=self.nodes,
-            limits={},
+            limits=self.limits,
             present=self.present,
             paused={},
             policy=self.policy,
