@@ -14,8 +14,9 @@ from wq.core import commands, dependencies, news, top
 from wq.core.array import Array
 from wq.core.job import Allocation, AttemptNo, HostName, Uid
 from wq.core.lifecycle import Granted
-from wq.core.line import Waiting
+from wq.core.line import Waiting, place_of
 from wq.core.plan import Limit, Plan, feed, plan
+from wq.core.profile import NEVER_S
 from wq.core.queue import Draft, Now, Queue, effective_limit, joined, with_looks
 from wq.core.requests import (
     Answer,
@@ -52,6 +53,8 @@ from wq.core.requests import (
     Who,
 )
 
+SOON_S = 5.0
+
 
 def tick(queue: Queue, inbox: Sequence[Incoming], now: Now, *, start: bool = True) -> Draft:
     """Handle all that has arrived, then (if `start`) start whoever can. The queue stays as it was until `settle`."""
@@ -77,9 +80,11 @@ def start_jobs(draft: Draft) -> None:
     if not draft.queued and not draft.arrays:
         return
     found = planned(draft, draft.now)
+    if draft.policy.promises is None:
+        draft.promises = {place_of(job): promise for job, promise in found.promises}
     for start in found.starts:
         grant(draft, start.job, 1, start.allocation, None)
-    for more in feed(found, draft.walks, dict(draft.lanes), draft.pace):
+    for more in feed(found, draft.walks, dict(draft.lanes), draft.pace, draft.policy):
         grant(draft, more.job, more.ntasks, draft.lanes[more.lane].allocation, more.lane)
 
 
@@ -109,7 +114,25 @@ def planned(view: Draft | Queue, now: Now) -> Plan:
         present=view.present,
         paused=paused,
         arrays=view.arrays,
+        policy=view.policy,
+        now_s=now.wall_s,
+        ends=lambda: expected_ends(view, now.wall_s),
+        kept=view.promises,
+        fitting=view.fitting,
     )
+
+
+def expected_ends(view: Draft | Queue, now_s: float) -> dict[str, float]:
+    """When each lane is free, by the time limits of what runs in it and waits there; those without any are left out.
+
+    What has run for longer than it should is on its way out: it is expected to be gone soon, not to be gone.
+    """
+    ends: dict[str, float] = {}
+    for job in view.active.values():
+        since_s = job.started_s if job.started_s is not None else now_s
+        left_s = NEVER_S if job.limit_s is None else max(since_s + job.limit_s - now_s, SOON_S)
+        ends[job.runs_in] = ends.get(job.runs_in, now_s) + left_s
+    return ends
 
 
 def handle(draft: Draft, who: Who, request: Request) -> Answer | Refusal | Unfinished | None:

@@ -70,6 +70,7 @@ def job_row(job: Job, reason: Reason | None = None, dark: Row | None = None) -> 
         "started_at": job.started_s,
         "ended_at": job.ended_s,
         "reason": {"code": reason.code.value, "text": reason.text} if reason else None,
+        "starts_at": reason.start_s if reason else None,
         "outcome": {
             "kind": outcome.kind.value,
             "exit_status": outcome.exit_status,
@@ -197,6 +198,7 @@ def array_row(array: Array, tally: Tally, reason: Reason | None = None) -> Row:
         "started_at": array.started_s,
         "ended_at": array.ended_s,
         "reason": {"code": reason.code.value, "text": reason.text} if reason else None,
+        "starts_at": reason.start_s if reason else None,
         "outcome": None,
     }
 

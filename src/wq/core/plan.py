@@ -19,9 +19,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import islice
 from typing import TypeAlias, assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wq.core import ranges
 from wq.core.array import Array
@@ -41,6 +43,7 @@ NO_PROMISES: Mapping[Place, Promise] = {}
 
 NODES_NAMED = 3  # in a reason; the others are counted
 MOST_SHAPES = 10_000  # that are remembered
+MOST_PROMISED = 5000  # the others have no promise yet, and wait
 
 
 class Limit(Struct, frozen=True, kw_only=True):
@@ -55,6 +58,8 @@ class ReasonCode(StrEnum):
 
     RESOURCES = "Resources"
     BLOCK = "Block"
+    RESERVATION = "Reservation"
+    PRIORITY = "Priority"
     LIMIT = "Limit"
     NODE_DOWN = "NodeDown"
     NODE_PAUSED = "NodePaused"
@@ -65,10 +70,14 @@ class ReasonCode(StrEnum):
 
 
 class Reason(Struct, frozen=True, kw_only=True):
-    """Why a job waits. text: a fragment of a sentence in plain words, without a full stop."""
+    """Why a job waits. text: a fragment of a sentence in plain words, without a full stop.
+
+    start_s: when it is promised a start, in seconds since 1970.
+    """
 
     code: ReasonCode
     text: str
+    start_s: float | None = None
 
 
 class Start(Struct, frozen=True, kw_only=True):
@@ -149,6 +158,7 @@ def plan(
         arrays=arrays,
         now_s=now_s,
         ends=ends,
+        strict=policy.strict,
     )
     if policy.promises is None:
         return _plan_all(now, _in_order(queue(), policy.order), kept, sooner=sooner)
@@ -184,7 +194,8 @@ def _plan_all(
 
     Promises that were made before stay, or become better: each is taken back, and made again at once.
     """
-    ready = [(place, job, run_s) for place, job, run_s in jobs if now.is_ready(job)]
+    first = islice(jobs, MOST_PROMISED)
+    ready = [(place, job, run_s) for place, job, run_s in first if now.is_ready(job)]
     old = {
         place: promise for place, _, _ in ready if (promise := kept.get(place)) is not None and now.can_keep(promise)
     }
@@ -267,6 +278,7 @@ def feed(
     """
     now = plan.after
     now.lanes = lanes
+    now.closed.update(host for _, promise in now.promises for host, _ in promise.cores)
     kinds: dict[tuple[Uid, Shape], list[_Open]] = {}
     for name, lane in lanes.items():
         space = room(lane, pace.get((lane.uid, lane.shape))) if lane.batch else 0
@@ -437,8 +449,9 @@ class _Pass:
         arrays: Mapping[JobId, Array],
         now_s: float,
         ends: Callable[[], Mapping[str, float]],
+        strict: bool,
     ) -> None:
-        self.lanes, self.arrays = lanes, arrays
+        self.lanes, self.arrays, self.strict = lanes, arrays, strict
         self.now_s, self.ends = now_s, ends
         self.profile: Profile | None = None
         self.promises: list[tuple[Waiting, Promise]] = []
@@ -626,13 +639,19 @@ class _Pass:
             view.verdict = self._judge(view, user, job.spec.user)
         if view.least > user.room:
             return _beyond_room(view, user)
-        return view.verdict
+        start_s = self.promised.get(job.id) if not (isinstance(job, Job) and job.task is not None) else None
+        return view.verdict if start_s is None else replace(view.verdict, start_s=start_s)
+
+    @cached_property
+    def promised(self) -> dict[JobId, float]:
+        """When those start who are promised a start."""
+        return {job.id: promise.start_s for job, promise in self.promises}
 
     def _user(self, uid: Uid) -> _User:
         user = self.users.get(uid)
         if user is None:
             paused = self.paused.get(uid, {})
-            nrunning, ncores = self.had.get(uid, (0, 0))
+            nrunning, ncores = self.had.get(uid, (0, 0)) if uid in self.limits else (0, 0)
             user = self.users[uid] = _User(
                 nrunning=nrunning,
                 ncores=ncores,
@@ -696,6 +715,12 @@ class _Pass:
                 if host in hosts:
                     text = f"held back by the block job {holder.id} of {holder.spec.user}"
                     return Reason(code=ReasonCode.BLOCK, text=text)
+            if self.promises:
+                job, _ = self.promises[0]
+                text = f"it would delay job {job.id} of {job.spec.user}, which is promised a start"
+                return Reason(code=ReasonCode.RESERVATION, text=text)
+            if self.strict:
+                return Reason(code=ReasonCode.PRIORITY, text="others came before it, and nobody passes them")
             return Reason(code=ReasonCode.RESOURCES, text="about to start")
         if view.least_when_empty is not None:
             return Reason(code=ReasonCode.RESOURCES, text=_shortage(view.requirement, view.nodes, free))

@@ -18,7 +18,10 @@ from wq.core.lane import Lane, lane_of, patience_s
 from wq.core.layered import Layered
 from wq.core.lifecycle import HOLDING_CORES, Ended, Granted, Held, JobEvent, Requeued, Submitted, advance
 from wq.core.line import NEW_TASKS, NO_TASK, Line, Place, Shape, Waiting, Walk, place_of, rank_of, shape_of, walks
-from wq.core.plan import Limit
+from wq.core.plan import Fitting, Limit
+from wq.core.policies import Policy
+from wq.core.policies.fifo import FIFO
+from wq.core.profile import Promise
 from wq.core.ranges import Ranges
 from wq.core.requests import Answer, Gone, Gones, Incoming, Order, Refusal, Start, Starts, Steer, Stop, Unfinished
 
@@ -172,6 +175,9 @@ class Queue:
     out_of_sight: dict[tuple[Uid, HostName], Unseen] = field(default_factory=dict)  # of these users' launchers
     pauses: dict[tuple[Uid, HostName], Pause] = field(default_factory=dict)
     pace: dict[tuple[Uid, Shape], float] = field(default_factory=dict)  # how long jobs of a kind take, in seconds
+    policy: Policy = FIFO
+    promises: dict[Place, Promise] = field(default_factory=dict)  # where the policy promises all of them a start
+    fitting: Fitting = field(default_factory=Fitting)
 
     def find(self, key: Key) -> Job | None:
         return self.active.get(key) or self.queued.get(key) or self.held.get(key)
@@ -289,6 +295,7 @@ class Draft:
         self.orders: list[Order] = []
         self.answers: list[tuple[int, Answer | Refusal]] = []
         self.wake_s: float | None = None
+        self.policy, self.fitting, self.promises = queue.policy, queue.fitting, queue.promises
 
     def find(self, key: Key) -> Job | None:
         found: Job | None = self.active.get(key) or self.queued.get(key) or self.held.get(key)
@@ -551,6 +558,7 @@ class Draft:
             layer.settle()
         queue.next_id, queue.nodes, queue.present = self.next_id, self.nodes, self.present
         queue.next_begin_s = self.next_begin_s
+        queue.promises = self.promises
         for other, some in self.new_dependents.items():
             queue.dependents.setdefault(other, set()).update(some)
         for other, job_id in self.old_dependents:

@@ -23,6 +23,8 @@ from wq.core.cluster import LOCALHOST, Node
 from wq.core.engine import planned, tick
 from wq.core.job import HostName, Job, JobId, Uid
 from wq.core.plan import Plan
+from wq.core.policies import Policy
+from wq.core.policies.fifo import FIFO
 from wq.core.queue import Draft, Now, Queue
 from wq.core.requests import (
     Answer,
@@ -108,6 +110,7 @@ class Settings:
     private: bool = False
     ssh_command: str = "ssh"
     block_allowed: bool = True
+    policy: Policy = FIFO
     caps: Caps = field(default_factory=Caps)
     look: bool = True
     keep: Keep = field(default_factory=Keep)
@@ -171,7 +174,9 @@ class Server:
         self.queue_name = store.queue_name
         self.uid = Uid(os.getuid())
         self.caps = settings.caps
-        self.queue = Queue(owner=self.uid, block_allowed=settings.block_allowed, most_jobs=self.caps.jobs)
+        self.queue = Queue(
+            owner=self.uid, block_allowed=settings.block_allowed, most_jobs=self.caps.jobs, policy=settings.policy
+        )
         self.queue.users[self.uid] = user_name(self.uid)
         self.myself = Who(uid=self.uid, user=user_name(self.uid), is_self=True)
         self.intake: Intake[Incoming] = Intake()
@@ -591,7 +596,8 @@ class Server:
                 pages = self.pages_of(word) if isinstance(word, messages.Ls) else self.used_pages(word)
                 self.answer(Question(peer=peer, word=pages, seq=seq))
             case messages.Stat():
-                facts = {"nodes": listing.node_rows(self.queue), "counts": listing.counts(self.queue)}
+                nodes, counts = listing.node_rows(self.queue), listing.counts(self.queue)
+                facts = {"nodes": nodes, "counts": counts, "policy": self.queue.policy.name}
                 peer.answer(seq, {"ok": facts})
             case messages.Users():
                 peer.answer(seq, {"ok": {"users": self.user_rows(word.user)}})

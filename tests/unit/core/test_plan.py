@@ -19,7 +19,11 @@ from wq.core.line import group_of, line_of, place_of
 from wq.core.place import eligible, fill, impossible, place
 from wq.core.plan import Limit, ReasonCode
 from wq.core.policies import Policy
+from wq.core.policies.conservative import CONSERVATIVE
+from wq.core.policies.easy import EASY
+from wq.core.policies.fcfs import FCFS
 from wq.core.policies.fifo import FIFO
+from wq.core.policies.sjbf import SJBF
 
 
 class TestOrder:
@@ -298,13 +302,15 @@ class TestCost:
             return fill(requirement, nodes, free)
 
         monkeypatch.setattr("wq.core.plan.fill", counted)
-        assert world("a:2", *(job(number, need(n=3)) for number in range(100))).starts == {}
+        wanted = need("bycore1", 2)
+        assert world("a:1 b:1", *(job(number, wanted) for number in range(100))).starts == {}
         assert len(tried) == 1
 
 
 # Any world at all: a few nodes, a few running jobs, a queue of everything that a user can ask for.
 
 HOSTS = "abcde"
+ALL: tuple[Policy, ...] = (FIFO, FCFS, EASY, SJBF, CONSERVATIVE)
 names = st.sampled_from(["x", "y", "x,y", ""])
 requirements = st.builds(
     need,
@@ -331,21 +337,27 @@ def clusters(draw: st.DrawFn) -> tuple[Node, ...]:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def worlds(draw: st.DrawFn, policies: Sequence[Policy] = (FIFO,)) -> World:
     nodes = draw(clusters())
     cores = st.sampled_from([f"{node.host}:{core}" for node in nodes for core in range(node.ncores)])
     busy = draw(st.lists(cores, unique=True, max_size=4))
     wanted = draw(st.lists(st.tuples(requirements, st.sampled_from(USERS)), min_size=3, max_size=16))
     admitted = [(requirement, user) for requirement, user in wanted if impossible(requirement, nodes) is None]
     most = st.sampled_from([None, 2, 4, 0, 7])
+    policy = draw(st.sampled_from(policies))
+    times = st.just(None) if policy is FIFO else st.sampled_from([None, 10.0, 20.0, 5.0, 40.0])
     pauses = st.dictionaries(st.sampled_from(HOSTS), st.just("no key"), max_size=2)
     return World(
         nodes,
-        [job(number, requirement, user) for number, (requirement, user) in enumerate(admitted, 1)],
+        [job(number, *wishes, time_s=draw(times)) for number, wishes in enumerate(admitted, 1)],
         [running(100 + at, core, draw(st.sampled_from(USERS))) for at, core in enumerate(busy)],
         draw(st.dictionaries(st.sampled_from(USERS), st.builds(Limit, run=most, cores=most), max_size=2)),
         draw(st.sampled_from([(), (), (), ("bine",)])),
         draw(st.dictionaries(st.sampled_from(USERS), pauses, max_size=2)),
+        policy,
+        draw(
+            st.dictionaries(st.sampled_from([100 + at for at in range(len(busy) or 1)]), st.sampled_from([5.0, 15.0]))
+        ),
     )
 
 
@@ -408,14 +420,14 @@ def test_the_plan_is_what_the_specification_says(here: World) -> None:
     assert here.starts == by_the_book(here)
 
 
-@given(worlds())
+@given(worlds(ALL))
 def test_no_core_is_granted_twice(here: World) -> None:
     held = [one.allocation for one in here.active if one.allocation] + [one.allocation for one in here.plan().starts]
     cores = Counter((part.host, core) for allocation in held for part in allocation.slices for core in part.cores)
     assert all(times == 1 for times in cores.values())
 
 
-@given(worlds())
+@given(worlds(ALL))
 def test_every_allocation_is_what_was_asked_for(here: World) -> None:
     for start in here.plan().starts:
         assert isinstance(start.job, Job)
@@ -434,7 +446,7 @@ def test_every_allocation_is_what_was_asked_for(here: World) -> None:
                 assert all(len(part.cores) == size[part.host] for part in start.allocation.slices)
 
 
-@given(worlds())
+@given(worlds(ALL))
 def test_limits_are_kept(here: World) -> None:
     for user, limit in here.limits.items():
         old = [one.allocation.ncores for one in here.active if one.spec.user == user and one.allocation]
@@ -460,7 +472,7 @@ def test_who_waits_and_is_not_held_back_truly_does_not_fit(here: World) -> None:
             assert fits == (made.why(one).code is ReasonCode.BLOCK)
 
 
-@given(worlds())
+@given(worlds(ALL))
 def test_the_reason_is_one_that_holds(here: World) -> None:
     made = here.plan()
     started = {start.job.id for start in made.starts}
@@ -485,11 +497,15 @@ def test_the_reason_is_one_that_holds(here: World) -> None:
                 assert here.paused[one.spec.user]
             case ReasonCode.NODE_DOWN:
                 assert not all(map(usable, here.nodes))
+            case ReasonCode.RESERVATION:
+                assert any(f"job {other} of" in reason.text for other in here.promises)
+            case ReasonCode.PRIORITY:
+                assert here.policy is FCFS
             case ReasonCode.RESOURCES:
                 assert reason.text
 
 
-@given(worlds())
+@given(worlds(ALL))
 def test_reasons_do_not_depend_on_the_order_in_which_they_are_asked(here: World) -> None:
     made, again = here.plan(), here.plan()
     waiting = [one for one in here.queue if one.id not in {start.job.id for start in made.starts}]

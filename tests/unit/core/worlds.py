@@ -12,6 +12,9 @@ from wq.core.job import Allocation, HostName, Job, JobId, JobSpec, Mode, Priorit
 from wq.core.lane import lane_of
 from wq.core.line import Place, line_of, place_of, walks
 from wq.core.plan import Limit, Plan, Reason, plan
+from wq.core.policies import Policy
+from wq.core.policies.fifo import FIFO
+from wq.core.profile import Promise
 
 USERS = ("anze", "bine", "cene")
 
@@ -60,10 +63,10 @@ def block(mode: str = "bycore", n: int = 1, *, group: str = "", host: str | None
     return need(mode, n, group=group, host=host, priority="block")
 
 
-def job(number: int, requirement: Requirement | None = None, user: str = "anze") -> Job:
+def job(number: int, requirement: Requirement | None = None, user: str = "anze", *, time_s: float | None = None) -> Job:
     """A queued job; without a requirement: one core."""
     wanted = requirement if requirement is not None else need()
-    spec = JobSpec(uid=uid(user), user=user, name="job", command="job", requirement=wanted)
+    spec = JobSpec(uid=uid(user), user=user, name="job", command="job", requirement=wanted, time_s=time_s)
     return Job(id=JobId(number), spec=spec, state=State.QUEUED, submitted_s=0.0)
 
 
@@ -97,6 +100,9 @@ class World:
     limits: Mapping[str, Limit] = field(default_factory=dict)
     away: Sequence[str] = ()
     paused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    policy: Policy = FIFO
+    ends: Mapping[int, float] = field(default_factory=dict)  # when active jobs end, from now on
+    kept: Mapping[Place, Promise] = field(default_factory=dict)
     looked_at: int = field(default=0, compare=False)
 
     def plan(self) -> Plan:
@@ -117,7 +123,15 @@ class World:
             paused={
                 uid(user): {HostName(host): why for host, why in hosts.items()} for user, hosts in self.paused.items()
             },
+            policy=self.policy,
+            ends=lambda: {f"{number}.0": end_s for number, end_s in self.ends.items()},
+            kept=self.kept,
         )
+
+    @property
+    def promises(self) -> dict[int, float]:
+        """When jobs start that are promised a start, in seconds from now on."""
+        return {job.id: promise.start_s for job, promise in self.plan().promises}
 
     @property
     def starts(self) -> dict[int, str]:

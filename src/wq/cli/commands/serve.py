@@ -12,6 +12,7 @@ TYPE_CHECKING = False  # importing typing would cost each command 3 ms
 if TYPE_CHECKING:
     import argparse
 
+    from wq.core.policies import Policy
     from wq.server.caps import Caps
     from wq.server.keep import Keep
 
@@ -33,6 +34,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--print-unit", action="store_true", help="print a unit for systemd, and lines for a crontab")
     parser.add_argument("--caps", metavar="CAPS", help="what one user may have: 'jobs: 250000; connections: 200'")
     parser.add_argument("--keep", metavar="KEEP", help="of jobs that are over, by age and number: '90d; 1000000'")
+    parser.add_argument("--policy", default="fifo", metavar="NAME", help="who starts when: docs/policies.md (fifo)")
     parser.add_argument("--no-block", action="store_true", help="refuse jobs of priority block")
     parser.add_argument("--no-look", action="store_true", help="do not look at the nodes by ssh yourself")
     parser.add_argument("--private", action="store_true", help="for yourself alone, as `wq sub` starts it")
@@ -61,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         private=args.private,
         ssh_command=os.environ.get("WQ_SSH") or config.load().get("ssh_command", "ssh"),
         block_allowed=not args.no_block,
+        policy=policy_of(args),
         caps=caps_of(args),
         look=not args.no_look,
         keep=keep_of(args),
@@ -78,6 +81,15 @@ def run(args: argparse.Namespace) -> int:
     except server.ServeError as error:
         daemon.say_trouble(args.ready_fd, str(error))
         raise WqError(str(error), error.status) from None
+
+
+def policy_of(args: argparse.Namespace) -> Policy:
+    from wq.core.policies.registry import NoPolicy, policy_named
+
+    try:
+        return policy_named(args.policy)
+    except NoPolicy as error:
+        raise WqError(f"--policy: {error}", BAD_INPUT) from None
 
 
 def allow_many_connections() -> None:
@@ -129,7 +141,8 @@ def print_unit(args: argparse.Namespace, cluster: Path | None) -> int:
 
 def flags(args: argparse.Namespace) -> list[str]:
     given = [flag for flag, given in (("--no-block", args.no_block), ("--no-look", args.no_look)) if given]
-    valued = {"--caps": args.caps, "--keep": args.keep}
+    policy = None if args.policy == "fifo" else args.policy
+    valued = {"--caps": args.caps, "--keep": args.keep, "--policy": policy}
     return given + [word for name, value in valued.items() if value is not None for word in (name, value)]
 
 

@@ -43,7 +43,15 @@ def text(facts: dict[str, Any], args: argparse.Namespace) -> str:
 
     environ = os.environ
     style, window = style_for(sys.stdout, environ), window_for(sys.stdout, environ)
-    return "\n".join(stat.bars(facts["nodes"], style=style, window=window))
+    return "\n".join([*stat.bars(facts["nodes"], style=style, window=window), *policy_line(facts)])
+
+
+def policy_line(facts: dict[str, Any]) -> list[str]:
+    """Who starts when, where that is not the usual (so that the usual has the form that scripts know)."""
+    from wq.cli.render.sanitise import word
+
+    policy = facts.get("policy", "fifo")
+    return [] if policy == "fifo" else [f"Policy: {word(policy)}"]
 
 
 def watch(args: argparse.Namespace) -> int:
@@ -54,7 +62,7 @@ def watch(args: argparse.Namespace) -> int:
 
     def picture(facts: Any, window: int, _: int) -> Picture:
         head, *body, foot = stat.bars(facts["nodes"], style=style_for(sys.stdout, os.environ), window=window)
-        return Picture([head], body, [foot])
+        return Picture([head], body, [foot, *policy_line(facts)])
 
     every_s = seconds_in(args.watch, "stat")
     view = View(lambda server: server.ask("stat"), picture, lambda facts: text(facts, args) + "\n")

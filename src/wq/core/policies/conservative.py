@@ -10,7 +10,7 @@ from wq.core.policies.fifo import Fifo
 
 class Conservative(Fifo):
     name = "conservative"
-    promises = None
+    promises: int | None = None
 
 
 CONSERVATIVE = Conservative()

@@ -10,7 +10,7 @@ from wq.core.policies.fifo import Fifo
 
 class Easy(Fifo):
     name = "easy"
-    promises = 1
+    promises: int | None = 1
 
 
 EASY = Easy()
