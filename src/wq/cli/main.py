@@ -27,6 +27,7 @@ VERBS = {
     "resume": "have suspended jobs go on",
     "signal": "send a signal to jobs",
     "eff": "asked against used, of jobs that are over",
+    "simulate": "replay a trace, or the queue's past, under other policies",
     "refresh": "look again now",
     "users": "list users",
     "user": "show one user",
@@ -51,14 +52,16 @@ MEANT = {  # what other queues call it
     **dict.fromkeys(("pause", "stop"), "suspend"),
     **dict.fromkeys(("follow", "tail", "output"), "log"),
     **dict.fromkeys(("history", "sacct"), "hist"),
+    **dict.fromkeys(("replay", "whatif"), "simulate"),
 }
-WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar", "init", "doctor", "completion"}
+WITHOUT_SERVER = {"serve", "launcher", "run_launcher", "afar", "init", "doctor", "completion", "simulate"}
 VALUED = frozenset(
     """-p --port -c --command -r --require -u --user -s --spool --grace --reason
     --array --each-line --each-csv --param --at-most --caps
     --max-fails --after --after-any --after-notok --after-each --begin --retries --notify
     -o --columns --sort --state --name --file --output -e --error --lines --attempt --since
-    --keep --until --most --timeout""".split()
+    --keep --until --most --timeout
+    --policy --procs --cluster --add --limit --cores --groups --starts --png""".split()
 )  # (not the -f of `wq init`: that of `wq ls` has no value)
 MAYBE_VALUED = ("-w", "--watch")  # by a number
 

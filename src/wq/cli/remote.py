@@ -30,19 +30,21 @@ def go_there_if_configured(verb: str, words: list[str], args: Any, *, port_given
     host = config.server_host()
     if host is None or is_here(host):
         return
-    settings = config.load()
     if not port_given and os.environ.get("WQ_PORT"):
         words = ["-p", os.environ["WQ_PORT"], *words]
-    head = Head(
-        host,
-        os.environ.get("WQ_SSH") or settings.get("ssh_command", "ssh"),
-        settings.get("remote_command", "wq"),
-    )
+    head = head_of(host)
     facts: dict[str, Any] = {"words": [verb, *words], "tail": args.tail}
     if verb == "wait" or (verb == "sub" and args.wait):
         facts["ends_with_us"] = True
     sys.stdout.flush()
     sys.exit(submit(head, facts, args) if verb == "sub" else ask(head, facts, args))
+
+
+def head_of(host: str) -> Head:
+    """The host of the server, as the configuration says that it is reached."""
+    settings = config.load()
+    ssh_command = os.environ.get("WQ_SSH") or settings.get("ssh_command", "ssh")
+    return Head(host, ssh_command, settings.get("remote_command", "wq"))
 
 
 def ask(head: Head, facts: dict[str, Any], args: Any) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -14,10 +13,11 @@ from wq.core.job import Mode, Priority, Requirement
 from wq.core.line import NO_TASK
 from wq.core.place import eligible, impossible, smallest
 from wq.core.plan import Limit
-from wq.formats.swf import Row
+from wq.formats.swf import MOST_S, Row
 from wq.simulate.replay import Task
 
 NAMED = 20  # of those left out
+LARGEST_UID = 2**32
 
 
 class Cores(StrEnum):
@@ -193,8 +193,10 @@ def past_of(row: Mapping[str, Any], found: Workload, *, pooled: bool) -> Past | 
     if past.run_s <= 0:
         found.leave_out(Why.NO_RUNTIME, past.name)
         return None
-    if not math.isfinite(past.submit_s + past.run_s + (past.time_limit_s or 0)):
-        raise ValueError(f"{past.name}: a time is no number")
+    if not all(0 <= time_s <= MOST_S for time_s in (past.submit_s, past.run_s, past.time_limit_s or 0)):
+        raise ValueError("a time that cannot be")
+    if not 0 <= past.uid <= LARGEST_UID:
+        raise ValueError("a user that cannot be")
     found.users[past.uid] = str(row["user"])
     return past
 

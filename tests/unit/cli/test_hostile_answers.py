@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wq.cli import connection, main
+from wq.cli import connection, main, past
 from wq.cli.commands import edit, hist, info, limit, ls, node, rm, stat, user, users
 from wq.cli.errors import FAILED, WqError, failure
 from wq.protocol.wire import WireError, encode, encode_chunk, frame
@@ -76,6 +76,10 @@ ASKED: list[tuple[list[str], Any]] = [
         {**STORY, "job": {**OVER, "state": "running", "outcome": None, "out_of_sight": DARK}, "failed_tasks": []},
     ),
     (["info", "--json", "5"], STORY),
+    (
+        ["simulate", "--history", "--limit", "cores: 3"],
+        {"jobs": [{**OVER, "time_limit": 9.0, "requirement": {**NEED, "threads": 1}}], "nodes": [NODE], "more": 3},
+    ),
     (["limit", "run: 1"], {"user": "x", "run": 1, "cores": 2}),
     (["edit", "5", "at_most=1"], {"id": 5, "at_most": 1}),
 ]
@@ -105,7 +109,7 @@ def test_nonsense_is_shown_harmlessly_or_said_to_be_that(
         def ask(self, kind: str, **fields: object) -> Any:
             return said
 
-    for module in (edit, hist, info, limit, ls, node, rm, stat, user, users):
+    for module in (past, edit, hist, info, limit, ls, node, rm, stat, user, users):
         monkeypatch.setattr(module, "connect", lambda *_, **__: Answering())
     monkeypatch.setattr(connection.Server, "heard", True)
     main.main(words)
