@@ -175,9 +175,9 @@ class Queue:
     out_of_sight: dict[tuple[Uid, HostName], Unseen] = field(default_factory=dict)  # of these users' launchers
     pauses: dict[tuple[Uid, HostName], Pause] = field(default_factory=dict)
     pace: dict[tuple[Uid, Shape], float] = field(default_factory=dict)  # how long jobs of a kind take, in seconds
-    policy: Policy = FIFO
+    policy: Policy = field(default=FIFO, compare=False)
     promises: dict[Place, Promise] = field(default_factory=dict)  # where the policy promises all of them a start
-    fitting: Fitting = field(default_factory=Fitting)
+    fitting: Fitting = field(default_factory=Fitting, compare=False)  # only remembered
 
     def find(self, key: Key) -> Job | None:
         return self.active.get(key) or self.queued.get(key) or self.held.get(key)
