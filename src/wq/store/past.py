@@ -360,7 +360,7 @@ STATUS = (
     "CASE kind WHEN 'exited' THEN exit_status WHEN 'signalled' THEN 128 + signal WHEN 'time_limit' THEN 124 ELSE 1 END"
 )
 STATUSES = (
-    f"SELECT task, {STATUS} FROM tasks WHERE job = ? AND {FAILED_TASK} AND task BETWEEN ? AND ?"
+    f"SELECT task, {STATUS} FROM tasks INDEXED BY tasks_failed WHERE job = ? AND {FAILED_TASK} AND task BETWEEN ? AND ?"
     f" ORDER BY task LIMIT {LOOKED_AT_ONCE}"
 )
 OLDEST_JOBS = (
