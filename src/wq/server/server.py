@@ -151,12 +151,14 @@ def merged(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
     if not one or not other:
         return one or other
     facts = {key: one.get(key, []) + other.get(key, []) for key in {**one, **other}}
+    if "removed" not in facts:
+        return facts
     tasks: dict[int, dict[str, int]] = {}
     for row in facts.pop("tasks", []):
         known = tasks.setdefault(row["id"], {"id": row["id"], "removed": 0, "ending": 0})
         known["removed"] += row["removed"]
         known["ending"] += row["ending"]
-    return {**facts, "removed": sorted(set(facts["removed"])), "tasks": list(tasks.values())} if facts else {}
+    return {**facts, "removed": sorted(set(facts["removed"])), "tasks": list(tasks.values())}
 
 
 def this_machine() -> tuple[Node, ...]:
