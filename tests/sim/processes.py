@@ -262,8 +262,8 @@ class Shadow:
             tasks = [*store.tasks_of(array, "state = 'done'"), *store.live_tasks(array)]
             read_array(array, tasks, history.get(array.id, []))
             self.jobs.update((task.key, task) for task in tasks)
-            for task in tasks:  # (why one came back is forgotten with its next grant)
-                known = replace(before[task.key], requeued_why=task.requeued_why) if task.key in before else None
+            for task in tasks:  # (what an array is, its tasks are, also those that were granted before it was edited)
+                known = replace(before[task.key], spec=array.spec) if task.key in before else None
                 if task != known:
                     raise Broken(f"the row of task {task.key} is {task}, written was {known}")
         self.arrays = arrays

@@ -17,7 +17,7 @@ from wq.core.dependencies import AtFirst, CannotWait, at_first, too_many, wait_f
 from wq.core.job import Job, JobId, JobSpec, Key, Outcome, OutcomeKind, Priority, Requirement, State, Uid, Waits
 from wq.core.lifecycle import Ended, Requeued, Resumed, StopRequested, Submitted, Suspended, TimeSet
 from wq.core.line import Waiting, place_of
-from wq.core.news import remind
+from wq.core.news import LARGEST_SIGNAL, remind
 from wq.core.plan import Limit
 from wq.core.queue import ArraySubmitted, ArrayTimeSet, AtMostSet, Draft, LimitSet, NodeMarked, held_hosts, recall
 from wq.core.ranges import Ranges
@@ -46,7 +46,6 @@ ROOT = Uid(0)
 LONGEST_TOKEN = 100
 MOST_RANGES = 200
 LONGEST_REASON = 200
-LARGEST_SIGNAL = 64
 CHANGED_AT_ONCE = 500  # others have their turn in between
 
 

@@ -38,6 +38,8 @@ LOST_AT_ONCE = 500  # jobs that a launcher has lost; others have their turn in b
 LONGEST_RUN_S = 1e9  # that is believed
 LONGEST_WAIT_S = 30 * 86400.0  # before another attempt
 MOST_USED = 1 << 60  # seconds, or bytes
+LARGEST_STATUS = 255
+LARGEST_SIGNAL = 64
 USED = ("cpu_s", "wall_s", "peak_mem_bytes", "io_read_bytes", "io_write_bytes")
 
 
@@ -154,6 +156,11 @@ def report(draft: Draft, who: Who, news: AttemptStarted | AttemptEnded | Attempt
                 outcome = replace(outcome, by=None, message=cut(outcome.message), reason=None)
             if not believable(outcome):
                 outcome = replace(outcome, **dict.fromkeys(USED, None))
+            if (
+                not 0 <= (outcome.exit_status or 0) <= LARGEST_STATUS
+                or not 0 <= (outcome.signal or 0) <= LARGEST_SIGNAL
+            ):
+                outcome = replace(outcome, exit_status=None, signal=None)
             now_s, started_s = draft.now.wall_s, None
             if news.run_s is not None and 0 <= news.run_s < LONGEST_RUN_S:
                 started_s = max(now_s - news.run_s, job.submitted_s)

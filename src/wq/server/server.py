@@ -19,13 +19,15 @@ import msgspec
 from msgspec.structs import replace
 
 from wq.core import dependencies, listing, news, ranges
+from wq.core.array import Array
 from wq.core.cluster import LOCALHOST, Node
 from wq.core.engine import planned, tick
-from wq.core.job import HostName, Job, JobId, Uid
+from wq.core.job import HostName, Job, JobId, Key, Uid
 from wq.core.plan import Plan
 from wq.core.policies import Policy
 from wq.core.policies.fifo import FIFO
 from wq.core.queue import Draft, Now, Queue
+from wq.core.ranges import Ranges
 from wq.core.requests import (
     Answer,
     ClusterRead,
@@ -63,7 +65,7 @@ from wq.server.keep import Keep
 from wq.server.looks import Looks
 from wq.server.watches import Watches, standing
 from wq.store.database import DiskFailed, NoRoom
-from wq.store.past import FAILED_TASK, FOR_EVER_S, Wanted
+from wq.store.past import FOR_EVER_S, Wanted
 from wq.store.store import KEEP_TOKENS_S, SpoolInUse, Store, storable
 
 PRUNE_EVERY_S = 3600.0
@@ -152,12 +154,14 @@ def merged(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
     if not one or not other:
         return one or other
     facts = {key: one.get(key, []) + other.get(key, []) for key in {**one, **other}}
+    if "removed" not in facts:
+        return facts
     tasks: dict[int, dict[str, int]] = {}
     for row in facts.pop("tasks", []):
         known = tasks.setdefault(row["id"], {"id": row["id"], "removed": 0, "ending": 0})
         known["removed"] += row["removed"]
         known["ending"] += row["ending"]
-    return {**facts, "removed": sorted(set(facts["removed"])), "tasks": list(tasks.values())} if facts else {}
+    return {**facts, "removed": sorted(set(facts["removed"])), "tasks": list(tasks.values())}
 
 
 def this_machine() -> tuple[Node, ...]:
@@ -626,23 +630,29 @@ class Server:
 
     def pages_of(self, query: messages.Ls) -> Iterator[dict[str, object] | None]:
         """A listing in pages below the size of a frame; the last one has the counts. None: a pause, for others."""
-        if query.ids or query.tasks:
-            chosen = self.named(query)
-        else:
-            chosen = listing.live(self.queue)
-            if query.finished:
-                since_s = time.time() - FINISHED_SHOWN_S
-                chosen += self.store.finished(ids=None, since_s=since_s)
-                chosen += self.store.finished_arrays(ids=None, since_s=since_s)
-        if query.users:
-            users = frozenset(query.users)  # there may be very many
-            chosen = [one for one in chosen if one.spec.user in users]
+        users = frozenset(query.users)  # there may be very many
+        found: dict[Key, listing.Listed] = {}  # (what ends meanwhile is found once more, as it is then)
+        for one in self.named(query) if query.ids or query.tasks else self.everything(query):
+            if one is None:
+                yield None
+            elif not users or one.spec.user in users:
+                found[one.id if isinstance(one, Array) else one.key] = one
+        chosen = found.values()
         why = self.plan().why if query.why else None
         if query.brief:
-            return self.listed(listing.brief_rows(self.queue, chosen))
-        if query.fields:
-            return self.listed(listing.picked(listing.stretches(self.queue, chosen, why), query.fields))
-        return self.listed(listing.rows(self.queue, chosen, why))
+            yield from self.listed(listing.brief_rows(self.queue, chosen))
+        elif query.fields:
+            yield from self.listed(listing.picked(listing.stretches(self.queue, chosen, why), query.fields))
+        else:
+            yield from self.listed(listing.rows(self.queue, chosen, why))
+
+    def everything(self, query: messages.Ls) -> Iterator[listing.Listed | None]:
+        """All that is live; and what has ended lately, where that is asked for. None: a pause, for others."""
+        yield from listing.live(self.queue)
+        if query.finished:
+            past = self.store.past
+            for entry in usage.ended_since(past, self.whose(query.users), time.time() - FINISHED_SHOWN_S):
+                yield None if entry is None else past.get(entry)
 
     def listed(self, rows: Iterable[object]) -> Iterator[dict[str, object] | None]:
         return self.paged(rows, lambda: {"counts": listing.counts(self.queue)})
@@ -651,10 +661,10 @@ class Server:
         """What jobs that are over had and used, as pages."""
         past = self.store.past
         if query.ids or query.tasks:
-            entries = usage.named(past, query.ids[:MOST_NAMED])
+            entries = usage.over_of(past, query.ids[:MOST_NAMED])
         else:
-            uids = self.uids_of(query.users)[0] if query.users else past.uids()
-            entries = usage.newest_since(past, uids, time.time() - min(max(query.since_s, 0.0), LONGEST_PAST_S))
+            since_s = time.time() - min(max(query.since_s, 0.0), LONGEST_PAST_S)
+            entries = usage.ended_since(past, self.whose(query.users), since_s)
         tasks = usage.by_array(query.tasks[:MOST_NAMED])
         return self.listed(usage.used(self.queue, self.store, entries, tasks, frozenset(query.users)))
 
@@ -699,6 +709,11 @@ class Server:
                 strangers.append(name)
         return tuple(dict.fromkeys(uids)), strangers
 
+    def whose(self, users: tuple[str, ...]) -> tuple[Uid, ...]:
+        """The users of whom something may be over that is asked for."""
+        uids, strangers = self.uids_of(users)
+        return uids if 0 < len(users) <= MOST_NAMED and not strangers else self.store.past.uids()
+
     def newest(self, uid: Uid) -> int | None:
         return self.store.past.newest_id(uid)
 
@@ -726,42 +741,38 @@ class Server:
                     return
             yield None  # something has changed while others had their turns: again
 
-    def named(self, query: messages.Ls) -> list[listing.Listed]:
-        """The jobs that are named by their ids, arrays with their tasks; and tasks that are named themselves."""
-        ids, tasks = query.ids[:MOST_NAMED], query.tasks[:MOST_NAMED]
+    def named(self, query: messages.Ls) -> Iterator[listing.Listed | None]:
+        """The jobs that are named by their ids, arrays with their tasks; and tasks that are named themselves.
+
+        None: a pause, for others. What ends in one is found again among those that are over.
+        """
+        ids, past = query.ids[:MOST_NAMED], self.store.past
+        asked = usage.by_array(query.tasks[:MOST_NAMED])
+        known = [an_array(self.queue, self.store, number) for number in asked]
+        wanted = [(array, asked[array.id]) for array in known if array is not None]
+        live = self.live_named(ids, wanted)
+        yield from live
+        arrays = [one for one in live if isinstance(one, Array)]
+        for entry in usage.over_of(past, ids):
+            found = None if entry is None else past.get(entry)
+            if isinstance(found, Array):
+                arrays.append(found)
+            yield found
+        for array in arrays:
+            yield from past.tasks_over(array, 0, ranges.MOST, failed=not query.finished)
+        for array, spans in wanted:
+            for low, high in spans:
+                yield from past.tasks_over(array, storable(low), storable(high))
+
+    def live_named(self, ids: tuple[tuple[int, int], ...], wanted: list[tuple[Array, Ranges]]) -> list[listing.Listed]:
+        """Of those that are named, what is not over: jobs, arrays and their tasks, and these tasks of arrays."""
         meant = ranges.union((), tuple(pair for pair in ids if pair[0] <= pair[1]))
         arrays = [array for array in self.queue.arrays.values() if ranges.contains(meant, array.id)]
-        few = ranges.count(meant) <= FEW_NAMED and not arrays
-        live = [] if few and not tasks else listing.live_jobs(self.queue)
-        if few:
-            named = [job for number in ranges.numbers(meant) if (job := self.queue.find(JobId(number))) is not None]
-        else:
-            named = [job for job in live if ranges.contains(meant, job.id)]
-        chosen: list[listing.Listed] = [*listing.not_fed(named)]
-        chosen += self.store.finished(ids=ids)
-        arrays += self.store.finished_arrays(ids=ids)
-        chosen += arrays
-        for array in arrays:
-            chosen += self.store.tasks_of(array, "state = 'done'" if query.finished else FAILED_TASK)
-        return chosen + self.named_tasks(tasks, live)
-
-    def named_tasks(self, tasks: tuple[tuple[int, int, int], ...], live: list[Job]) -> list[listing.Listed]:
-        """Tasks by ranges of their numbers: each once, however often it is named; of those that wait so many in all."""
-        wanted = usage.by_array(tasks)
-        theirs = [job for job in live if job.task is not None and job.id in wanted]
-        arrays = [found for job_id in wanted if (found := an_array(self.queue, self.store, job_id)) is not None]
-        chosen: list[listing.Listed] = []
-        room = MOST_TASKS_SHOWN
-        for array in arrays:
-            spans = wanted[array.id]
-            chosen += [job for job in theirs if job.id == array.id and ranges.contains(spans, job.task or 0)]
-            for low, high in spans:
-                span = (storable(low), storable(high))
-                chosen += self.store.tasks_of(array, "state = 'done' AND task BETWEEN ? AND ?", span)
-                new = listing.new_tasks(array, low, high, room)
-                room -= len(new)
-                chosen += new
-        return chosen
+        if not arrays and not wanted and ranges.count(meant) <= FEW_NAMED:
+            return [job for number in ranges.numbers(meant) if (job := self.queue.find(JobId(number))) is not None]
+        live = listing.live_jobs(self.queue)
+        named = [job for job in live if ranges.contains(meant, job.id)]
+        return [*listing.not_fed(named), *arrays, *tasks_of(wanted, live)]
 
     def paged(
         self, rows: Iterable[object], last_words: Callable[[], dict[str, object]]
@@ -839,6 +850,18 @@ class Server:
             elif self.settings.private and time.monotonic() - self.idle_since > PRIVATE_IDLE_S:
                 self.log("no work for a while; this private server goes")
                 self.stop()
+
+
+def tasks_of(wanted: Iterable[tuple[Array, Ranges]], live: Iterable[Job]) -> Iterator[Job]:
+    """Tasks of arrays, by ranges of their numbers, that are not over; of those that wait so many in all."""
+    by_id = {array.id: spans for array, spans in wanted}
+    yield from (job for job in live if job.id in by_id and ranges.contains(by_id[job.id], job.task or 0))
+    room = MOST_TASKS_SHOWN
+    for array, spans in wanted:
+        for low, high in spans:
+            new = listing.new_tasks(array, low, high, room)
+            room -= len(new)
+            yield from new
 
 
 WISHES = (Submit, SetLimit, SetNode, SetHold, Edit, Top, SetTime, SetSuspended)  # these can wait for a disk with room

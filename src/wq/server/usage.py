@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
+from typing import TypeVar
 
 from wq.core import listing, ranges
 from wq.core.array import Array
@@ -16,25 +17,36 @@ from wq.server.history import an_array
 from wq.store.past import Entry, Past, Wanted
 from wq.store.store import Store, storable
 
+T = TypeVar("T")
+
 PAUSE = 200  # entries of the history; others may come in between
 MOST_SHOWN = 10_000  # jobs and arrays in one answer
 
 
-def newest_since(past: Past, uids: tuple[Uid, ...], since_s: float) -> Iterator[Entry | None]:
-    """What has ended since then. None: a pause, for others."""
-    entries = past.entries(Wanted(uids=uids, since_s=since_s))
-    for number, entry in enumerate(islice(entries, MOST_SHOWN), 1):
-        yield entry
+def with_pauses(things: Iterable[T]) -> Iterator[T | None]:
+    """All of them. None: a pause, for others."""
+    for number, thing in enumerate(things, 1):
+        yield thing
         if number % PAUSE == 0:
             yield None
 
 
-def named(past: Past, ids: Iterable[tuple[int, int]]) -> Iterator[Entry | None]:
-    """What is over of these ranges of ids; each once. None: as above."""
+def ended_since(past: Past, uids: tuple[Uid, ...], since_s: float) -> Iterator[Entry | None]:
+    """What has ended since then; of very much the newest. None: a pause, as above."""
+    return with_pauses(islice(past.entries(Wanted(uids=uids, since_s=since_s)), MOST_SHOWN))
+
+
+def over_of(past: Past, ids: Iterable[tuple[int, int]]) -> Iterator[Entry | None]:
+    """What is over of these ranges of ids, each once; of very much the newest. None: as above."""
+    newest: deque[Entry] = deque(maxlen=MOST_SHOWN)
     for low, high in ranges.union((), tuple(pair for pair in ids if pair[0] <= pair[1])):
         for is_array in (False, True):
             for number in past.over(storable(low), storable(high), is_array=is_array):
-                yield None if number is None else Entry(0.0, number, is_array)
+                if number is None:
+                    yield None
+                else:
+                    newest.append(Entry(0.0, number, is_array))
+    yield from with_pauses(newest)
 
 
 def by_array(tasks: Iterable[tuple[int, int, int]]) -> dict[int, Ranges]:
@@ -50,13 +62,12 @@ def used(
     queue: Queue, store: Store, entries: Iterable[Entry | None], tasks: dict[int, Ranges], users: frozenset[str]
 ) -> Iterator[Row | None]:
     """A row for each of these that is over, in the order of their ids. users: of these alone, if there are any."""
-    newest: deque[Entry] = deque(maxlen=MOST_SHOWN)
+    wholes: dict[int, Entry] = {}
     for entry in entries:
         if entry is None:
             yield None
         else:
-            newest.append(entry)
-    wholes = {entry.id: entry for entry in newest}
+            wholes[entry.id] = entry
     mem_gb = {node.host: node.mem_gb for node in queue.nodes}
     for number in sorted({*wholes, *tasks}):
         whole = store.past.get(wholes[number]) if number in wholes else None

@@ -143,10 +143,10 @@ class Past:
                 return
             low = rows[-1][0] + 1
 
-    def tasks_over(self, array: Array, low: int, high: int) -> Iterator[Job | None]:
-        """The tasks of an array with these numbers that are over. None after each part, as above."""
+    def tasks_over(self, array: Array, low: int, high: int, *, failed: bool = False) -> Iterator[Job | None]:
+        """The tasks of an array with these numbers that are over, or have failed. None after each part, as above."""
         while True:
-            some = self.store.tasks_of(array, "task BETWEEN ? AND ?", (low, high), READ_AT_ONCE)
+            some = self.store.tasks_of(array, "task BETWEEN ? AND ?", (low, high), READ_AT_ONCE, failed=failed)
             yield from (job for job in some if job.state is State.DONE)
             yield None
             if len(some) < READ_AT_ONCE:
@@ -166,7 +166,7 @@ class Past:
 
     def failed_tasks(self, array: Array, most: int) -> list[Job]:
         """The first tasks of an array that did not end as they should."""
-        return self.store.tasks_of(array, FAILED_TASK, most=most)
+        return self.store.tasks_of(array, "1", most=most, failed=True)
 
     def failures(self, array_id: int, low: int, high: int) -> Iterator[tuple[int, int]]:
         """Of tasks of an array that did not end as they should: how many, and their worst status; by parts."""
@@ -360,7 +360,7 @@ STATUS = (
     "CASE kind WHEN 'exited' THEN exit_status WHEN 'signalled' THEN 128 + signal WHEN 'time_limit' THEN 124 ELSE 1 END"
 )
 STATUSES = (
-    f"SELECT task, {STATUS} FROM tasks WHERE job = ? AND {FAILED_TASK} AND task BETWEEN ? AND ?"
+    f"SELECT task, {STATUS} FROM tasks INDEXED BY tasks_failed WHERE job = ? AND {FAILED_TASK} AND task BETWEEN ? AND ?"
     f" ORDER BY task LIMIT {LOOKED_AT_ONCE}"
 )
 OLDEST_JOBS = (

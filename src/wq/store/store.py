@@ -41,7 +41,7 @@ from wq.core.queue import (
 )
 from wq.core.ranges import Ranges
 from wq.store.database import Database, migrations
-from wq.store.past import Past
+from wq.store.past import FAILED_TASK, Past
 
 KEEP_TOKENS_S = 7 * 86400.0  # so long after its end a job's submission may be repeated
 MOST_FINISHED = 10_000  # in one answer
@@ -317,11 +317,21 @@ class Store:
         return list(tasks.values())
 
     def tasks_of(
-        self, array: Array, where: str, values: tuple[object, ...] = (), most: int = MOST_TASKS_READ
+        self,
+        array: Array,
+        where: str,
+        values: tuple[object, ...] = (),
+        most: int = MOST_TASKS_READ,
+        *,
+        failed: bool = False,
     ) -> list[Job]:
-        """Tasks of an array that were granted at some time, and for which this is true, in their order."""
+        """Tasks of an array that were granted at some time, and for which this is true, in their order.
+
+        failed: of those alone that did not end as they should.
+        """
         allocations: dict[str, Allocation] = {}
-        sql = f"SELECT {TASK_COLUMNS} FROM tasks WHERE job = ? AND {where} ORDER BY task LIMIT {most}"
+        source = f"tasks INDEXED BY tasks_failed WHERE {FAILED_TASK} AND" if failed else "tasks WHERE"
+        sql = f"SELECT {TASK_COLUMNS} FROM {source} job = ? AND {where} ORDER BY task LIMIT {most}"
         return [task_of(array, row, allocations) for row in self.db.execute(sql, (array.id, *values))]
 
 

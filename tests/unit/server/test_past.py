@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 import typing
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from tests.unit.server.desk import ANZE, BINE, Office, Visitor, an_office, job
@@ -459,6 +461,42 @@ class TestWhatWasUsed:
             end(launcher, many, task=task, run_s=1.0, outcome=lie)
         (row,) = asked(office.visitor(), type="eff", ids=[[many, many]])["jobs"]
         assert (row["tasks"], row["io_read_bytes"], row["cores_used"]) == (20, 20 * ((1 << 60) - 1), 1.0)
+
+
+class TestListingsOfWhatIsOver:
+    @pytest.mark.parametrize("finished", [False, True])
+    def test_others_come_in_between(self, office: Office, monkeypatch: pytest.MonkeyPatch, finished: bool) -> None:
+        launcher = office.launcher()
+        (many,) = submit(launcher, "many", array={"pieces": [[0, 49, 1]]})
+        for task in range(50):
+            end(launcher, many, 1, task=task)
+        monkeypatch.setattr(past, "READ_AT_ONCE", 5)
+        monkeypatch.setattr(usage, "PAUSE", 1)
+        for word in (messages.Ls(ids=((many, many),), finished=finished), messages.Ls(tasks=((many, 0, 49),))):
+            parts = list(office.server.pages_of(word))
+            assert parts.count(None) >= 10
+            assert len(parts) - parts.count(None) == 1
+        assert list(office.server.pages_of(messages.Ls(finished=True))).count(None) >= 1
+
+    def test_what_moves_on_meanwhile_is_there_once(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+        launcher = office.launcher()
+        one, two = ran(launcher), ran(launcher)
+        (many,) = submit(launcher, "many", array={"pieces": [[0, 19, 1]]})
+        monkeypatch.setattr(past, "READ_AT_ONCE", 2)
+        monkeypatch.setattr(usage, "PAUSE", 1)
+        nended = 0
+        found: list[Facts] = []
+        word = messages.Ls(ids=((one, many),), tasks=((many, 0, 19),), finished=True)
+        for page in office.server.pages_of(word):
+            if page is None:
+                end(launcher, many, task=nended)
+                nended += 1
+            else:
+                found += json.loads(msgspec.json.encode(page))["ok"]["jobs"]
+        assert nended > 3
+        numbered = [(many, task) for task in range(20)]
+        assert [(row["id"], row["task"]) for row in found] == [(one, None), (two, None), (many, None), *numbered]
+        assert [row["state"] for row in found[3:7]] == ["done"] * 4
 
 
 class TestForgetting:

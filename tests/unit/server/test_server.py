@@ -284,6 +284,40 @@ class TestFairness:
         assert sorted([*facts["removed"], *facts["ending"]]) == list(range(1, 6001))
         assert (facts["missing"], facts["refused"], office.server.partly) == ([], [], {})
 
+    @pytest.mark.parametrize("wish", [{"type": "hold", "held": True}, {"type": "top"}], ids=["hold", "top"])
+    def test_so_are_other_wishes_about_very_many(self, office: Office, wish: Word) -> None:
+        submitted(office.launcher(), *[job(hold=wish["type"] == "hold") for _ in range(2000)])
+        eager, patient = office.visitor(ANZE), office.visitor(BINE)
+        ids = [[1, 2000]] if wish["type"] == "hold" else [[1999, 2000]]
+        eager.say({"seq": 1, "ids": ids, **wish})
+        office.turn()
+        patient.say({"type": "stat", "seq": 1})
+        office.turn()
+        assert (eager.heard(), len(patient.heard())) == ([], 1)
+        while office.server.something.is_set():
+            office.turn()
+        (answer,) = eager.heard()
+        assert sorted(answer["ok"]["changed"]) == [
+            number for low, high in sorted(ids) for number in range(low, high + 1)
+        ]
+        assert (answer["ok"]["missing"], answer["ok"]["refused"], office.server.partly) == ([], [], {})
+
+    @pytest.mark.parametrize("lie", [{"exit_status": 2**70}, {"exit_status": -1}, {"signal": 2**64}], ids=str)
+    @pytest.mark.parametrize("of", [{}, {"array": {"pieces": [[0, 3, 1]]}}], ids=["a job", "a task"])
+    def test_nobody_says_how_his_job_ended_so_that_the_server_ends(self, office: Office, lie: Word, of: Word) -> None:
+        launcher = office.launcher()
+        submitted(launcher, job(**of))
+        outcome = {"kind": "exited", "exit_status": 0, **lie}
+        launcher.say(
+            {"type": "attempt_ended", "id": 1, "attempt": 1, "outcome": outcome, **({"task": 0} if of else {})}
+        )
+        launcher.say({"type": "ls", "seq": 9, "ids": [[1, 1]], "tasks": [[1, 0, 0]], "finished": True})
+        while office.server.something.is_set():
+            office.turn()
+        rows = next(word["ok"]["jobs"] for word in launcher.heard() if word.get("seq") == 9)
+        (row,) = [row for row in rows if row["state"] == "done"]
+        assert (row["outcome"]["exit_status"], row["outcome"]["signal"]) == (None, None)
+
     def test_nor_is_everybody_kept_waiting_by_a_launcher_that_has_lost_all(self, office: Office) -> None:
         launcher = office.launcher()
         for number in range(3):

@@ -32,7 +32,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from wq.formats.signals import SignalError, name_of, number_of
 
-    if not args.ids:
+    by_options = args.mine or args.failed or args.name is not None or args.state is not None
+    if len(args.ids) < (1 if by_options else 2):
         raise WqError("signal: ids and a signal are wanted: wq signal 12 USR1", BAD_INPUT)
     *args.ids, name = args.ids
     try:
