@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wq.formats import FormatError, swf
@@ -128,6 +128,7 @@ def outcome(text: bytes) -> Trace | FormatError:
 
 
 @given(st.binary(max_size=300) | st.lists(PIECES, max_size=9).map(b"".join))
+@settings(deadline=None)
 def test_any_bytes_are_a_trace_or_one_line_that_says_why_not(text: bytes) -> None:
     found = outcome(text)
     if isinstance(found, FormatError):

@@ -120,7 +120,7 @@ class Conservative(Machine):
         self.reserved[i] = self.earliest(i, now)
 
     def gone(self, run: Run, now: float) -> None:
-        for i in self.queue:  # also after an end in time: there may be a hole that was left when others were moved
+        for i in self.queue if run.due > now else []:  # it ends early
             del self.reserved[i]
             self.reserved[i] = self.earliest(i, now)
 

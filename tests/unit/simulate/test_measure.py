@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wq.core.job import Allocation, HostName, Requirement, Slice
@@ -81,6 +81,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 40), st.integers(-3, 3)).map(lambda it
 
 
 @given(STEPS, st.integers(1, 10))
+@settings(deadline=None)
 def test_averages_are_those_of_every_second(steps: list[tuple[float, float]], nbins: int) -> None:
     borders = edges(0, nbins * 4, nbins)
     every_second = [sum(by for at, by in steps if at <= second) for second in range(nbins * 4)]
