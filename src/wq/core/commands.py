@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -13,7 +13,7 @@ from wq.core import ranges
 from wq.core.admit import MOST_CORES, MOST_TASKS, admit, bad_time
 from wq.core.array import Array
 from wq.core.cluster import NodeState
-from wq.core.dependencies import AtFirst, CannotWait, at_first, too_many, wait_for
+from wq.core.dependencies import AtFirst, CannotWait, at_first, stop_failed_arrays, too_many, wait_for
 from wq.core.job import Job, JobId, JobSpec, Key, Outcome, OutcomeKind, Priority, Requirement, State, Uid, Waits
 from wq.core.lifecycle import Ended, Requeued, Resumed, StopRequested, Submitted, Suspended, TimeSet
 from wq.core.line import Waiting, place_of
@@ -192,6 +192,7 @@ def remove_all_of(
 
     From the back: who is behind another in a lane must not start when that one is ended.
     """
+    stop_failed_arrays(draft)  # what has ended before counts; what is removed here does not
     removed: list[int] = []
     ending: list[int] = []
     tasks: dict[JobId, Counter[str]] = {}
@@ -221,12 +222,31 @@ def remove_all_of(
 
 def ends(draft: Draft, request: Remove, array: Array) -> bool:
     """Whether an array that was meant as a whole is not over yet."""
-    return array.id in draft.arrays and means_all(request, array.id)
+    return array.id in draft.arrays and (request.all or Meant(request).job(array.id))
 
 
-def means_all(request: Remove | SetSuspended | SendSignal, job_id: int) -> bool:
-    """Whether it is about all of this job."""
-    return request.all or any(low <= job_id <= high for low, high in request.ids)
+class Meant:
+    """What a request names: jobs by ranges of ids, and tasks of arrays."""
+
+    def __init__(self, request: Remove | SetSuspended | SendSignal) -> None:
+        self.ids = merged(request.ids)
+        self.tasks: dict[int, Ranges] = {}
+        for it in dict.fromkeys(it for it, _, _ in request.tasks):
+            self.tasks[it] = merged((low, high) for other, low, high in request.tasks if other == it)
+
+    def job(self, job_id: int) -> bool:
+        """All of it is meant."""
+        return ranges.contains(self.ids, job_id)
+
+    def has(self, job: Job) -> bool:
+        if self.job(job.id):
+            return True
+        return job.task is not None and job.id in self.tasks and ranges.contains(self.tasks[job.id], job.task)
+
+
+def merged(pairs: Iterable[tuple[int, int]]) -> Ranges:
+    """Ranges as people name them."""
+    return ranges.union(tuple((low, high) for low, high in pairs if low <= high), ())
 
 
 def choose(
@@ -237,23 +257,15 @@ def choose(
     if request.all:
         own = {array: array.unstarted for array in draft.arrays.values() if array.spec.uid == who.uid}
         return own, [job for job in live if job.spec.uid == who.uid], []
-
-    def means(job: Job) -> bool:
-        if means_all(request, job.id):
-            return True
-        task = job.task
-        return task is not None and any(job.id == it and low <= task <= high for it, low, high in request.tasks)
-
+    meant = Meant(request)
     arrays: dict[Array, Ranges] = {}
     for array in draft.arrays.values():
-        if means_all(request, array.id):
+        if meant.job(array.id):
             arrays[array] = array.unstarted
-            continue
-        for it, low, high in request.tasks:
-            if it == array.id:
-                places = [ranges.within(array.unstarted, *pair) for pair in array.tasks.places(low, high)]
-                arrays[array] = ranges.union(arrays.get(array, ()), tuple(pair for some in places for pair in some))
-    chosen = [job for job in live if means(job)]
+        elif array.id in meant.tasks:
+            named = [pair for some in meant.tasks[array.id] for pair in array.tasks.places(*some)]
+            arrays[array] = ranges.both(array.unstarted, ranges.union(tuple(named), ()))
+    chosen = [job for job in live if meant.has(job)]
     found = {int(job.id) for job in chosen} | {int(array.id) for array in arrays}
     single = [low for low, high in request.ids if low == high] + [it for it, _, _ in request.tasks]
     return arrays, chosen, [number for number in dict.fromkeys(single) if number not in found]

@@ -61,6 +61,10 @@ def at_first(draft: Draft, spec: JobSpec, new: Mapping[int, JobSpec], past: Mapp
     for after in spec.after:
         if after.each:
             blocked, doomed = by_task(draft, spec, after, new, past)
+            if spec.array is not None and ranges.count(doomed) == spec.array.size:
+                raise CannotWait(
+                    f"after_each: no task of array {after.job} ended as it must, so none of this would run"
+                )
         elif after.job in new or draft.is_live(JobId(after.job)):
             left.append(after)
         else:
@@ -127,8 +131,9 @@ def by_task(
     blocked = ranges.union(other.unstarted if other is not None else (), places(tasks, live))
     lately = [task for task, ok in draft.ended_tasks.get(JobId(after.job), {}).items() if not ok]
     bad = ranges.union(known.bad if known is not None else (), places(tasks, lately))
-    if other is not None:
-        bad = ranges.union(bad, other.removed)
+    lost = draft.changed_arrays.get(JobId(after.job)) if other is None else other  # it may have ended in this tick
+    if lost is not None:
+        bad = ranges.union(bad, lost.removed)
     bad = ranges.minus(bad, blocked)
     good = ranges.minus(ranges.minus(((0, tasks.size - 1),), blocked), bad)
     match after.kind:

@@ -85,6 +85,13 @@ class Profile:
             self.rows.append(row)
         return True
 
+    def has(self, at: int) -> bool:
+        """Whether there is such a row. (What ends when the last row begins makes no new one.)"""
+        while at >= len(self.times):
+            if not self.extend():
+                return False
+        return True
+
     def known_until(self, time_s: float) -> None:
         """Have all rows up to this time."""
         while self.later and self.later[0][0] <= time_s:
@@ -96,7 +103,7 @@ class Profile:
         whole = requirement.mode in WHOLE_NODES
         missing = len(nodes) if requirement.mode is Mode.BYGROUP else requirement.n
         at = 0
-        while at < len(self.times) or self.extend():
+        while self.has(at):
             row = self.rows[at]
             if not whole and (row[places[0]] if len(places) == 1 else sum([row[i] for i in places])) < missing:
                 at += 1

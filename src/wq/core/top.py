@@ -7,11 +7,13 @@ are the same as before: so nobody else's job is passed by more of them than it w
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
+from wq.core import ranges
 from wq.core.array import Array
-from wq.core.commands import MOST_RANGES, may_change, whose
+from wq.core.commands import MOST_RANGES, may_change, merged, whose
 from wq.core.job import JobId, State
 from wq.core.line import Waiting, place_of
 from wq.core.queue import Draft, Topped
@@ -25,34 +27,42 @@ def top(draft: Draft, who: Who, request: Top) -> Answer | Refusal | Unfinished:
     """Put jobs to the front of their users' own, in this order. Answers which, and why others were not."""
     if len(request.ids) > MOST_RANGES:
         return Refusal(error=f"{len(request.ids)} ids and ranges are too many at once; at most {MOST_RANGES}")
-    meant: dict[JobId, Waiting] = {}
-    missing: list[int] = []
-    for low, high in request.ids:
-        found = in_range(draft, low, high)
-        if not found and low == high:
-            missing.append(low)
-        meant.update((job.id, job) for job in sorted(found, key=place_of) if job.id not in meant)
-    why = {job_id: may_not(draft, who, job) for job_id, job in meant.items()}
+    found, missing = named(draft, who, request.ids)
+    if len(found) > MOST_JOBS:
+        return Refusal(error=f"these are too many jobs to put to the front at once; at most {MOST_JOBS}")
+    why = {job_id: may_not(draft, who, job) for job_id, job in found.items()}
     chosen = tuple(job_id for job_id, trouble in why.items() if trouble is None)
-    if len(chosen) > MOST_JOBS:
-        return Refusal(error=f"{len(chosen)} jobs are too many to put to the front at once; at most {MOST_JOBS}")
     refused = [{"id": job_id, "why": trouble} for job_id, trouble in why.items() if trouble is not None]
     return go_on(draft, who, chosen, {"changed": list(chosen), "refused": refused, "missing": missing})
+
+
+def named(draft: Draft, who: Who, pairs: Sequence[tuple[int, int]]) -> tuple[dict[JobId, Waiting], list[int]]:
+    """(the jobs that are meant, in this order, or some more than may be; ids that are not there).
+
+    Of a range the sender's own that wait, in the order that they have.
+    """
+    alone = {low: draft.arrays.get(JobId(low)) or draft.find(JobId(low)) for low, high in pairs if low == high}
+    wide = merged((low, high) for low, high in pairs if low < high)
+    own: list[Waiting] = []
+    layers: tuple[Mapping[Any, Waiting], ...] = (draft.queued, draft.held, draft.arrays) if wide else ()
+    for job in chain.from_iterable(layer.values() for layer in layers):
+        mine = job.spec.uid == who.uid and ranges.contains(wide, job.id)
+        if mine and (isinstance(job, Array) or job.task is None) and may_not(draft, who, job) is None:
+            own.append(job)
+            if len(own) > MOST_JOBS:
+                break
+    own.sort(key=place_of)
+    found: dict[JobId, Waiting] = {}
+    for low, high in pairs:
+        one = alone.get(low) if low == high else None
+        for job in [one] if one is not None else (job for job in own if low <= job.id <= high):
+            found.setdefault(job.id, job)
+    return found, [low for low, job in alone.items() if job is None]
 
 
 def top_rest(draft: Draft, who: Who, request: TopRest) -> Answer | Unfinished:
     """Go on with that."""
     return go_on(draft, who, request.jobs, {})
-
-
-def in_range(draft: Draft, low: int, high: int) -> list[Waiting]:
-    """The jobs and arrays with these numbers that are not over."""
-    if low == high:
-        one = draft.arrays.get(JobId(low)) or draft.find(JobId(low))
-        return [] if one is None else [one]
-    jobs = [*draft.queued.values(), *draft.held.values(), *draft.active.values()]
-    found: list[Waiting] = [job for job in jobs if low <= job.id <= high and job.task is None]
-    return [*found, *(array for array in draft.arrays.values() if low <= array.id <= high)]
 
 
 def may_not(draft: Draft, who: Who, job: Waiting) -> str | None:

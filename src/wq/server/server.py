@@ -32,16 +32,21 @@ from wq.core.requests import (
     Answer,
     ClusterRead,
     Edit,
+    HoldRest,
     Incoming,
     LauncherGone,
     LauncherHere,
+    LostRest,
     Named,
     NodeLooked,
     Order,
     Refresh,
     Refusal,
+    Remove,
+    RemoveRest,
     Reports,
     Request,
+    SendSignal,
     SetHold,
     SetLimit,
     SetNode,
@@ -49,6 +54,7 @@ from wq.core.requests import (
     SetTime,
     Submit,
     Top,
+    TopRest,
     Who,
 )
 from wq.formats import FormatError
@@ -458,6 +464,8 @@ class Server:
             known = self.with_past(item, until_s[line]) if line not in kept_up else None
             if known is not None:
                 ready.append(known)
+                if isinstance(item.request, BULKY):  # one of each user in a turn; what is left of it comes first again
+                    kept_up.add(line)
             else:
                 kept_up.add(line)
                 later.append(item)
@@ -865,6 +873,7 @@ def tasks_of(wanted: Iterable[tuple[Array, Ranges]], live: Iterable[Job]) -> Ite
 
 
 WISHES = (Submit, SetLimit, SetNode, SetHold, Edit, Top, SetTime, SetSuspended)  # these can wait for a disk with room
+BULKY = (Remove, RemoveRest, SetHold, HoldRest, Top, TopRest, SetSuspended, SendSignal, LauncherHere, LostRest)
 QUESTIONS = (
     messages.Ls,
     messages.Eff,

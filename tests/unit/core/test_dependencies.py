@@ -11,7 +11,19 @@ from tests.unit.core.worlds import cluster, need
 from wq.core import commands, dependencies, ranges
 from wq.core.dependencies import reason
 from wq.core.job import After, AfterKind, AttemptNo, JobId, JobSpec, Outcome, OutcomeKind, Priority
-from wq.core.requests import Answer, AttemptEnded, Became, ClusterRead, Edit, Remove, Request, SetHold, Submit, Who
+from wq.core.requests import (
+    Answer,
+    AttemptEnded,
+    Became,
+    ClusterRead,
+    Edit,
+    Refusal,
+    Remove,
+    Request,
+    SetHold,
+    Submit,
+    Who,
+)
 
 FAILED = Outcome(kind=OutcomeKind.EXITED, exit_status=3)
 KILLED = Outcome(kind=OutcomeKind.SIGNALLED, signal=9)
@@ -226,6 +238,31 @@ class TestArrays:
         said = play.say(ANZE, Submit(token="n", jobs=(after(first, each=True, base=array(4)),)))
         assert isinstance(said, str)
         assert said.startswith("after_each: ")
+
+    @pytest.mark.parametrize("same_tick", [True, False])
+    def test_one_of_which_no_task_could_run_is_refused(self, same_tick: bool) -> None:
+        play = Play("a:1")
+        play.running(BINE)
+        (first,) = play.submit(ANZE, array(2))
+        every = after(first, each=True, base=array(2))
+        removal = (ANZE, Remove(ids=((first, first),)))
+        tasks = play.queue.arrays[JobId(first)].tasks
+        past = {first: Became(ok=False, tasks=tasks, bad=() if same_tick else ((0, 1),))}
+        submission = (ANZE, Submit(token="z", jobs=(every, after(-1)), past=past))
+        if not same_tick:
+            play.turn(removal)
+        answers = dict(play.turn(*([removal] if same_tick else []), submission).answers)
+        answer = answers[2 if same_tick else 1]
+        assert isinstance(answer, Refusal)
+        assert f"no task of array {first} ended as it must" in answer.error
+        assert not play.queue.arrays
+
+    def test_too_many_failures_count_also_beside_a_removal(self) -> None:
+        play = Play("a:1")
+        (number,) = play.submit(ANZE, replace(array(9), max_fails=0))
+        end = AttemptEnded(id=JobId(number), task=0, attempt=AttemptNo(1), outcome=FAILED)
+        play.turn((ANZE, end), (BINE, Remove(all=True)))
+        assert not play.queue.arrays
 
     def test_too_many_failures_stop_it(self) -> None:
         play = Play("a:2")

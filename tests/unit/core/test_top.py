@@ -160,9 +160,15 @@ class TestRefusals:
         to_the_front(play, OWNER, 3)
         assert order(play.queue) == [3, 2, 4]
 
+    def test_of_a_range_ones_own_that_wait(self) -> None:
+        play, _ = busy(spec(), spec())
+        play.submit(OWNER, spec())
+        assert play.say(ANZE, Top(ids=((1, 1_000_000_000),) * 200)) == {"changed": [2, 3], "refused": [], "missing": []}
+        assert play.say(OWNER, Top(ids=((1, 3),))) == {"changed": [], "refused": [], "missing": []}
+
     def test_too_many_at_once(self) -> None:
         play, _ = busy(*[spec()] * 101)
-        assert "101 jobs are too many" in str(play.say(ANZE, Top(ids=((1, 1000),))))
+        assert "too many jobs to put to the front" in str(play.say(ANZE, Top(ids=((1, 1000),))))
         assert "at most 200" in str(play.say(ANZE, Top(ids=tuple((n, n) for n in range(1, 202)))))
 
 

@@ -302,6 +302,21 @@ class TestFairness:
         ]
         assert (answer["ok"]["missing"], answer["ok"]["refused"], office.server.partly) == ([], [], {})
 
+    def test_they_do_not_add_up(self, office: Office) -> None:
+        """One of each user in a turn, and what is left of it before the next."""
+        submitted(office.launcher(), *[job() for _ in range(1000)])
+        eager = office.visitor(ANZE)
+        for number in range(900, 930):
+            eager.say({"type": "top", "seq": number, "ids": [[number, number]]})
+        office.turn()
+        assert len(office.server.partly) <= 1
+        while office.server.something.is_set():
+            office.turn()
+            assert len(office.server.partly) <= 1
+        answers = eager.heard()
+        assert [answer["seq"] for answer in answers] == list(range(900, 930))
+        assert all(answer["ok"]["changed"] == [answer["seq"]] for answer in answers)
+
     @pytest.mark.parametrize("lie", [{"exit_status": 2**70}, {"exit_status": -1}, {"signal": 2**64}], ids=str)
     @pytest.mark.parametrize("of", [{}, {"array": {"pieces": [[0, 3, 1]]}}], ids=["a job", "a task"])
     def test_nobody_says_how_his_job_ended_so_that_the_server_ends(self, office: Office, lie: Word, of: Word) -> None:
