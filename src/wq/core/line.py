@@ -22,6 +22,8 @@ Shape: TypeAlias = tuple[object, ...]
 Place: TypeAlias = tuple[int, int, int]  # turn, number of the job, of the task (or one of these): the order in a group
 Waiting: TypeAlias = Job | Array
 
+Front: TypeAlias = tuple[int, Place, int, "Group"]
+
 NO_TASK = -1
 NEW_TASKS = 1 << 40  # of an array stand behind those that wait for another turn
 
@@ -63,23 +65,49 @@ def place_of(waiting: Waiting) -> Place:
 
 @dataclass(slots=True)
 class Line:
-    """All groups. A group's places ascend; the stale ones belong to jobs that have gone."""
+    """All groups. A group's places ascend; the stale ones belong to jobs that have gone.
+
+    fronts: of each group its rank and first place, ascending, with a number that is its own.
+    """
 
     groups: dict[Group, list[Place]] = field(default_factory=dict)
     stale: dict[Group, set[Place]] = field(default_factory=dict)
+    fronts: list[Front] = field(default_factory=list)
+    numbers: dict[Group, int] = field(default_factory=dict)
+    last_number: int = 0
     foreground: set[Place] = field(default_factory=set)
 
     def add(self, waiting: Waiting) -> None:
         group, place = group_of(waiting), place_of(waiting)
-        places = self.groups.setdefault(group, [])
-        if not places or places[-1] < place:
+        places = self.groups.get(group)
+        if places is None:
+            places = self.groups[group] = []
+        if not places:
+            places.append(place)
+            self.last_number += 1
+            self.numbers[group] = self.last_number
+            insort(self.fronts, (group.rank, place, self.last_number, group))
+        elif places[-1] < place:
             places.append(place)
         elif (at := bisect_left(places, place)) < len(places) and places[at] == place:
             self.not_stale(group, place)  # it is back before it was missed
         else:
+            first = places[0]
             insort(places, place)
+            self.set_front(group, first)
         if waiting.spec.foreground:
             self.foreground.add(place)
+
+    def set_front(self, group: Group, first: Place) -> None:
+        """It was this, and may be another one now, or none."""
+        places, number = self.groups[group], self.numbers[group]
+        if places and places[0] == first:
+            return
+        del self.fronts[bisect_left(self.fronts, (group.rank, first, number))]
+        if places:
+            insort(self.fronts, (group.rank, places[0], number, group))
+        else:
+            del self.groups[group], self.numbers[group]
 
     def gone(self, waiting: Waiting) -> None:
         """It waits no more; its place is taken out when that is cheap."""
@@ -101,10 +129,10 @@ class Line:
         places = self.groups.get(group, [])
         at = bisect_left(places, place)
         if at < len(places) and places[at] == place:
+            first = places[0]
             del places[at]
             self.not_stale(group, place)
-            if not places:
-                del self.groups[group]
+            self.set_front(group, first)
         if waiting.spec.foreground:
             self.foreground.discard(place)
 
@@ -113,10 +141,10 @@ class Line:
         for group, stale in list(self.stale.items()):
             places = self.groups[group]
             if len(stale) * 2 > len(places) or (len(stale) > 1000 and len(stale) * 20 > len(places)):
+                first = places[0]
                 places[:] = [place for place in places if place not in stale]
                 del self.stale[group]
-                if not places:
-                    del self.groups[group]
+                self.set_front(group, first)
 
     def count(self, uid: Uid) -> int:
         """How many places a user has, some of which may have gone."""
@@ -155,6 +183,11 @@ class Walk:
     at: int = 0
     at_added: int = 0
     here: Waiting | None = None
+    at_place: Place = (0, 0, 0)  # of who is here
+
+    def front(self) -> tuple[int, Place]:
+        """Where it begins: nobody of it comes before that."""
+        return (self.group.rank, min([*self.places[:1], *self.added[:1]]))
 
     def next(self) -> Place | None:
         """The next place that somebody waits at, who is `here` then; None at the end."""
@@ -173,6 +206,7 @@ class Walk:
                     self.at_added += 1
             self.here = self.find(place)
             if self.here is not None:
+                self.at_place = place
                 return place
 
 
@@ -182,7 +216,7 @@ def walks(
     find: Callable[[Place], Waiting | None],
     moved: Iterable[Waiting] = (),
 ) -> Iterator[Walk]:
-    """A walk for each group that has anybody, with those who were added and are not in the line yet.
+    """A walk for each group that has anybody, with those who were added and are not in the line yet, by their fronts.
 
     moved: as they still stand in the line, those who stand elsewhere now.
     """
@@ -192,12 +226,17 @@ def walks(
     gone: dict[Group, set[Place]] = {}
     for waiting in moved:
         gone.setdefault(group_of(waiting), set()).add(place_of(waiting))
+    if not more and not gone:
+        for *_, group in line.fronts:
+            yield Walk(group, line.groups[group], [], find)
+        return
+    found = []
     for group, places in line.groups.items():
         if group in gone:
             places = [place for place in places if place not in gone[group]]
-        yield Walk(group, places, sorted(more.pop(group, ())), find)
-    for group, places in more.items():
-        yield Walk(group, [], sorted(places), find)
+        found.append(Walk(group, places, sorted(more.pop(group, ())), find))
+    found += [Walk(group, [], sorted(places), find) for group, places in more.items()]
+    yield from sorted((walk for walk in found if walk.places or walk.added), key=Walk.front)
 
 
 def line_of(waiting: Iterable[Waiting]) -> Line:

@@ -30,7 +30,7 @@ from wq.core.array import Array
 from wq.core.cluster import Node, NodeState, free_cores, usable
 from wq.core.job import Allocation, HostName, Job, JobId, Mode, Priority, Requirement, Slice, Uid
 from wq.core.lane import Lane, room
-from wq.core.line import Group, Place, Shape, Waiting, Walk, shape_of
+from wq.core.line import Place, Shape, Waiting, Walk, shape_of
 from wq.core.place import WHOLE_NODES, eligible, fill, impossible, piece, smallest
 from wq.core.policies import Order, Policy
 from wq.core.policies.fifo import FIFO
@@ -161,12 +161,10 @@ def plan(
         strict=policy.strict,
     )
     if policy.promises is None:
-        return _plan_all(now, _in_order(queue(), policy.order), kept, sooner=sooner)
+        return _plan_all(now, _in_order(_Fronts(queue(), policy)), kept, sooner=sooner)
     starts: list[Start] = []
-    order = policy.order
-    heap = _fronts(queue(), order) if now.nopen else []
-    while heap and now.nopen:
-        *_, walk = heapq.heappop(heap)
+    fronts = _Fronts(queue() if now.nopen else (), policy)
+    while now.nopen and (walk := fronts.pop()) is not None:
         job = walk.here
         assert job is not None
         left = _ntasks(job)
@@ -175,15 +173,13 @@ def plan(
             starts.append(Start(job=job, allocation=allocation))
             left -= 1
         if not left or now.at_most_reached(job):  # else no other of the group fits either
-            _push(heap, walk, order)
+            fronts.push(walk)
         elif policy.strict and now.is_ready(job):
             break
         elif len(now.promises) < policy.promises and now.is_ready(job):
             now.promise(job, run_s)
             if len(now.promises) == policy.promises:
-                order = policy.behind
-                heap = [(order(walk.group, place), place, walk) for _, place, walk in heap]
-                heapq.heapify(heap)
+                fronts.reorder(policy)
     return Plan(starts=tuple(starts), after=now)
 
 
@@ -224,33 +220,60 @@ def _plan_all(
     return Plan(starts=tuple(starts), after=now)
 
 
-def _in_order(walks: Iterable[Walk], order: _Ordered) -> Iterator[tuple[Place, Waiting, float]]:
+def _in_order(fronts: _Fronts) -> Iterator[tuple[Place, Waiting, float]]:
     """Everybody who waits, and how long he says that he runs, in seconds."""
-    heap = _fronts(walks, order)
-    while heap:
-        _, place, walk = heapq.heappop(heap)
+    while (walk := fronts.pop()) is not None:
         assert walk.here is not None
-        yield place, walk.here, NEVER_S if walk.group.time_s is None else walk.group.time_s
-        _push(heap, walk, order)
+        yield walk.at_place, walk.here, NEVER_S if walk.group.time_s is None else walk.group.time_s
+        fronts.push(walk)
 
 
-_Front: TypeAlias = tuple[Order, Place, Walk]  # (no two have the same place)
-_Ordered: TypeAlias = Callable[[Group, Place], Order]
+class _Fronts:
+    """The first of each group, in the order of a policy: as many as are asked for, where that is the line's order."""
 
+    def __init__(self, walks: Iterable[Walk], policy: Policy) -> None:
+        self.order = policy.order
+        self.heap: list[tuple[Order, Place, Walk]] = []  # (no two have the same place)
+        self.walks = iter(walks)
+        self.coming = next(self.walks, None) if policy.in_line else None
+        if not policy.in_line:
+            self.read_all()
 
-def _fronts(walks: Iterable[Walk], order: _Ordered) -> list[_Front]:
-    """A heap of the first of each group."""
-    heap: list[_Front] = []
-    for walk in walks:
-        _push(heap, walk, order)
-    return heap
+    def read_all(self) -> None:
+        if self.coming is not None:
+            self.push(self.coming)
+            self.coming = None
+        for walk in self.walks:
+            self.push(walk)
 
+    def push(self, walk: Walk) -> None:
+        """The next of a group."""
+        place = walk.next()
+        if place is not None:
+            heapq.heappush(self.heap, (self.order(walk.group, place), place, walk))
 
-def _push(heap: list[_Front], walk: Walk, order: _Ordered) -> None:
-    """The next of a group."""
-    place = walk.next()
-    if place is not None:
-        heapq.heappush(heap, (order(walk.group, place), place, walk))
+    def pop(self) -> Walk | None:
+        """The group whose next job comes first; that job is `here`."""
+        heap = self.heap
+        while self.coming is not None:
+            if (
+                heap
+                and heap[0][2].group.rank <= self.coming.group.rank
+                and ((heap[0][2].group.rank, heap[0][1]) < self.coming.front())
+            ):
+                break
+            self.push(self.coming)
+            self.coming = next(self.walks, None)
+        return heapq.heappop(heap)[2] if heap else None
+
+    def reorder(self, policy: Policy) -> None:
+        """From now on as they come behind promises."""
+        if policy.behind == policy.order:
+            return
+        self.read_all()
+        self.order = policy.behind
+        self.heap = [(self.order(walk.group, place), place, walk) for _, place, walk in self.heap]
+        heapq.heapify(self.heap)
 
 
 def _ntasks(job: Waiting) -> int:
@@ -285,9 +308,8 @@ def feed(
         if space > 0 and now.may_feed(lane):
             kinds.setdefault((lane.uid, lane.shape), []).append(_Open(lane.size, space, name, lane))
     feeds: list[Feed] = []
-    heap = _fronts(queue(), policy.order) if kinds else []
-    while heap and kinds:
-        *_, walk = heapq.heappop(heap)
+    fronts = _Fronts(queue() if kinds else (), policy)
+    while kinds and (walk := fronts.pop()) is not None:
         job, kind = walk.here, (walk.group.uid, walk.group.shape)
         assert job is not None
         left = _ntasks(job)
@@ -295,7 +317,7 @@ def feed(
             capped = now.at_most(job) is not None
             left -= _feed_into(kinds[kind], job, left, feeds, capped=capped)
         if not left or now.at_most_reached(job):
-            _push(heap, walk, policy.order)
+            fronts.push(walk)
         elif now.could_use_a_lane(job):  # the next free core is for this one
             now.closed.update(now.hosts_of(job))
             for other in list(kinds):

@@ -17,12 +17,13 @@ Order: TypeAlias = tuple[float, ...]
 class Policy(Protocol):
     """promises: so many jobs that must wait have a promise at one time; None: all of them.
 
-    strict: nobody is looked at behind one who must wait.
+    strict: nobody is looked at behind one who must wait. in_line: its order is that of the line, by priority and turn.
     """
 
     name: str
     promises: int | None
     strict: bool
+    in_line: bool
 
     def order(self, group: Group, place: Place) -> Order:
         """Who has less is looked at first."""

@@ -15,13 +15,13 @@ class Fifo:
     name = "fifo"
     promises: int | None = 0
     strict = False
+    in_line = True
 
     def order(self, group: Group, place: Place) -> Order:
         """block, high, med, low."""
         return (group.rank, *place)
 
-    def behind(self, group: Group, place: Place) -> Order:
-        return self.order(group, place)
+    behind = order
 
 
 FIFO = Fifo()

@@ -12,7 +12,7 @@ from wq.core.policies.sjbf import SJBF
 ENTRY_POINTS = "wq.policies"
 OURS: dict[str, Policy] = {policy.name: policy for policy in (FIFO, FCFS, EASY, SJBF, CONSERVATIVE)}
 MEANT = {"cons": "conservative"}  # another word for it
-PARTS = ("name", "promises", "strict", "order", "behind")
+PARTS = ("name", "promises", "strict", "in_line", "order", "behind")
 LONGEST = 40  # characters of a name that are repeated
 
 
