@@ -73,12 +73,13 @@ def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
     key = (who.uid, request.token)
     if len(request.token) > LONGEST_TOKEN:
         return Refusal(error=f"a token has at most {LONGEST_TOKEN} characters")
-    if request.token and key in draft.tokens:
-        if len(draft.tokens[key]) != len(request.jobs):
+    known = draft.tokens.get(key) or tuple(map(JobId, request.accepted))
+    if request.token and known:
+        if len(known) != len(request.jobs):
             return Refusal(error="this submission was accepted long ago, and some of its jobs are forgotten")
-        for job_id in draft.tokens[key]:
+        for job_id in known:
             remind(draft, who.uid, job_id)
-        return Answer(facts={"ids": list(draft.tokens[key])})
+        return Answer(facts={"ids": list(known)})
     nlive = len(draft.queued) + len(draft.active) + len(draft.arrays)
     most = draft.queue.most_jobs
     own = own_jobs(draft, who) if nlive + len(request.jobs) > most else 0

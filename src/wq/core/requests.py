@@ -29,12 +29,14 @@ class Became(Struct, frozen=True, kw_only=True):
 class Submit(Struct, frozen=True, kw_only=True):
     """Queue these jobs, all or none. token: a repeated submission with the same one gives the same ids.
 
-    past: of jobs that these name. Only the server's own loop fills it in, from its database.
+    past: of jobs that these name. accepted: the ids that are left of this submission, where the queue has forgotten its
+    token. Only the server's own loop fills these in, from its database.
     """
 
     token: str
     jobs: tuple[JobSpec, ...]
     past: dict[int, Became] = field(default_factory=dict)
+    accepted: tuple[int, ...] = ()
 
 
 class Remove(Struct, frozen=True, kw_only=True):

@@ -474,7 +474,7 @@ class Server:
         return ready
 
     def with_past(self, item: Incoming, until_s: float) -> Incoming | None:
-        """A submission with what is known of the jobs that it names, whatever its sender says of them.
+        """A submission with what is known of it and of the jobs that it names, whatever its sender says of them.
 
         None: to find that out takes longer.
         """
@@ -486,7 +486,10 @@ class Server:
             if time.monotonic() >= until_s:
                 self.forerunners[item.reply_to] = forerunners
                 return None
-        return replace(item, request=replace(request, past=forerunners.past))
+        uid = item.who.uid
+        known = not request.token or (uid, request.token) in self.queue.tokens
+        accepted = () if known else self.store.past.accepted(uid, request.token)
+        return replace(item, request=replace(request, past=forerunners.past, accepted=accepted))
 
     def is_due(self) -> bool:
         """Is there something to be decided though nothing has arrived?"""
@@ -817,7 +820,10 @@ class Server:
     # housekeeping
 
     async def tidy(self) -> None:
-        """Forget old jobs, and submissions that are too old to be repeated; others have their turns in between."""
+        """Forget old jobs; of submissions that are hardly repeated any more the disk alone knows.
+
+        Others have their turns in between.
+        """
         now_s, keep = time.time(), self.settings.keep
         for gone in self.store.past.prune(now_s - keep.age_s, keep.count):
             self.forget_tokens(gone)

@@ -217,6 +217,12 @@ class Past:
                 return
             last = rows[-1][0]
 
+    def accepted(self, uid: Uid, token: str) -> tuple[JobId, ...]:
+        """The ids of all that is left of a submission, over or not; none if it is not known."""
+        some = (f"SELECT place, id FROM {table} WHERE uid = ? AND token = ? AND token != ''" for table in TABLES)
+        rows = self.db.execute(f"{' UNION ALL '.join(some)} ORDER BY place", (uid, token) * len(TABLES))
+        return tuple(JobId(job_id) for _, job_id in rows)
+
     def tokens_between(self, since_s: float, until_s: float) -> Iterator[Gone]:
         """Of what ended then, the submissions; by parts."""
         for table in TABLES:

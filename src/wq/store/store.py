@@ -43,7 +43,7 @@ from wq.core.ranges import Ranges
 from wq.store.database import Database, migrations
 from wq.store.past import FAILED_TASK, Past
 
-KEEP_TOKENS_S = 7 * 86400.0  # so long after its end a job's submission may be repeated
+KEEP_TOKENS_S = 7 * 86400.0  # so long after its end a job's submission is kept in memory
 MOST_FINISHED = 10_000  # in one answer
 OURS = frozenset({"lock", "server.log"})  # and the database, with all that lies beside it
 LARGEST_ID = (1 << 63) - 1  # that SQLite can compare with

@@ -526,6 +526,25 @@ class TestForgetting:
         assert office.server.queue.tokens == {}
         assert ids(asked(office.visitor(), type="hist")) == [number]
 
+    def test_what_is_on_disk_is_never_accepted_again(self, office: Office) -> None:
+        launcher = office.launcher()
+        one: Facts = {"type": "submit", "seq": 1, "token": "t", "jobs": [job()]}
+        two: Facts = {**one, "token": "u", "jobs": [job(), job(array={"pieces": [[0, 1, 1]]})]}
+        for word, numbers in ((one, [1]), (two, [2, 3])):
+            assert launcher.ask(**word)["ok"]["ids"] == numbers
+        launcher.say({"type": "remove", "seq": 2, "all": True})
+        for number in (1, 2):
+            end(launcher, number)
+        office.server.queue.tokens.clear()  # as after a week
+        for word, numbers in ((one, [1]), (two, [2, 3])):
+            assert launcher.ask(**word)["ok"]["ids"] == numbers
+        assert [[2, -1]] in [order.get("tasks") for order in launcher.orders]
+        assert office.server.queue.next_id == 4
+        fewer = {**two, "jobs": [job()], "accepted": []}
+        assert "some of its jobs are forgotten" in launcher.ask(**fewer)["error"]
+        assert launcher.ask(**{**one, "token": "new", "accepted": [1]})["ok"]["ids"] == [4]
+        assert office.visitor(BINE, "launcher").ask(**one)["ok"]["ids"] == [5]
+
 
 class TestWhatToKeep:
     @pytest.mark.parametrize(
