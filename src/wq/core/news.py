@@ -48,10 +48,8 @@ def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer | Unf
     draft.present |= {who.uid}
     draft.absent.pop(who.uid, None)
     sight(draft, who, Sight(unseen={}))
-    ids = ranges.union((), request.ids)
-    tasks: dict[JobId, Ranges] = {}
-    for number, first, last in request.tasks:
-        tasks[JobId(number)] = ranges.union(tasks.get(JobId(number), ()), ((first, last),))
+    ids = ranges.union((), tuple(pair for pair in request.ids if pair[0] <= pair[1]))
+    tasks = {JobId(number): some for number, some in ranges.grouped(request.tasks).items()}
     if ranges.count(ids) + sum(map(ranges.count, tasks.values())) > MOST_NAMED:
         return Answer()  # no launcher has so many
     tokens = frozenset(request.tokens)

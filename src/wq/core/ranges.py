@@ -85,6 +85,15 @@ def union(one: Ranges, other: Ranges) -> Ranges:
     return tuple(merged)
 
 
+def grouped(threes: Iterable[tuple[int, int, int]]) -> dict[int, Ranges]:
+    """The numbers from (key, first, last), by their keys."""
+    pairs: dict[int, list[tuple[int, int]]] = {}
+    for key, first, last in threes:
+        if first <= last:
+            pairs.setdefault(key, []).append((first, last))
+    return {key: union((), tuple(some)) for key, some in pairs.items()}
+
+
 def minus(ranges: Ranges, others: Ranges) -> Ranges:
     """The numbers that are not among the others."""
     left: list[tuple[int, int]] = []

@@ -51,11 +51,7 @@ def over_of(past: Past, ids: Iterable[tuple[int, int]]) -> Iterator[Entry | None
 
 def by_array(tasks: Iterable[tuple[int, int, int]]) -> dict[int, Ranges]:
     """Ranges of tasks (array, first, last) by their arrays; each task once, however often it is named."""
-    found: dict[int, Ranges] = {}
-    for job_id, low, last in tasks:
-        if low <= (high := min(last, ranges.MOST)):
-            found[job_id] = ranges.union(found.get(job_id, ()), ((low, high),))
-    return found
+    return ranges.grouped((job_id, low, min(last, ranges.MOST)) for job_id, low, last in tasks)
 
 
 def used(

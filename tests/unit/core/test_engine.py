@@ -10,15 +10,17 @@ from msgspec.structs import replace
 
 from tests.unit.core.engines import ANZE, BINE, EXITED, MYSELF, OWNER, ROOT, Play, array, spec
 from tests.unit.core.worlds import cluster, need
+from wq.core import ranges
 from wq.core.admit import LONGEST_COMMAND, LONGEST_NAME, MOST_CORES
 from wq.core.cluster import NodeState
 from wq.core.engine import planned
 from wq.core.job import AttemptNo, HostName, JobId, Outcome, OutcomeKind, Requirement, State, Uid
 from wq.core.lifecycle import Submitted
 from wq.core.listing import out_of_sight
-from wq.core.news import PAUSE_FIRST_S, PAUSE_MOST_S
+from wq.core.news import MOST_NAMED, PAUSE_FIRST_S, PAUSE_MOST_S
 from wq.core.plan import Limit, ReasonCode
 from wq.core.queue import ArraySubmitted, AtMostSet, LimitSet, NodeMarked, Queue, TasksRemoved, effective_limit
+from wq.core.ranges import Ranges
 from wq.core.requests import (
     Answer,
     AttemptEnded,
@@ -26,6 +28,7 @@ from wq.core.requests import (
     AttemptTakenBack,
     ClusterRead,
     Edit,
+    Gone,
     HoldRest,
     LauncherGone,
     LauncherHere,
@@ -1006,6 +1009,28 @@ class TestLaunchers:
         play.turn((ANZE, LauncherGone()), (ANZE, LauncherHere(ids=((1, 1),))))
         assert play.orders == ["start 1.1 a:0"]
         assert ANZE.uid in play.queue.present
+
+    def test_what_is_named_twice_or_the_wrong_way_round_is_named_once_or_not_at_all(self) -> None:
+        play = Play()
+        tasks = ((7, 4, 5), (7, 0, 1), (7, 1, 2), (7, 9, 8), (8, 3, 3))
+        draft = play.turn((ANZE, LauncherHere(tasks=tasks)))
+        gone = [(order.id, order.task) for order in draft.orders if isinstance(order, Gone)]
+        assert gone == [(7, 0), (7, 1), (7, 2), (7, 4), (7, 5), (8, 3)]
+        many = 2 * MOST_NAMED
+        assert play.turn((ANZE, LauncherHere(ids=((many, 1),), tasks=((7, 1, many),)))).orders == []
+
+    def test_tasks_that_are_named_one_by_one_are_put_together_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        play = Play()
+        given: list[int] = []
+        union = ranges.union
+
+        def counting(one: Ranges, other: Ranges) -> Ranges:
+            given.append(len(one) + len(other))
+            return union(one, other)
+
+        monkeypatch.setattr(ranges, "union", counting)
+        play.turn((ANZE, LauncherHere(tasks=tuple((7, 2 * place, 2 * place) for place in range(2000)))))
+        assert sum(given) <= 4000
 
 
 class TestDrafts:
