@@ -85,16 +85,11 @@ class Array(Struct, frozen=True, kw_only=True):
 
     def remove(self, places: Ranges, by: str, why: str = "") -> Array:
         """Without these of its tasks that have not started."""
-        left, blocked = self.waiting, self.blocked
-        for first, last in places:
-            left = ranges.without(left, first, last)
-            blocked = ranges.without(blocked, first, last) if blocked else blocked
+        left, blocked = ranges.minus(self.waiting, places), ranges.minus(self.blocked, places)
         removed = ranges.union(self.removed, places)
         return replace(self, waiting=left, blocked=blocked, removed=removed, removed_by=by, removed_why=why)
 
     def free(self, places: Ranges) -> Array:
         """These tasks have nothing of another array to wait for any more."""
-        left = self.blocked
-        for first, last in places:
-            left = ranges.without(left, first, last)
+        left = ranges.minus(self.blocked, places)
         return replace(self, blocked=left, waiting=ranges.union(self.waiting, places))
