@@ -80,9 +80,7 @@ def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
         for job_id in known:
             remind(draft, who.uid, job_id)
         return Answer(facts={"ids": list(known)})
-    nlive = len(draft.queued) + len(draft.active) + len(draft.arrays)
-    most = draft.queue.most_jobs
-    own = own_jobs(draft, who) if nlive + len(request.jobs) > most else 0
+    own, most = draft.njobs.get(who.uid, 0), draft.queue.most_jobs
     if own + len(request.jobs) > most:
         return Refusal(error=f"you have {own} unfinished jobs here; {most} are allowed (cap jobs)", status=1)
     possible: set[Requirement] = set()
@@ -142,12 +140,6 @@ def enter(draft: Draft, job_id: JobId, first: AtFirst) -> None:
     draft.events.append(ArraySubmitted(array=array))
     draft.change_array(array)
     draft.note_waits(array)
-
-
-def own_jobs(draft: Draft, who: Who) -> int:
-    """About how many jobs of the sender are not over."""
-    joined = sum(waiting.spec.uid == who.uid for waiting in draft.joined.values())
-    return draft.queue.line.count(who.uid) + joined + sum(job.spec.uid == who.uid for job in draft.active.values())
 
 
 def remove(draft: Draft, who: Who, request: Remove) -> Answer | Refusal | Unfinished:

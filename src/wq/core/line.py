@@ -146,10 +146,6 @@ class Line:
                 del self.stale[group]
                 self.set_front(group, first)
 
-    def count(self, uid: Uid) -> int:
-        """How many places a user has, some of which may have gone."""
-        return sum(len(places) for group, places in self.groups.items() if group.uid == uid)
-
     def ahead(self, waiting: Waiting) -> int:
         """How many jobs come before this one."""
         rank, place = rank_of(waiting.spec), place_of(waiting)

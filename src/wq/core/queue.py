@@ -148,8 +148,9 @@ class Queue:
     """All that the server knows: the sum of the events, and (below the line) who is there just now.
 
     A job is in exactly one of queued, held and active, by its state; finished ones are on disk only. So is a task of an
-    array from its first grant on; before that it is only in its array. lanes, line, dependents (who waits for a job)
-    and next_begin_s (the first time that somebody waits for) are made of these.
+    array from its first grant on; before that it is only in its array. lanes, line, njobs (how many jobs of each
+    user are not over; an array is one), dependents (who waits for a job) and next_begin_s (the first time that somebody
+    waits for) are made of these.
     """
 
     owner: Uid
@@ -160,6 +161,7 @@ class Queue:
     arrays: dict[JobId, Array] = field(default_factory=dict)
     lanes: dict[str, Lane] = field(default_factory=dict)
     line: Line = field(default_factory=Line)
+    njobs: dict[Uid, int] = field(default_factory=dict)
     dependents: dict[JobId, set[JobId]] = field(default_factory=dict)
     next_begin_s: float = float("inf")
     tokens: dict[tuple[Uid, str], tuple[JobId, ...]] = field(default_factory=dict)
@@ -195,6 +197,8 @@ class Queue:
         for job in jobs:
             place = {State.QUEUED: self.queued, State.HELD: self.held}.get(job.state, self.active)
             place[job.key] = job
+            if job.task is None:
+                self.njobs[job.spec.uid] = self.njobs.get(job.spec.uid, 0) + 1
             if job.state is State.QUEUED:
                 self.line.add(job)
             elif job.state in HOLDING_CORES and job.allocation is not None:
@@ -204,6 +208,7 @@ class Queue:
             self.take_up_waits(job)
         for array in arrays:
             self.arrays[array.id] = array
+            self.njobs[array.spec.uid] = self.njobs.get(array.spec.uid, 0) + 1
             if array.in_line:
                 self.line.add(array)
             self.users[array.spec.uid] = array.spec.user
@@ -263,6 +268,7 @@ class Draft:
         self.active = Layered(queue.active)
         self.arrays = Layered(queue.arrays)
         self.lanes = Layered(queue.lanes)
+        self.njobs = Layered(queue.njobs)
         self.pace = Layered(queue.pace)
         self.new_dependents: dict[JobId, set[JobId]] = {}
         self.old_dependents: list[tuple[JobId, JobId]] = []  # (who was waited for, who does not wait any more)
@@ -342,6 +348,7 @@ class Draft:
         new_task = old is not None
         if isinstance(event, Submitted):
             job = event.job
+            self.add_jobs(job.spec.uid, 1)
             self.note_waits(job)
         else:
             key: Key = event.id if event.task is None else (event.id, event.task)
@@ -396,11 +403,19 @@ class Draft:
         else:
             self.lanes[name] = replace(lane, size=lane.size - 1, stuck=lane.stuck and not ended)
 
+    def add_jobs(self, uid: Uid, njobs: int) -> None:
+        """So many more of a user's are not over."""
+        if left := self.njobs.get(uid, 0) + njobs:
+            self.njobs[uid] = left
+        else:
+            self.njobs.pop(uid, None)
+
     # arrays
 
     def change_array(self, array: Array) -> None:
         """An array as it is now. What is over leaves; its launcher may forget it."""
         before = self.arrays.get(array.id)
+        self.add_jobs(array.spec.uid, (not array.over) - (before is not None))
         if array.over:
             array = replace(array, ended_s=self.now.wall_s)
             self.note_end(array.id, not array.failed and not array.removed)
@@ -541,6 +556,7 @@ class Draft:
             if job.task is not None:
                 self.task_over(job)
                 return
+            self.add_jobs(job.spec.uid, -1)
             self.note_end(job.id, job.outcome is not None and job.outcome.succeeded)
             told = job.outcome if job.spec.foreground else None  # of batch jobs the launcher needs no more than that
             self.orders.append(Gone(uid=job.spec.uid, id=job.id, outcome=told))
@@ -554,7 +570,7 @@ class Draft:
         queue = self.queue
         jobs = (self.queued, self.held, self.active, self.arrays, self.lanes)
         seen = (self.unseen, self.absent, self.out_of_sight, self.pauses, self.pace)
-        for layer in (*jobs, self.tokens, self.limits, self.users, *seen):
+        for layer in (*jobs, self.njobs, self.tokens, self.limits, self.users, *seen):
             layer.settle()
         queue.next_id, queue.nodes, queue.present = self.next_id, self.nodes, self.present
         queue.next_begin_s = self.next_begin_s

@@ -445,6 +445,28 @@ class TestCaps:
         for _ in range(3):
             play.ended(play.submit()[0])
 
+    def test_those_that_are_held_and_arrays_as_a_whole_count(self) -> None:
+        play = Play("a:1 b:1")
+        held = replace(spec(), hold=True)
+        ids = play.submit(ANZE, held, array(9), replace(array(9), hold=True), held)
+        play.queue.most_jobs = 5
+        said = play.say(ANZE, Submit(token="more", jobs=(held, held)))
+        assert said == "you have 4 unfinished jobs here; 5 are allowed (cap jobs)"
+        assert play.submit(ANZE, held)
+        play.say(ANZE, AttemptEnded(id=JobId(ids[1]), task=0, attempt=AttemptNo(1), outcome=EXITED))
+        assert isinstance(play.say(ANZE, Submit(token="one", jobs=(spec(),))), str)
+        play.remove(ANZE, ids[0], ids[2])
+        assert play.queue.njobs == {ANZE.uid: 3}
+        loaded = Queue(owner=OWNER.uid)
+        queue = play.queue
+        loaded.take_up([*queue.active.values(), *queue.queued.values(), *queue.held.values()], queue.arrays.values())
+        assert loaded.njobs == queue.njobs
+        play.say(ANZE, Remove(all=True))
+        for task in list(queue.active):
+            assert not isinstance(task, int)
+            play.say(ANZE, AttemptEnded(id=task[0], task=task[1], attempt=AttemptNo(1), outcome=EXITED))
+        assert queue.njobs == {}
+
     def test_a_repeated_submission_does_not_count_twice(self) -> None:
         play = Play("a:1")
         play.queue.most_jobs = 2
