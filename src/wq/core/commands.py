@@ -14,7 +14,7 @@ from wq.core.admit import MOST_CORES, MOST_TASKS, admit, bad_time
 from wq.core.array import Array
 from wq.core.cluster import NodeState
 from wq.core.dependencies import AtFirst, CannotWait, at_first, stop_failed_arrays, too_many, wait_for
-from wq.core.job import Job, JobId, JobSpec, Key, Outcome, OutcomeKind, Priority, Requirement, State, Uid, Waits
+from wq.core.job import Job, JobId, Key, Outcome, OutcomeKind, Priority, Requirement, State, Uid, Waits
 from wq.core.lifecycle import Ended, Requeued, Resumed, StopRequested, Submitted, Suspended, TimeSet
 from wq.core.line import Waiting, place_of
 from wq.core.news import LARGEST_SIGNAL, remind
@@ -90,16 +90,14 @@ def submit(draft: Draft, who: Who, request: Submit) -> Answer | Refusal:
             return Refusal(error=f"{spec.name}: {trouble}" if len(request.jobs) > 1 else trouble)
     same: dict[Requirement, Requirement] = {}  # jobs that are alike share theirs
     new: dict[int, AtFirst] = {}
-    specs: dict[int, JobSpec] = {}
     for index, spec in enumerate(request.jobs):
         need = same.setdefault(spec.requirement, spec.requirement)
         spec = replace(spec, uid=who.uid, user=who.user, token=request.token, index=index, requirement=need)
         try:
-            first = at_first(draft, spec, specs, request.past)
+            new[draft.next_id + index] = at_first(draft, spec, new, request.past)
         except CannotWait as error:
             return Refusal(error=f"{spec.name}: {error}" if len(request.jobs) > 1 else str(error), status=1)
-        new[draft.next_id + index], specs[draft.next_id + index] = first, first.spec
-    trouble = too_many(draft, specs.values())
+    trouble = too_many(draft, [first.spec for first in new.values()])
     if trouble is not None:
         return Refusal(error=trouble, status=1)
     ids = [JobId(number) for number in new]

@@ -45,7 +45,7 @@ class AtFirst(Struct, frozen=True, kw_only=True):
 # ---- at the submission
 
 
-def at_first(draft: Draft, spec: JobSpec, new: Mapping[int, JobSpec], past: Mapping[int, Became]) -> AtFirst:
+def at_first(draft: Draft, spec: JobSpec, new: Mapping[int, AtFirst], past: Mapping[int, Became]) -> AtFirst:
     """What a new job waits for. new: the jobs of the same submission before it; past: what is over of what it names.
 
     Raises CannotWait.
@@ -112,21 +112,23 @@ def check_past(draft: Draft, after: After, past: Mapping[int, Became]) -> None:
 
 
 def by_task(
-    draft: Draft, spec: JobSpec, after: After, new: Mapping[int, JobSpec], past: Mapping[int, Became]
+    draft: Draft, spec: JobSpec, after: After, new: Mapping[int, AtFirst], past: Mapping[int, Became]
 ) -> tuple[Ranges, Ranges]:
     """The places of tasks (whose counterpart in the other array is not over; whose condition can never be true)."""
     if spec.array is None or sum(one.each for one in spec.after) > 1:
         raise CannotWait("after_each: only an array can wait task by task, and for one other array")
     other, known = draft.arrays.get(JobId(after.job)), past.get(after.job)
-    tasks = new[after.job].array if after.job in new else known.tasks if known is not None else None
+    tasks = new[after.job].spec.array if after.job in new else known.tasks if known is not None else None
     if other is not None:
         tasks = other.tasks
     if tasks is None:
         raise CannotWait(f"after_each: there is no array {after.job}, or it is forgotten")
     if tasks.pieces != spec.array.pieces:
         raise CannotWait(f"after_each: array {after.job} has other tasks than this one")
+    everything = ((0, tasks.size - 1),)
     if after.job in new:
-        return ((0, tasks.size - 1),), ()
+        never = new[after.job].doomed
+        return ranges.minus(everything, never), never if after.kind is AfterKind.OK else ()
     live = [job.task for job in draft.tasks_of(other.id) if job.task is not None] if other is not None else []
     blocked = ranges.union(other.unstarted if other is not None else (), places(tasks, live))
     lately = [task for task, ok in draft.ended_tasks.get(JobId(after.job), {}).items() if not ok]
@@ -135,7 +137,7 @@ def by_task(
     if lost is not None:
         bad = ranges.union(bad, lost.removed)
     bad = ranges.minus(bad, blocked)
-    good = ranges.minus(ranges.minus(((0, tasks.size - 1),), blocked), bad)
+    good = ranges.minus(ranges.minus(everything, blocked), bad)
     match after.kind:
         case AfterKind.OK:
             return blocked, bad

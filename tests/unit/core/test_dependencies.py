@@ -213,6 +213,31 @@ class TestArrays:
         found = play.queue.arrays[JobId(2)]
         assert (found.live, found.blocked, found.removed) == (1, ((2, 3),), ((1, 1),))
 
+    @pytest.mark.parametrize(
+        ("kind", "runs"), [("ok", [0, 2]), ("notok", [1, 3]), ("any", [0, 1, 2, 3])], ids=["ok", "notok", "any"]
+    )
+    def test_task_by_task_of_new_ones_of_which_some_never_run(self, kind: str, runs: list[int]) -> None:
+        play = Play("a:8")
+        (first,) = play.submit(ANZE, array(4))
+        for task, outcome in ((0, EXITED), (1, FAILED), (2, EXITED), (3, FAILED)):
+            end_task(play, first, task, outcome)
+        past = {first: Became(ok=False, tasks=array(4).array, bad=((1, 1), (3, 3)))}
+        one = after(first, each=True, base=array(4))
+        other, last = (after(-job, each=True, kind=way, base=array(4)) for job, way in ((1, kind), (2, "any")))
+        facts = play.say(ANZE, Submit(token="c", jobs=(one, other, last), past=past))
+        assert isinstance(facts, dict)
+        ran: dict[int, list[int]] = {}
+        while play.queue.active:
+            for job in list(play.queue.active.values()):
+                assert job.task is not None
+                ran.setdefault(int(job.id), []).append(job.task)
+                end_task(
+                    play, job.id, job.task, FAILED if job.id == 2 and kind == "notok" and job.task == 0 else EXITED
+                )
+        assert not play.queue.arrays
+        wanted = [*runs, 0] if kind == "notok" else runs
+        assert {job: sorted(tasks) for job, tasks in ran.items()} == {2: [0, 2], 3: sorted(wanted), 4: [0, 1, 2, 3]}
+
     def test_task_by_task_of_one_that_is_removed(self) -> None:
         play = Play("a:1")
         (first,) = play.submit(ANZE, array(4))
