@@ -97,8 +97,8 @@ def grant(draft: Draft, job: Waiting, ntasks: int, allocation: Allocation, lane:
         draft.apply(Granted(id=job.id, task=job.task, attempt=attempt, allocation=allocation, lane=lane))
 
 
-def planned(view: Draft | Queue, now: Now) -> Plan:
-    """The plan for the queue as it is; it also knows why each other job waits."""
+def planned(view: Draft | Queue, now: Now, *, fully: bool = False) -> Plan:
+    """The plan for the queue as it is, which also knows why each other job waits; fully: and what is promised."""
     paused: dict[Uid, dict[HostName, str]] = {}
     for (uid, host), pause in view.pauses.items():
         if pause.until_s > now.boot_s:
@@ -119,6 +119,7 @@ def planned(view: Draft | Queue, now: Now) -> Plan:
         ends=lambda: expected_ends(view, now.wall_s),
         kept=view.promises,
         fitting=view.fitting,
+        fully=fully,
     )
 
 

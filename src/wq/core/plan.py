@@ -130,6 +130,7 @@ def plan(
     kept: Mapping[Place, Promise] = NO_PROMISES,
     sooner: bool = True,
     fitting: Fitting | None = None,
+    fully: bool = False,
 ) -> Plan:
     """Let everybody start who can.
 
@@ -141,6 +142,7 @@ def plan(
     now_s, ends: when each lane is expected to be free; one that is not named never is. Read if something is promised.
     kept: what was promised before, where the policy promises all of them a start. sooner: something has become free
     before it was expected, so that there may be better ones. fitting: what earlier passes have found out.
+    fully: promises are made also where no core is open, so that they can be told.
 
     A `block` job that waits for cores holds back all later jobs, other `block` jobs too, on the nodes it could
     use: the eligible ones that are online and not paused for its user. It does so only if it could run there,
@@ -163,8 +165,9 @@ def plan(
     if policy.promises is None:
         return _plan_all(now, _in_order(_Fronts(queue(), policy)), kept, sooner=sooner)
     starts: list[Start] = []
-    fronts = _Fronts(queue() if now.nopen else (), policy)
-    while now.nopen and (walk := fronts.pop()) is not None:
+    tells = fully and policy.promises > 0
+    fronts = _Fronts(queue() if now.nopen or tells else (), policy)
+    while (now.nopen or (tells and len(now.promises) < policy.promises)) and (walk := fronts.pop()) is not None:
         job = walk.here
         assert job is not None
         left = _ntasks(job)

@@ -594,7 +594,7 @@ class Server:
         return told
 
     def plan(self) -> Plan:
-        return planned(self.queue, clock())
+        return planned(self.queue, clock(), fully=True)
 
     # questions
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from tests.unit.core.engines import ANZE, OWNER, Play, array, spec
 from tests.unit.core.worlds import World, cluster, job, need, running
 from wq.core.cluster import Node
+from wq.core.engine import planned
 from wq.core.job import Job, JobId, Requirement
 from wq.core.place import impossible
 from wq.core.plan import Limit
@@ -129,6 +130,16 @@ class TestInTheQueue:
             (lot,) = play.submit(ANZE, array(9))
             assert play.queue.arrays[JobId(lot)].live == 4
             assert len(play.queue.lanes) == 4
+
+    def test_a_promise_can_be_told_also_where_no_core_is_open(self) -> None:
+        play = Play("a:4")
+        play.queue.policy = EASY
+        timed = replace(spec(need(n=4)), time_s=10.0)
+        first, second = play.submit(ANZE, timed, timed)
+        play.started(first)
+        assert planned(play.queue, play.now).why(play.job(second)).start_s is None
+        told = planned(play.queue, play.now, fully=True).why(play.job(second))
+        assert (told.code, told.start_s) == ("Resources", play.now.wall_s + 10.0)
 
     def test_a_promise_on_a_node_that_goes_is_made_anew(self) -> None:
         play = Play("a:4 b:4")
