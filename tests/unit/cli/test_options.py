@@ -63,7 +63,7 @@ def calls(draw: st.DrawFn) -> tuple[str, list[str]]:
     return verb, draw(st.lists(word, max_size=6))
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(calls())
 def test_both_readers_find_the_same(call: tuple[str, list[str]]) -> None:
     verb, words = call

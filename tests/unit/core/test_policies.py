@@ -188,7 +188,7 @@ def workloads(draw: st.DrawFn) -> tuple[tuple[Node, ...], list[Task]]:
     return nodes, tasks
 
 
-@settings(max_examples=150)
+@settings(max_examples=70)
 @given(workloads(), st.sampled_from([EASY, SJBF, CONSERVATIVE]))
 def test_what_is_promised_is_kept(workload: tuple[tuple[Node, ...], list[Task]], policy: Policy) -> None:
     nodes, tasks = workload

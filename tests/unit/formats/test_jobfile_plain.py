@@ -61,7 +61,7 @@ def read_by_yaml(text: str, patch: pytest.MonkeyPatch) -> object:
         return read(text)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=500)
 @given(TEXTS | MOSTLY_PLAIN | st.text())
 @example("command: a\n---\ncommand: b\n")
 @example("command: a\n b\n")

@@ -65,19 +65,19 @@ JOBS = workloads(0, 0, 1, 5, 30)
 
 @pytest.mark.parametrize("policy", ["fcfs", "easy", "sjbf"])
 @given(jobs=JOBS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_workload_is_scheduled_as_by_the_reference(policy: str, jobs: list[Job]) -> None:
     assert replayed(jobs, CORES, policy) == reference.schedule(jobs, CORES, policy)
 
 
 @given(jobs=workloads(0))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_workload_with_true_estimates_is_scheduled_conservatively_as_by_the_reference(jobs: list[Job]) -> None:
     assert replayed(jobs, CORES, "cons") == reference.schedule(jobs, CORES, "cons")
 
 
 @given(jobs=JOBS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_two_nodes_are_a_pool_to_jobs_that_run_anywhere(jobs: list[Job]) -> None:
     nodes = with_added(pool(CORES - 3), "1x3")
     rans = list(Replay(tasks_of(jobs), nodes, policy_named("fcfs")).play())  # (a promise is bound to nodes)
@@ -86,7 +86,7 @@ def test_two_nodes_are_a_pool_to_jobs_that_run_anywhere(jobs: list[Job]) -> None
 
 @pytest.mark.parametrize("policy", ["fifo", *POLICIES])
 @given(jobs=JOBS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_no_user_is_ever_above_his_limit(policy: str, jobs: list[Job]) -> None:
     limit = Limit(cores=4, run=2)
     tasks = [task for task in tasks_of(jobs) if task.requirement.n <= 4]
