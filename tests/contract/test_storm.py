@@ -13,10 +13,10 @@ from tests.e2e.rig import User
 
 pytestmark = pytest.mark.xdist_group("storm")
 
-EVERY = 9  # of the points one by one, so many are left out here
+EVERY = 14  # of the points one by one, so many are left out here
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_a_storm_of_kills(backend: Backend, key: str, work: Path, seed: int) -> None:
     Storm(backend, key=key, marks=work, seed=seed).run(20)
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.sim.world import World, play
 
-WORLDS, IN_ONE_TEST = 150, 25
+WORLDS, IN_ONE_TEST = 100, 20
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
