@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -220,10 +220,8 @@ class Meant:
     """What a request names: jobs by ranges of ids, and tasks of arrays."""
 
     def __init__(self, request: Remove | SetSuspended | SendSignal) -> None:
-        self.ids = merged(request.ids)
-        self.tasks: dict[int, Ranges] = {}
-        for it in dict.fromkeys(it for it, _, _ in request.tasks):
-            self.tasks[it] = merged((low, high) for other, low, high in request.tasks if other == it)
+        self.ids = ranges.merged(request.ids)
+        self.tasks = ranges.grouped(request.tasks)
 
     def job(self, job_id: int) -> bool:
         """All of it is meant."""
@@ -233,11 +231,6 @@ class Meant:
         if self.job(job.id):
             return True
         return job.task is not None and job.id in self.tasks and ranges.contains(self.tasks[job.id], job.task)
-
-
-def merged(pairs: Iterable[tuple[int, int]]) -> Ranges:
-    """Ranges as people name them."""
-    return ranges.union(tuple((low, high) for low, high in pairs if low <= high), ())
 
 
 def choose(
@@ -255,7 +248,7 @@ def choose(
             arrays[array] = array.unstarted
         elif array.id in meant.tasks:
             named = [pair for some in meant.tasks[array.id] for pair in array.tasks.places(*some)]
-            arrays[array] = ranges.both(array.unstarted, ranges.union(tuple(named), ()))
+            arrays[array] = ranges.both(array.unstarted, ranges.merged(named))
     chosen = [job for job in live if meant.has(job)]
     found = {int(job.id) for job in chosen} | {int(array.id) for array in arrays}
     single = [low for low, high in request.ids if low == high] + [it for it, _, _ in request.tasks]
@@ -354,9 +347,7 @@ def edit(draft: Draft, who: Who, request: Edit) -> Answer | Refusal:
         requirement=need,
         max_fails=job.spec.max_fails if request.max_fails is None else request.max_fails,
     )
-    trouble = admit(
-        spec, draft.nodes, {before, *(() if elsewhere else (need,))}
-    )  # it was possible, and may be so again
+    trouble = admit(spec, draft.nodes, set() if elsewhere else {need})  # what was possible may be so again
     if trouble is None and need != before:
         trouble = not_allowed(draft, need)
     if trouble is not None:

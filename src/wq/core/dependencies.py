@@ -17,9 +17,9 @@ from wq.core.array import Array
 from wq.core.job import After, AfterKind, ArraySpec, JobId, JobSpec, Outcome, OutcomeKind, State, Waits
 from wq.core.lifecycle import Ended, Held, Released, StopRequested
 from wq.core.line import Waiting
-from wq.core.plan import Reason, ReasonCode
 from wq.core.queue import Draft
 from wq.core.ranges import Ranges
+from wq.core.reasons import Reason, ReasonCode
 from wq.core.requests import Became
 
 MOST_SAID = 5  # in a reason

@@ -106,7 +106,7 @@ def planned(view: Draft | Queue, now: Now, *, fully: bool = False) -> Plan:
     layers: dict[Uid, list[Limit]] = {}
     for (uid, _), limit in view.limits.items():
         layers.setdefault(uid, []).append(limit)
-    return plan(
+    found = plan(
         queue=view.walks,
         lanes=dict(view.lanes),
         nodes=with_looks(view.nodes, view.unseen),
@@ -121,6 +121,8 @@ def planned(view: Draft | Queue, now: Now, *, fully: bool = False) -> Plan:
         fitting=view.fitting,
         fully=fully,
     )
+    view.fitting = found.fitting
+    return found
 
 
 def expected_ends(view: Draft | Queue, now_s: float) -> dict[str, float]:

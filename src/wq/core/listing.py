@@ -15,8 +15,9 @@ from wq.core.cluster import Node
 from wq.core.job import Allocation, HostName, Job, JobId, JobSpec, State, Uid, Waits
 from wq.core.lifecycle import HOLDING_CORES
 from wq.core.line import Waiting
-from wq.core.plan import Limit, Reason
+from wq.core.plan import Limit
 from wq.core.queue import Queue, effective_limit, with_looks
+from wq.core.reasons import Reason
 
 Row: TypeAlias = dict[str, object]
 Listed: TypeAlias = Job | Array

@@ -48,7 +48,7 @@ def launcher_here(draft: Draft, who: Who, request: LauncherHere) -> Answer | Unf
     draft.present |= {who.uid}
     draft.absent.pop(who.uid, None)
     sight(draft, who, Sight(unseen={}))
-    ids = ranges.union((), tuple(pair for pair in request.ids if pair[0] <= pair[1]))
+    ids = ranges.merged(request.ids)
     tasks = {JobId(number): some for number, some in ranges.grouped(request.tasks).items()}
     if ranges.count(ids) + sum(map(ranges.count, tasks.values())) > MOST_NAMED:
         return Answer()  # no launcher has so many
@@ -85,7 +85,7 @@ def lost_rest(draft: Draft, who: Who, request: LostRest) -> Answer | Unfinished:
 
 def apart(request: LauncherHere, most: int) -> tuple[LauncherHere, list[Named]]:
     """A word of a launcher that has much, and the questions which of that is over, of so many jobs and tasks each."""
-    ids = ranges.union((), tuple(pair for pair in request.ids if pair[0] <= pair[1]))
+    ids = ranges.merged(request.ids)
     tasks = tuple(three for three in request.tasks if three[1] <= three[2])
     total = ranges.count(ids) + sum(last - first + 1 for _, first, last in tasks)
     if total <= most or total > MOST_NAMED:

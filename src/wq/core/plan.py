@@ -17,31 +17,29 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
 from itertools import islice
-from typing import TypeAlias, assert_never
+from typing import TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from wq.core import ranges
 from wq.core.array import Array
-from wq.core.cluster import Node, NodeState, free_cores, usable
+from wq.core.cluster import Node, free_cores, usable
 from wq.core.job import Allocation, HostName, Job, JobId, Mode, Priority, Requirement, Slice, Uid
 from wq.core.lane import Lane, room
 from wq.core.line import Place, Shape, Waiting, Walk, shape_of
-from wq.core.place import WHOLE_NODES, eligible, fill, impossible, piece, smallest
+from wq.core.place import WHOLE_NODES, eligible, fill, piece, smallest
 from wq.core.policies import Order, Policy
 from wq.core.policies.fifo import FIFO
 from wq.core.profile import NEVER_S, Profile, Promise
+from wq.core.reasons import Cores, Reason, ReasonCode, beyond_room, of_group, out_of_use, shortage
 
-Cores: TypeAlias = Mapping[HostName, tuple[int, ...]]
 Pace: TypeAlias = Mapping[tuple[Uid, Shape], float]
 NO_ARRAYS: Mapping[JobId, Array] = {}
 NO_PROMISES: Mapping[Place, Promise] = {}
 
-NODES_NAMED = 3  # in a reason; the others are counted
 MOST_SHAPES = 10_000  # that are remembered
 MOST_PROMISED = 5000  # the others have no promise yet, and wait
 
@@ -51,33 +49,6 @@ class Limit(Struct, frozen=True, kw_only=True):
 
     run: int | None = None
     cores: int | None = None
-
-
-class ReasonCode(StrEnum):
-    """What kind of thing keeps a job waiting."""
-
-    RESOURCES = "Resources"
-    BLOCK = "Block"
-    RESERVATION = "Reservation"
-    PRIORITY = "Priority"
-    LIMIT = "Limit"
-    NODE_DOWN = "NodeDown"
-    NODE_PAUSED = "NodePaused"
-    LAUNCHER_AWAY = "LauncherAway"
-    HOLD = "Hold"
-    DEPENDENCY = "Dependency"
-    BEGIN = "Begin"
-
-
-class Reason(Struct, frozen=True, kw_only=True):
-    """Why a job waits. text: a fragment of a sentence in plain words, without a full stop.
-
-    start_s: when it is promised a start, in seconds since 1970.
-    """
-
-    code: ReasonCode
-    text: str
-    start_s: float | None = None
 
 
 class Start(Struct, frozen=True, kw_only=True):
@@ -106,6 +77,11 @@ class Plan:
     def promises(self) -> Sequence[tuple[Waiting, Promise]]:
         """Who is promised a start."""
         return self.after.promises
+
+    @property
+    def fitting(self) -> Fitting:
+        """For the next plan."""
+        return self.after.fitting
 
     def why(self, job: Waiting) -> Reason:
         """Why this job, which was in the queue of this plan and does not start, waits: as things are after the starts.
@@ -153,7 +129,7 @@ def plan(
     """
     now = _Pass(
         lanes=lanes,
-        fitting=(fitting or Fitting()).of(nodes),
+        fitting=fitting if fitting is not None and fitting.nodes == nodes else Fitting(nodes),
         limits=limits,
         present=present,
         paused=paused,
@@ -164,10 +140,19 @@ def plan(
     )
     if policy.promises is None:
         return _plan_all(now, _in_order(_Fronts(queue(), policy)), kept, sooner=sooner)
+    most = policy.promises
+    return _plan_in_turn(
+        now, _Fronts(queue() if now.nopen or (fully and most) else (), policy), policy, most, fully=fully
+    )
+
+
+def _plan_in_turn(now: _Pass, fronts: _Fronts, policy: Policy, most: int, *, fully: bool) -> Plan:
+    """Let whoever fits start, in the order of the policy; promise a start to the first of those who must wait.
+
+    most: so many promises.
+    """
     starts: list[Start] = []
-    tells = fully and policy.promises > 0
-    fronts = _Fronts(queue() if now.nopen or tells else (), policy)
-    while (now.nopen or (tells and len(now.promises) < policy.promises)) and (walk := fronts.pop()) is not None:
+    while (now.nopen or (fully and len(now.promises) < most)) and (walk := fronts.pop()) is not None:
         job = walk.here
         assert job is not None
         left = _ntasks(job)
@@ -179,9 +164,9 @@ def plan(
             fronts.push(walk)
         elif policy.strict and now.is_ready(job):
             break
-        elif len(now.promises) < policy.promises and now.is_ready(job):
+        elif len(now.promises) < most and now.is_ready(job):
             now.promise(job, run_s)
-            if len(now.promises) == policy.promises:
+            if len(now.promises) == most:
                 fronts.reorder(policy)
     return Plan(starts=tuple(starts), after=now)
 
@@ -259,11 +244,7 @@ class _Fronts:
         """The group whose next job comes first; that job is `here`."""
         heap = self.heap
         while self.coming is not None:
-            if (
-                heap
-                and heap[0][2].group.rank <= self.coming.group.rank
-                and ((heap[0][2].group.rank, heap[0][1]) < self.coming.front())
-            ):
+            if heap and (heap[0][2].group.rank, heap[0][1]) < self.coming.front():
                 break
             self.push(self.coming)
             self.coming = next(self.walks, None)
@@ -377,30 +358,22 @@ class _User:
 
 
 class Fitting:
-    """Which nodes serve a shape, as long as the nodes are the same: a pass need not find out what the last one did."""
+    """Which nodes serve a shape: of the same nodes a pass need not find out again what the last one did."""
 
-    def __init__(self) -> None:
-        self.nodes: Sequence[Node] = ()
-        self.usable: tuple[Node, ...] = ()
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = nodes
+        self.usable = tuple(node for node in nodes if usable(node))
         self.found: dict[Shape, tuple[Node, ...]] = {}
         self.least: dict[Shape, int | None] = {}
-
-    def of(self, nodes: Sequence[Node]) -> Fitting:
-        """For these nodes."""
-        if nodes is not self.nodes and nodes != self.nodes:
-            self.found, self.least = {}, {}
-            self.usable = tuple(node for node in nodes if usable(node))
-        self.nodes = nodes
-        if len(self.found) > MOST_SHAPES:
-            self.found, self.least = {}, {}
-        return self
 
     def eligible(self, shape: Shape, requirement: Requirement) -> tuple[Node, ...]:
         """The usable nodes that it could have."""
         nodes = self.found.get(shape)
         if nodes is None:
+            if len(self.found) >= MOST_SHAPES:
+                self.found, self.least = {}, {}
             nodes = eligible(requirement, self.usable)
-            if requirement.mode is Mode.BYGROUP and len(nodes) < len(_of_group(requirement, self.nodes)):
+            if requirement.mode is Mode.BYGROUP and len(nodes) < len(of_group(requirement, self.nodes)):
                 nodes = ()  # it wants all of them, and some may not be used now
             self.found[shape] = nodes
         return nodes
@@ -663,7 +636,7 @@ class _Pass:
         if view.verdict is None:
             view.verdict = self._judge(view, user, job.spec.user)
         if view.least > user.room:
-            return _beyond_room(view, user)
+            return beyond_room(user.limit.cores, user.ncores, view.least, view.least_when_empty)
         start_s = self.promised.get(job.id) if not (isinstance(job, Job) and job.task is not None) else None
         return view.verdict if start_s is None else replace(view.verdict, start_s=start_s)
 
@@ -748,117 +721,5 @@ class _Pass:
                 return Reason(code=ReasonCode.PRIORITY, text="others came before it, and nobody passes them")
             return Reason(code=ReasonCode.RESOURCES, text="about to start")
         if view.least_when_empty is not None:
-            return Reason(code=ReasonCode.RESOURCES, text=_shortage(view.requirement, view.nodes, free))
-        return _out_of_use(view.requirement, self.nodes, user.paused, self.empty, name)
-
-
-def _off(node: Node) -> bool:
-    """Whether the owner has taken the node out of the cluster for now, so that bygroup does not count it."""
-    return node.leaving or node.state is NodeState.OFFLINE
-
-
-def _of_group(requirement: Requirement, nodes: Sequence[Node]) -> tuple[Node, ...]:
-    """The nodes that bygroup wants: all eligible ones that are not off."""
-    return tuple(node for node in eligible(requirement, nodes) if not _off(node))
-
-
-def _beyond_room(view: _View, user: _User) -> Reason:
-    """Its user's limit is in the way: always, or because only nodes are free that are too large for it."""
-    if view.least_when_empty is not None and view.least_when_empty <= user.room:
-        text = f"whole nodes within limit cores: {user.limit.cores} wanted, the smallest free have {view.least} cores"
-        return Reason(code=ReasonCode.RESOURCES, text=text)
-    text = f"limit cores: {user.limit.cores} reached ({user.ncores} in use, {view.least} more wanted)"
-    return Reason(code=ReasonCode.LIMIT, text=text)
-
-
-def _shortage(requirement: Requirement, nodes: Sequence[Node], free: Cores) -> str:
-    """What is wanted, and how much of it is free, on nodes that could be used."""
-    n, step = requirement.n, requirement.threads or 1
-    nfree = [len(free[node.host]) for node in nodes]
-    nwhole = sum(len(free[node.host]) == node.ncores for node in nodes)
-    where = _where(requirement)
-    match requirement.mode:
-        case Mode.BYCORE:
-            pieces = f" in pieces of {step}" if step > 1 else ""
-            return f"{_cores(n)}{pieces} wanted{where}, {_are(sum(k - k % step for k in nfree))} free"
-        case Mode.BYCORE1:
-            return f"{_cores(n)} on one node wanted{where}, at most {_are(max(nfree))} free on one"
-        case Mode.BYHOST:
-            return f"{_cores(n)} on node {requirement.host} wanted, {_are(sum(nfree))} free"
-        case Mode.BYNODE:
-            return f"{n} whole node{'s' if n > 1 else ''} wanted{where}, {_are(nwhole)} wholly free"
-        case Mode.BYGROUP:
-            return f"all {len(nodes)} nodes wanted{where}, {_are(nwhole)} wholly free"
-        case _:
-            assert_never(requirement.mode)
-
-
-def _where(requirement: Requirement) -> str:
-    """Which nodes will do, in words; nothing if all of them."""
-    words = [
-        f" of group {' or '.join(requirement.groups)}" if requirement.groups else "",
-        f" outside group {' and '.join(requirement.notgroups)}" if requirement.notgroups else "",
-        f" called {requirement.host}" if requirement.host is not None else "",
-    ]
-    installed = [
-        f"{_cores(requirement.min_cores)}" if requirement.min_cores > 0 else "",
-        f"{requirement.min_mem_gb:g} GB" if requirement.min_mem_gb > 0 else "",
-    ]
-    if any(installed):
-        words.append(f" with at least {' and '.join(filter(None, installed))}")
-    return f" on nodes{''.join(words)}" if any(words) else ""
-
-
-def _out_of_use(
-    requirement: Requirement, nodes: Sequence[Node], paused: Mapping[HostName, str], empty: Cores, user: str
-) -> Reason:
-    """The nodes without which the requirement does not fit even if nothing runs, and what is the matter with them."""
-    able = eligible(requirement, nodes)
-    if requirement.mode is Mode.BYGROUP:
-        able = _of_group(requirement, nodes) or able
-    down = [node for node in able if not usable(node)]
-    shut = [node for node in able if usable(node) and node.host in paused]
-    if fill(requirement, able, empty) is None:
-        text = impossible(requirement, nodes) or "no node of the cluster can serve it"
-        return Reason(code=ReasonCode.RESOURCES, text=text)
-
-    def enough(without: Sequence[Node]) -> bool:
-        missing = frozenset(node.host for node in without)
-        if requirement.mode is Mode.BYGROUP:
-            return not missing
-        return fill(requirement, [node for node in able if node.host not in missing], empty) is not None
-
-    pauses = [f"node {node.host} is paused for {user}: {paused[node.host]}" for node in shut]
-    if enough(without=down):
-        return Reason(code=ReasonCode.NODE_PAUSED, text=_listed(pauses))
-    downs = [_state(node) for node in down]
-    return Reason(code=ReasonCode.NODE_DOWN, text=_listed(downs if enough(without=shut) else downs + pauses))
-
-
-def _state(node: Node) -> str:
-    because = f": {node.reason}" if node.reason else ""
-    if node.leaving:
-        return f"node {node.host} is leaving the cluster{because}"
-    match node.state:
-        case NodeState.ONLINE:
-            return f"node {node.host} is online"
-        case NodeState.DRAIN:
-            return f"node {node.host} is draining{because}"
-        case NodeState.OFFLINE:
-            return f"node {node.host} is offline{because}"
-        case _:
-            assert_never(node.state)
-
-
-def _listed(sentences: Sequence[str]) -> str:
-    more = len(sentences) - NODES_NAMED
-    named = "; ".join(sentences[:NODES_NAMED])
-    return f"{named}; and {more} more" if more > 0 else named
-
-
-def _cores(number: int) -> str:
-    return "1 core" if number == 1 else f"{number} cores"
-
-
-def _are(number: int) -> str:
-    return "1 is" if number == 1 else f"{number} are"
+            return Reason(code=ReasonCode.RESOURCES, text=shortage(view.requirement, view.nodes, free))
+        return out_of_use(view.requirement, self.nodes, user.paused, self.empty, name)

@@ -179,7 +179,7 @@ class Queue:
     pace: dict[tuple[Uid, Shape], float] = field(default_factory=dict)  # how long jobs of a kind take, in seconds
     policy: Policy = field(default=FIFO, compare=False)
     promises: dict[Place, Promise] = field(default_factory=dict)  # where the policy promises all of them a start
-    fitting: Fitting = field(default_factory=Fitting, compare=False)  # only remembered
+    fitting: Fitting | None = field(default=None, compare=False)  # only remembered
 
     def find(self, key: Key) -> Job | None:
         return self.active.get(key) or self.queued.get(key) or self.held.get(key)
@@ -574,7 +574,7 @@ class Draft:
             layer.settle()
         queue.next_id, queue.nodes, queue.present = self.next_id, self.nodes, self.present
         queue.next_begin_s = self.next_begin_s
-        queue.promises = self.promises
+        queue.promises, queue.fitting = self.promises, self.fitting
         for other, some in self.new_dependents.items():
             queue.dependents.setdefault(other, set()).update(some)
         for other, job_id in self.old_dependents:

@@ -85,6 +85,11 @@ def union(one: Ranges, other: Ranges) -> Ranges:
     return tuple(merged)
 
 
+def merged(pairs: Iterable[tuple[int, int]]) -> Ranges:
+    """The numbers of ranges as people name them: in any order, more than once; one the wrong way round has none."""
+    return union((), tuple((first, last) for first, last in pairs if first <= last))
+
+
 def grouped(threes: Iterable[tuple[int, int, int]]) -> dict[int, Ranges]:
     """The numbers from (key, first, last), by their keys."""
     pairs: dict[int, list[tuple[int, int]]] = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 from wq.core import ranges
 from wq.core.array import Array
-from wq.core.commands import MOST_RANGES, may_change, merged, whose
+from wq.core.commands import MOST_RANGES, may_change, whose
 from wq.core.job import JobId, State
 from wq.core.line import Waiting, place_of
 from wq.core.queue import Draft, Topped
@@ -42,7 +42,7 @@ def named(draft: Draft, who: Who, pairs: Sequence[tuple[int, int]]) -> tuple[dic
     Of a range the sender's own that wait, in the order that they have.
     """
     alone = {low: draft.arrays.get(JobId(low)) or draft.find(JobId(low)) for low, high in pairs if low == high}
-    wide = merged((low, high) for low, high in pairs if low < high)
+    wide = ranges.merged((low, high) for low, high in pairs if low < high)
     own: list[Waiting] = []
     layers: tuple[Mapping[Any, Waiting], ...] = (draft.queued, draft.held, draft.arrays) if wide else ()
     for job in chain.from_iterable(layer.values() for layer in layers):

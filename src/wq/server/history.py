@@ -13,8 +13,8 @@ from wq.core.array import Array
 from wq.core.job import Job, JobId, Outcome, OutcomeKind, State
 from wq.core.line import Waiting
 from wq.core.listing import Row
-from wq.core.plan import Reason
 from wq.core.queue import Queue
+from wq.core.reasons import Reason
 from wq.store.past import LAST_ID, Entry, Past, Wanted
 from wq.store.store import Store
 

@@ -777,7 +777,7 @@ class Server:
 
     def live_named(self, ids: tuple[tuple[int, int], ...], wanted: list[tuple[Array, Ranges]]) -> list[listing.Listed]:
         """Of those that are named, what is not over: jobs, arrays and their tasks, and these tasks of arrays."""
-        meant = ranges.union((), tuple(pair for pair in ids if pair[0] <= pair[1]))
+        meant = ranges.merged(ids)
         arrays = [array for array in self.queue.arrays.values() if ranges.contains(meant, array.id)]
         if not arrays and not wanted and ranges.count(meant) <= FEW_NAMED:
             return [job for number in ranges.numbers(meant) if (job := self.queue.find(JobId(number))) is not None]

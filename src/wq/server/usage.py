@@ -39,7 +39,7 @@ def ended_since(past: Past, uids: tuple[Uid, ...], since_s: float) -> Iterator[E
 def over_of(past: Past, ids: Iterable[tuple[int, int]]) -> Iterator[Entry | None]:
     """What is over of these ranges of ids, each once; of very much the newest. None: as above."""
     newest: deque[Entry] = deque(maxlen=MOST_SHOWN)
-    for low, high in ranges.union((), tuple(pair for pair in ids if pair[0] <= pair[1])):
+    for low, high in ranges.merged(ids):
         for is_array in (False, True):
             for number in past.over(storable(low), storable(high), is_array=is_array):
                 if number is None:

@@ -69,7 +69,7 @@ class Replay:
         self.lanes: dict[str, Lane] = {}  # of those whose estimates are not due
         self.ends_s: dict[str, float] = {}  # by their estimates
         self.due: list[tuple[float, str]] = []
-        self.fitting = Fitting()
+        self.fitting = Fitting(nodes)
         self.promises: dict[Place, Promise] = {}
         self.sooner = False  # something has ended before its estimate
         self.nstarted = 0  # of those that end in the same second, who started first ends first

@@ -18,9 +18,10 @@ from wq.core.job import AttemptNo, HostName, JobId, Outcome, OutcomeKind, Requir
 from wq.core.lifecycle import Submitted
 from wq.core.listing import out_of_sight
 from wq.core.news import MOST_NAMED, PAUSE_FIRST_S, PAUSE_MOST_S
-from wq.core.plan import Limit, ReasonCode
+from wq.core.plan import Limit
 from wq.core.queue import ArraySubmitted, AtMostSet, LimitSet, NodeMarked, Queue, TasksRemoved, effective_limit
 from wq.core.ranges import Ranges
+from wq.core.reasons import ReasonCode
 from wq.core.requests import (
     Answer,
     AttemptEnded,

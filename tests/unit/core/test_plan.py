@@ -17,13 +17,14 @@ from wq.core.cluster import Node, free_cores, usable
 from wq.core.job import Allocation, HostName, Job, Mode, Priority, Requirement
 from wq.core.line import group_of, line_of, place_of
 from wq.core.place import eligible, fill, impossible, place
-from wq.core.plan import Limit, ReasonCode
+from wq.core.plan import Limit, plan
 from wq.core.policies import Policy
 from wq.core.policies.conservative import CONSERVATIVE
 from wq.core.policies.easy import EASY
 from wq.core.policies.fcfs import FCFS
 from wq.core.policies.fifo import FIFO
 from wq.core.policies.sjbf import SJBF
+from wq.core.reasons import ReasonCode
 
 
 class TestOrder:
@@ -291,6 +292,24 @@ class TestCost:
     def test_the_queue_is_read_only_until_no_core_is_open(self) -> None:
         here = world("a:4", *(job(number) for number in range(1, 1001)))
         assert (len(here.starts), here.looked_at) == (4, 5)
+
+    def test_what_is_remembered_of_other_nodes_is_not_used(self) -> None:
+        """A listing asks an old plan for its reasons, turn by turn, while the cluster file changes."""
+        old = world("a:2", job(1, need(n=2)), job(2, need(n=3)), job(3, need(n=4)))
+        made = old.plan()
+        assert made.why(old.queue[1]).text == "N: 3 cores, but the cluster has 2"
+        new = world("a:2 b:2", *old.queue)
+        again = plan(
+            queue=lambda: (), lanes={}, nodes=new.nodes, limits={}, present=set(), paused={}, fitting=made.fitting
+        )
+        assert again.fitting is not made.fitting
+        assert made.why(old.queue[2]).text == "N: 4 cores, but the cluster has 2"
+        assert (
+            plan(
+                queue=lambda: (), lanes={}, nodes=old.nodes, limits={}, present=set(), paused={}, fitting=made.fitting
+            ).fitting
+            is made.fitting
+        )
 
     def test_a_shape_that_failed_is_not_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         tried: list[Requirement] = []

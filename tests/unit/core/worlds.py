@@ -11,10 +11,11 @@ from wq.core.cluster import Node, NodeState
 from wq.core.job import Allocation, HostName, Job, JobId, JobSpec, Mode, Priority, Requirement, Slice, State, Uid
 from wq.core.lane import lane_of
 from wq.core.line import Place, line_of, place_of, walks
-from wq.core.plan import Limit, Plan, Reason, plan
+from wq.core.plan import Limit, Plan, plan
 from wq.core.policies import Policy
 from wq.core.policies.fifo import FIFO
 from wq.core.profile import Promise
+from wq.core.reasons import Reason
 
 USERS = ("anze", "bine", "cene")
 

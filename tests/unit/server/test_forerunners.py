@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -24,14 +23,6 @@ from wq.store import past
 from wq.store.store import Store
 
 FAILED = Outcome(kind=OutcomeKind.EXITED, exit_status=3)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "spool")
-    store.db.execute("PRAGMA synchronous=OFF")
-    yield store
-    store.close()
 
 
 def named(store: Store, *ids: int, each: tuple[int, ...] = ()) -> Forerunners:

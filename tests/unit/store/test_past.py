@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.unit.core.engines import ANZE, BINE, array, spec
@@ -14,14 +11,6 @@ from wq.core.requests import AttemptEnded, Remove, Reports
 from wq.store import past
 from wq.store.past import Wanted
 from wq.store.store import Store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "spool")
-    store.db.execute("PRAGMA synchronous=OFF")
-    yield store
-    store.close()
 
 
 @pytest.fixture(autouse=True)
